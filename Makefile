@@ -1,0 +1,41 @@
+# `make help` lists the targets. Everything happens in .venv, which is made once and then reused.
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-full lint clean
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The first Python that will do; `make PYTHON=/path/to/python3.12 ...` chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		2>/dev/null && echo "$$python" && break; done)
+# One thread a process: results repeat, and processes do not fight for the cores.
+export OMP_NUM_THREADS ?= 1
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+quickstart: $(READY) ## set up, then run a complete study on embedded data: studies/quickstart.yaml
+	$(BIN)/kdstudy run studies/quickstart.yaml
+
+test: lint ## set up, then lint and the tests that take seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+test-full: lint ## the same with the slow tests: real clusters, whole studies
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## remove .venv and caches; studies in kdstudy-data stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set up again only where the pins or the package's metadata changed.
+$(READY): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 with venv, found none on PATH; install one or call 'make PYTHON=/path/to/python'" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test,lint]'
+	@touch $(READY)

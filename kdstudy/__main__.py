@@ -1,0 +1,5 @@
+"""``python -m kdstudy``."""
+
+from kdstudy.cli import main
+
+main()

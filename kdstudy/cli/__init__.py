@@ -1,0 +1,98 @@
+"""The command line. `main` is the entry point; each module beside this one holds a family of commands.
+
+Results go to stdout, progress and complaints to stderr. Exit codes: 0 done, 1 what the user can put right (or a rerun
+that differs), 2 wrong usage, 3 a finished study with failed trials, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from kdstudy import __version__
+from kdstudy.errors import KdstudyError
+
+INTERRUPTED = 130
+
+# Name to module and line of help: listing commands imports none of them.
+COMMANDS = {
+    "check": ("kdstudy.cli.study", "Validate a study file, plug-in options included."),
+    "schema": ("kdstudy.cli.study", "Print the study file's JSON Schema, for editors."),
+    "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
+    "resume": ("kdstudy.cli.run", "Go on with an interrupted study."),
+    "confirm": ("kdstudy.cli.run", "Add fresh paired seeds to a study, marked exploratory."),
+    "list": ("kdstudy.cli.record", "List the studies of the store."),
+    "show": ("kdstudy.cli.record", "Show a study, or one of its trials."),
+    "compare": ("kdstudy.cli.record", "Compare policies (and studies) by their confirmed runs."),
+    "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
+    "sync": ("kdstudy.cli.tracking", "Bring MLflow up to date with the record."),
+    "ui": ("kdstudy.cli.tracking", "Start the MLflow UI on this store, on loopback."),
+    "transfers": ("kdstudy.cli.plugins", "List transfer methods, or document one."),
+    "policies": ("kdstudy.cli.plugins", "List learning-rate policies, or document one."),
+    "models": ("kdstudy.cli.plugins", "List networks, or document one."),
+    "datasets": ("kdstudy.cli.plugins", "List data sets, or document one."),
+    "samplers": ("kdstudy.cli.plugins", "List search algorithms, or document one."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list from the table above, importing nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kdstudy")
+@click.option("--debug", is_flag=True, help="Show the traceback of errors.")
+def cli(debug: bool) -> None:
+    """Hyper-parameter studies of knowledge distillation with layer-wise learning rates."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="kdstudy", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except KdstudyError as error:
+        if "--debug" in arguments:
+            raise
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; `kdstudy resume latest` goes on from here", err=True)
+    return INTERRUPTED

@@ -1,0 +1,65 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from kdstudy.store import Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--store``, ``--ledger`` and ``--tracking-uri``; the command receives ``store``."""
+
+    @click.option("--store", "root", metavar="DIR", help="Folder of the store [KDSTUDY_STORE, ./kdstudy-data].")
+    @click.option("--ledger", metavar="URL", help="Database of the record [KDSTUDY_LEDGER, SQLite in the store].")
+    @click.option("--tracking-uri", metavar="URI", help="MLflow [MLFLOW_TRACKING_URI, SQLite in the store].")
+    @wraps(command)
+    def with_store(*args: Any, root: str | None, ledger: str | None, tracking_uri: str | None, **values: Any) -> Any:
+        return command(*args, store=Store.at(root, ledger, tracking_uri), **values)
+
+    return with_store
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+address_option = click.option("--address", metavar="HOST:PORT",
+                              help="Ray cluster (HOST:PORT or ray://HOST:PORT); without it Ray starts here.")
+study_argument = click.argument("study", metavar="ID", default="latest")
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; NaN is a bug, not a value."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a plain text table: columns as wide as needed, numbers to the right."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    right = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    lines = []
+    for row in cells:
+        parts = [cell.rjust(width) if to_right else cell.ljust(width)
+                 for cell, width, to_right in zip(row, widths, right, strict=True)]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _is_number(text: str) -> bool:
+    return text.strip("+-.%0123456789e ") in ("", "s")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number for people; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def value_text(value: Any) -> str:
+    """Return a searched value for people."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

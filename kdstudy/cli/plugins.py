@@ -1,0 +1,70 @@
+"""``transfers``, ``policies``, ``models``, ``datasets``, ``samplers``: what can be named in a study file."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from kdstudy.cli.options import json_option, print_json
+from kdstudy.registry import DATASETS, MODELS, POLICIES, SAMPLERS, TRANSFERS, Registry
+
+
+def _command(name: str, registry: Registry) -> click.Command:
+    @click.command(name, help=f"List every {registry.kind}, or document NAME: options, defaults, source.")
+    @click.argument("plugin", metavar="[NAME]", required=False)
+    @json_option
+    def command(plugin: str | None, as_json: bool) -> None:
+        if plugin is None:
+            _list(registry, as_json)
+        else:
+            _document(registry, plugin, as_json)
+
+    return command
+
+
+def _list(registry: Registry, as_json: bool) -> None:
+    names = list(registry)
+    if as_json:
+        print_json([{"name": name, "summary": _summary(registry.load(name))} for name in names])
+        return
+    width = max(map(len, names))
+    for name in names:
+        click.echo(f"{name.ljust(width)}  {_summary(registry.load(name))}")
+
+
+def _document(registry: Registry, name: str, as_json: bool) -> None:
+    plugin = registry.load(name)
+    options = [{"name": option.name, "type": _type_text(option.annotation), "required": option.required,
+                "default": None if option.required else option.default} for option in registry.options(name).values()]
+    text = inspect.cleandoc(plugin.__doc__ or "")
+    if as_json:
+        print_json({"name": name, "options": options, "documentation": text})
+        return
+    click.echo(f"{registry.kind} {name}")
+    for option in options:
+        default = "required" if option["required"] else f"default {option['default']}"
+        click.echo(f"  {option['name']}: {option['type']} ({default})")
+    click.echo(f"\n{text}")
+
+
+def _summary(plugin: Any) -> str:
+    return inspect.cleandoc(plugin.__doc__ or "").partition("\n")[0]
+
+
+def _type_text(annotation: Any) -> str:
+    """Return a type as a user reads it: bounds in words, no module names."""
+    bounds = getattr(annotation, "__metadata__", ())
+    base = annotation.__origin__ if bounds else annotation
+    text = base.__name__ if isinstance(base, type) else str(base).replace("typing.", "")
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    words = [f"{sign} {getattr(bound, field)}" for bound in bounds for field, sign in signs.items() if hasattr(bound, field)]
+    return " ".join([text, *words])
+
+
+transfers_command = _command("transfers", TRANSFERS)
+policies_command = _command("policies", POLICIES)
+models_command = _command("models", MODELS)
+datasets_command = _command("datasets", DATASETS)
+samplers_command = _command("samplers", SAMPLERS)

@@ -1,0 +1,52 @@
+"""``reproduce``: rerun a trial and compare."""
+
+from __future__ import annotations
+
+import click
+
+from kdstudy.cli.options import json_option, print_json, store_options, study_argument
+from kdstudy.errors import RecordError
+from kdstudy.ledger import Ledger
+from kdstudy.store import Store
+
+
+@click.command("reproduce")
+@study_argument
+@click.option("--trial", "number", type=int, help="Trial number; the best search trial by default.")
+@click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference of any number that still exits 0.")
+@store_options
+@json_option
+def reproduce_command(study: str, number: int | None, tolerance: float | None, store: Store, as_json: bool) -> int:
+    """Rerun the best trial (or the N-th) of study ID from the record alone and compare epoch by epoch.
+
+    Exits 0 if every number and the weights are identical (or, with --tolerance, near enough), else 1.
+    """
+    from kdstudy.overview import best_of
+    from kdstudy.reproduce import reproduce
+    from kdstudy.results import EpochRecord
+
+    with Ledger.open(store.ledger_url) as ledger:
+        study_id = ledger.resolve(study)
+        trial = best_of(ledger.trials(study_id)) if number is None else ledger.trial(study_id, number)
+        if trial is None:
+            raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
+
+        def listen(record: EpochRecord) -> None:
+            click.echo(f"  epoch {record.epoch}: val {'not finite' if record.val is None else f'{record.val:.4f}'}", err=True)
+
+        click.echo(f"{study_id}: running trial {trial.number} ({trial.arm}) again", err=True)
+        found = reproduce(ledger, store, trial, tolerance=tolerance, listen=listen)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _tell(found.verdict, found.epochs_compared, found.max_abs_difference, found.weights_identical)
+        for difference in found.differences:
+            click.echo(f"  {difference['field']}: recorded {difference['recorded']}, here {difference['here']}")
+    good = found.verdict == "identical" or (found.verdict == "within_tolerance" and tolerance is not None)
+    return 0 if good else 1
+
+
+def _tell(verdict: str, epochs: int, largest: float | None, weights: bool | None) -> None:
+    hashes = {True: "the same weights", False: "other weights", None: "no weights to compare"}[weights]
+    gap = "nothing to compare" if largest is None else f"largest difference {largest:.3g}"
+    click.echo(f"{verdict.replace('_', ' ')}: {epochs} epochs compared, {gap}, {hashes}")

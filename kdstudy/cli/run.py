@@ -1,0 +1,88 @@
+"""``run``, ``resume`` and ``confirm``: what drives a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdstudy.cli.options import address_option, json_option, print_json, store_options, study_argument, value_text
+from kdstudy.store import Store
+from kdstudy.study import load_study
+
+if TYPE_CHECKING:
+    from kdstudy.search.driver import Outcome
+
+FAILED_TRIALS = 3
+
+
+@click.command("run")
+@click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
+@address_option
+@store_options
+@json_option
+def run_command(path: Path, address: str | None, store: Store, as_json: bool) -> int:
+    """Run STUDY.yaml: teacher, search, confirmation, comparison."""
+    study = load_study(path)
+    from kdstudy.search.driver import run_study
+
+    return _tell(run_study(study, store, address=address), as_json)
+
+
+@click.command("resume")
+@study_argument
+@address_option
+@store_options
+@json_option
+def resume_command(study: str, address: str | None, store: Store, as_json: bool) -> int:
+    """Go on with study ID (a unique prefix or `latest` is enough) wherever it was interrupted."""
+    from kdstudy.search.driver import resume_study
+
+    return _tell(resume_study(study, store, address=address), as_json)
+
+
+@click.command("confirm")
+@study_argument
+@click.option("--seeds", required=True, type=click.IntRange(min=1), help="Further fresh seeds, paired over all arms.")
+@address_option
+@store_options
+@json_option
+def confirm_command(study: str, seeds: int, address: str | None, store: Store, as_json: bool) -> int:
+    """Run further confirmation seeds of study ID.
+
+    They are recorded as exploratory: the verdict stays with the seeds the study file fixed, and `compare` shows both.
+    """
+    from kdstudy.search.driver import confirm_study
+
+    return _tell(confirm_study(study, store, seeds=seeds, address=address), as_json)
+
+
+def _tell(outcome: Outcome, as_json: bool) -> int:
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        _tell_people(outcome)
+    if outcome.unpublished:
+        click.echo(f"warning: {outcome.unpublished} trials are not in MLflow yet; the record is whole, "
+                   f"`kdstudy sync {outcome.study.id}` delivers them", err=True)
+    return FAILED_TRIALS if outcome.counts["failed"] else 0
+
+
+def _tell_people(outcome: Outcome) -> None:
+    study_id, best = outcome.study.id, outcome.best
+    click.echo()
+    if outcome.comparison is not None:
+        click.echo(outcome.comparison.table())
+        click.echo()
+    ended = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
+    click.echo(f"trials: {ended or 'none'}")
+    if best is not None:
+        values = ", ".join(f"{path} {value_text(value)}" for path, value in best.values.items())
+        click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
+    click.echo()
+    click.echo(f"study {study_id}. Next:")
+    click.echo(f"  kdstudy show {study_id}          every trial, per arm")
+    click.echo(f"  kdstudy reproduce {study_id}     rerun the best trial, bit for bit")
+    click.echo(f"  kdstudy confirm {study_id} --seeds 5   more seeds, for a narrower interval")
+    click.echo("  kdstudy ui                       browse the runs in MLflow")

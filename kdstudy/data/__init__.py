@@ -1,0 +1,9 @@
+"""Data sets: one file each that gives a `Source`; splits, batches and fingerprints are the same for all."""
+
+from kdstudy.data.batches import batches, eval_batches, num_batches
+from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.load import load_data
+
+__all__ = [
+    "Augmentation", "Dataset", "Source", "Split", "batches", "eval_batches", "load_data", "num_batches",
+]

@@ -1,0 +1,120 @@
+"""What a data set is: images as one uint8 tensor a split, labels, and how they may be augmented.
+
+Shapes: N images, C channels, H and W positions, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and labels of one part of a data set.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64 class in [0, K), or (N, K) float32 in {0, 1} for multi-label data.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Split:
+        """Return the images at ``indices``, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device | str) -> Split:
+        """Return the split on ``device``; itself if it is there."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training image, drawn for each image and epoch anew.
+
+    Args:
+        pad: Zeros put around the image before a window of its own size is cut out at random, in pixels, >= 0.
+        flip: Whether half of the images are mirrored left to right.
+    """
+
+    pad: int = 0
+    flip: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a data-set plug-in gives: the official splits, before anything is carved from them.
+
+    A plug-in is ``load(root: Path, download: bool, *, options) -> Source``. It depends on its arguments
+    alone, raises `kdstudy.errors.DataError` (one line: where it looked, how to get the data) if it cannot,
+    and is one file and one line in `kdstudy.registry.DATASETS`.
+
+    Args:
+        num_classes: K, >= 2.
+        train: The official training split.
+        test: The official test split; never dependent on a study's seed.
+        mean: Of the training images in [0, 1], one number a channel.
+        std: Likewise, positive.
+        augmentation: What is customary for this data set.
+        multilabel: Whether an image has any number of classes.
+    """
+
+    num_classes: int
+    train: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    multilabel: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as a study uses it.
+
+    Args:
+        name: As in the study file.
+        num_classes: K.
+        multilabel: Whether labels are (N, K) in {0, 1}.
+        image_shape: (C, H, W).
+        train: What students learn from.
+        val: Carved from the official training split; what search looks at.
+        test: The official test split; None unless it was asked for.
+        mean: Of the official training images in [0, 1], one number a channel.
+        std: Likewise.
+        augmentation: Of training batches.
+        fingerprint: SHA-256 over ``fingerprints``, in hex; the same whether test was asked for or not.
+        fingerprints: SHA-256 of images and labels of ``train``, ``val`` and ``test``, and of the ``split``'s
+            indices.
+    """
+
+    name: str
+    num_classes: int
+    multilabel: bool
+    image_shape: tuple[int, int, int]
+    train: Split
+    val: Split
+    test: Split | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    fingerprint: str
+    fingerprints: dict[str, str]
+
+
+def channel_statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of uint8 images in [0, 1] units, per channel, to four decimals.
+
+    Rounded so that they are the same wherever they are computed; a constant channel has standard deviation 1.
+    """
+    values = images_NCHW.double() / 255
+    mean, std = values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3), correction=0)
+    return (tuple(round(value, 4) for value in mean.tolist()),
+            tuple(round(value, 4) or 1.0 for value in std.tolist()))

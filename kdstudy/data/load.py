@@ -1,0 +1,88 @@
+"""Load a data set by name, carve its validation split, and fingerprint it; once per process."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdstudy.data.dataset import Augmentation, Dataset, Source
+from kdstudy.data.split import combine, digest, stratified
+from kdstudy.errors import DataError
+from kdstudy.registry import DATASETS
+from kdstudy.seeds import derive
+
+
+def load_data(  # noqa: PLR0913 - each argument is a key of the study file
+    name: str, *, val_fraction: float, split_seed: int, root: str | Path | None = None,
+    train_images: int | None = None, download: bool = False, augment: bool = True,
+    options: Mapping[str, Any] | None = None, with_test: bool = False,
+) -> Dataset:
+    """Return a data set with a validation split carved from its official training split.
+
+    Equal arguments give the same tensors without loading again, ``with_test`` aside.
+
+    Args:
+        name: A registered data set, or ``package.module:load``.
+        val_fraction: Share of the training images kept for validation, in (0, 1).
+        split_seed: Seed of that choice and of ``train_images``; >= 0.
+        root: Folder of the files; by default ``$KDSTUDY_DATA``, else ``./data``.
+        train_images: Take only so many of the official training images, in proportion to the classes, before
+            the split; None for all.
+        download: Whether missing files may be fetched.
+        augment: Whether training batches are augmented, in the data set's customary way.
+        options: Of the data set.
+        with_test: Whether ``test`` is given; the fingerprint is the same either way.
+
+    Raises:
+        PluginError: No data set of that name.
+        DataError: It is missing, or too small for the request.
+    """
+    folder = Path(root or os.environ.get("KDSTUDY_DATA") or "data").expanduser().absolute()
+    plain = json.dumps(dict(options or {}), sort_keys=True)
+    dataset = _load(name, folder=folder, download=download, options=plain, val_fraction=val_fraction,
+                    train_images=train_images, split_seed=split_seed)
+    return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(),
+                   test=dataset.test if with_test else None)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(  # noqa: PLR0913 - together the key of the cache
+    name: str, *, folder: Path, download: bool, options: str, val_fraction: float, train_images: int | None,
+    split_seed: int,
+) -> Dataset:
+    source: Source = DATASETS.load(name)(folder, download, **json.loads(options))
+    kept = _subset(source, train_images, split_seed)
+    chosen = len(kept)
+    count = round(val_fraction * chosen)
+    if not 0 < count < chosen:
+        raise DataError(f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
+                        "choose a share that leaves images on both sides")
+    generator = torch.Generator().manual_seed(derive(split_seed, "validation split"))
+    parts = stratified(source.train.labels[kept], count, generator, "data.val_fraction")
+    val, train = (kept[part] for part in parts)
+    splits = {"train": source.train.take(train), "val": source.train.take(val), "test": source.test}
+    fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
+    fingerprints["split"] = digest(train, val)
+    _, channels, height, width = source.train.images.shape
+    return Dataset(
+        name=name, num_classes=source.num_classes, multilabel=source.multilabel,
+        image_shape=(channels, height, width), **splits, mean=source.mean, std=source.std,
+        augmentation=source.augmentation, fingerprint=combine(fingerprints), fingerprints=fingerprints)
+
+
+def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.Tensor:
+    available = len(source.train)
+    if train_images is None or train_images == available:
+        return torch.arange(available)
+    if not 0 < train_images < available:
+        raise DataError(f"data.train_images: the data set has {available}, got {train_images}; "
+                        f"choose 1 to {available}")
+    generator = torch.Generator().manual_seed(derive(split_seed, "train images"))
+    return stratified(source.train.labels, train_images, generator, "data.train_images")[0]

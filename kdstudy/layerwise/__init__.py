@@ -1,0 +1,1 @@
+"""Crucial layers, how far student and teacher differ there, and the learning-rate policies over them."""

@@ -1,0 +1,42 @@
+"""A fixed profile by depth: the control for the claim that any profile would do as well as a measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, final
+
+from annotated_types import Gt
+
+from kdstudy.layerwise.base import Policy
+
+
+@final
+class DecayPolicy(Policy):
+    """Give each layer ``rate`` times the rate of the next deeper one, and never change it.
+
+    Source: layer decay as in timm and BEiT (Bao et al., arXiv 2106.08254), where the head has the factor 1
+        and layer
+    j of L has ``rate ** (L + 1 - j)``. Deviation: by default the factors are divided by their mean, so that
+    the mean rate stays the base rate as it does under the measured policy.
+
+    Args:
+        layers: Names of the crucial layers, in order of depth.
+        rate: Factor from one layer to the one before it, > 0; 1 is the constant policy, above 1 the shallow
+            layers are the fast ones.
+        normalise: Divide the factors by their mean.
+    """
+
+    def __init__(
+        self, layers: Sequence[str], *, rate: Annotated[float, Gt(0)] = 0.75, normalise: bool = True,
+    ) -> None:
+        super().__init__(layers)
+        count = len(self.layers)
+        factors = [rate ** (count - depth) for depth in range(count)]
+        if normalise and factors:
+            mean = sum(factors) / count
+            factors = [factor / mean for factor in factors]
+        self.multipliers = dict(zip(self.layers, factors, strict=True))
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Never."""
+        return False

@@ -1,0 +1,98 @@
+"""Who drives a study: one process at a time, known by its machine, its PID and the moment it started."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+LEASE_SECONDS = 60.0
+"""A hold that was not renewed for this long is stale. Renew it several times within."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A driver; build it with `Holder.here`.
+
+    Args:
+        host: The host's name, for people.
+        pid: The process, as its own PID namespace counts.
+        machine: Tells apart boots and PID namespaces: only within one of them does a PID mean anything.
+        started: When the process started, by the kernel's count; empty where the system does not say. Tells a
+            driver from a later process that was given the same PID.
+        token: Tells apart two drivers in one process.
+    """
+
+    host: str
+    pid: int
+    machine: str
+    started: str
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @classmethod
+    def here(cls) -> Holder:
+        """Return a new holder in this process."""
+        pid = os.getpid()
+        return cls(platform.node() or "unknown", pid, _machine(), _started(pid) or "")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A holder's claim on one study.
+
+    Args:
+        holder: Who.
+        since: When it took hold, UTC.
+        renewed: When it last said that it lives, by the ledger's clock, UTC.
+    """
+
+    holder: Holder
+    since: datetime
+    renewed: datetime
+
+    def stale(self, now: datetime) -> bool:
+        """Return whether the holder is gone: it died on this machine, or has been silent for a minute.
+
+        Args:
+            now: The ledger's clock, aware.
+        """
+        if (now - self.renewed).total_seconds() > LEASE_SECONDS:
+            return True
+        return self.holder.machine == _machine() and not _alive(self.holder)
+
+    def __str__(self) -> str:
+        since = self.since.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
+        return f"process {self.holder.pid} on host {self.holder.host} since {since}"
+
+
+def _machine() -> str:
+    """Name what a PID is unique within: boot and PID namespace, or the host where there is no /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in ticks since boot; empty if unknown, None if gone or a zombie."""
+    try:
+        # The second field, the command's name in parentheses, may itself hold spaces and parentheses.
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None if Path("/proc/self").exists() else ""
+    fields = line.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _alive(holder: Holder) -> bool:
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _started(holder.pid) in ("", holder.started)

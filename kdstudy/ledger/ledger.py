@@ -1,0 +1,244 @@
+"""What may be asked of the ledger, and every change it may go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from kdstudy.errors import RecordError
+from kdstudy.ledger import studies, trials
+from kdstudy.ledger.lease import Hold, Holder
+from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord
+from kdstudy.ledger.store import PATIENCE, Store
+from kdstudy.results import EpochRecord, Phase, State, TrialResult
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """The record of every study, opened for reading and writing; what is missing is created.
+
+    Every method is one transaction, so that a process killed at any moment leaves no half of anything.
+    Threads may share a ledger; each process opens its own. Any method raises a StoreError where the database
+    cannot be used, and where it names a study or a trial that does not exist, a RecordError.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``.
+        patience: Seconds for which a transaction is tried again while the database is locked or away.
+
+    Raises:
+        StoreError: The database cannot be used, or a newer kdstudy wrote it.
+    """
+
+    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+        self._use(Store(url, create=True, patience=patience))
+
+    def _use(self, store: Store) -> None:
+        self._store = store
+        self._holders: dict[str, Holder] = {}
+
+    @classmethod
+    def open(cls, url: str, create: bool = False, *, patience: float = PATIENCE) -> Self:
+        """Open a ledger; unless ``create``, a missing one is not created, reads as empty and refuses writes.
+
+        Raises:
+            StoreError: As for the class.
+        """
+        ledger = cls.__new__(cls)
+        ledger._use(Store(url, create=create, patience=patience))
+        return ledger
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: a path, or a URL without password."""
+        return self._store.place
+
+    def close(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close()
+
+    # Studies
+
+    def create_study(self, study: StudyRecord, holder: Holder | None = None) -> None:
+        """Record a new study, held by ``holder`` from the first moment; the same once more changes nothing.
+
+        Without a holder, a running study reads as ``interrupted`` until somebody holds it.
+
+        Raises:
+            RecordError: Another study has that ID.
+        """
+        def work(connection: Connection) -> None:
+            studies.create(connection, study, self.place)
+            if holder is not None:
+                studies.hold(connection, study.id, holder)
+
+        self._store.write(work)
+        if holder is not None:
+            self._holders[study.id] = holder
+
+    def studies(self) -> tuple[StudyRecord, ...]:
+        """Return all studies, the oldest first."""
+        return self._store.read(studies.read)
+
+    def summaries(self) -> tuple[StudySummary, ...]:
+        """Return a line for each study, the oldest first. Cheap: it reads no trial."""
+        return self._store.read(studies.summaries)
+
+    def resolve(self, reference: str) -> str:
+        """Return the ID that a unique prefix, or ``latest``, means.
+
+        Raises:
+            RecordError: None, or several (some are named).
+        """
+        return self._store.read(lambda connection: studies.resolve(connection, reference, self.place))
+
+    def study(self, study_id: str) -> StudyRecord:
+        """Return a study. A running one that nobody drives reads as ``interrupted``."""
+        found = self._store.read(lambda connection: studies.read(connection, study_id))
+        if not found:
+            raise studies.missing(study_id)
+        return found[0]
+
+    def update_study(self, study_id: str, **values: Any) -> None:
+        """Set some of a study's status, environment, dataset, teacher, lag, tracking and message.
+
+        Raises:
+            TypeError: A field that does not exist or never changes.
+        """
+        if wrong := set(values) - studies.CHANGEABLE:
+            raise TypeError(f"a study's {', '.join(sorted(wrong))} cannot be set")
+        self._change(study_id, lambda connection: studies.change(connection, study_id, values))
+
+    # Who drives a study
+
+    def hold(self, study_id: str, holder: Holder) -> None:
+        """Take hold of a study, or renew one's own hold. A stale hold is taken over.
+
+        Raises:
+            StoreError: Another driver holds it: its process, host and since when.
+        """
+        self._store.write(lambda connection: studies.hold(connection, study_id, holder))
+        self._holders[study_id] = holder
+
+    def renew(self, study_id: str, holder: Holder) -> None:
+        """Say that ``holder`` lives; due several times in every `LEASE_SECONDS`.
+
+        Raises:
+            StoreError: It has lost its hold; it must stop.
+        """
+        self._store.write(lambda connection: studies.renew(connection, study_id, holder))
+
+    def release(self, study_id: str, holder: Holder) -> None:
+        """Let go of a study; nothing happens if it was taken over meanwhile."""
+        self._store.write(lambda connection: studies.release(connection, study_id, holder))
+        self._holders.pop(study_id, None)
+
+    def held_by(self, study_id: str) -> Hold | None:
+        """Return who holds a study, stale or not."""
+        return self._store.read(lambda connection: studies.read_hold(connection, study_id))
+
+    # Trials
+
+    def add_trial(self, trial: TrialRecord) -> None:
+        """Record a new trial; the same once more changes nothing.
+
+        Raises:
+            RecordError: Another trial has its number, or its place in the arm.
+        """
+        self.add_trials([trial])
+
+    def add_trials(self, new: Sequence[TrialRecord]) -> None:
+        """Record new trials of one study, all or none.
+
+        Raises:
+            RecordError: As `add_trial`.
+        """
+        if not new:
+            return
+        first = new[0]
+        try:
+            self._change(first.study_id, lambda connection: trials.add(connection, new))
+        except IntegrityError as error:
+            raise RecordError(
+                f"study '{first.study_id}': trial {first.number}, or one added with it, has the place of "
+                "another in its arm, or there is no such study; see whether two drivers are at work"
+            ) from error
+
+    def trials(self, study_id: str, phase: Phase | None = None) -> tuple[TrialRecord, ...]:
+        """Return the trials of a study, or of one phase, in order of their numbers."""
+        return self._store.read(lambda connection: trials.read(connection, study_id, phase))
+
+    def trial(self, study_id: str, number: int) -> TrialRecord:
+        """Return one trial."""
+        found = self._store.read(lambda connection: trials.read(connection, study_id, number=number))
+        if not found:
+            raise trials.missing(study_id, number)
+        return found[0]
+
+    def arms(self, study_id: str) -> tuple[tuple[str, str], ...]:
+        """Return the (transfer, policy) of each arm that has a trial, in order of their first."""
+        return self._store.read(lambda connection: trials.read_arms(connection, study_id))
+
+    def start_trial(self, study_id: str, number: int) -> bool:
+        """Mark a trial as running. Return False, and change nothing, if it was over already."""
+        return self._change(study_id, lambda connection: trials.start(connection, study_id, number))
+
+    def requeue(self, study_id: str, number: int | None = None) -> tuple[int, ...]:
+        """Put the running trials, or the one of that number, back into the queue; return their numbers."""
+        return self._change(study_id, lambda connection: trials.requeue(connection, study_id, number))
+
+    def finish_trial(self, study_id: str, number: int, result: TrialResult) -> bool:
+        """Record how a trial ended; if it had ended already, that result stands: return False.
+
+        Epochs beyond the result's are dropped if it is ``completed`` or ``stopped``: an earlier attempt left
+        them.
+        """
+        return self._change(study_id, lambda connection: trials.finish(connection, study_id, number, result))
+
+    # Epochs
+
+    def record_epoch(self, study_id: str, number: int, record: EpochRecord) -> None:
+        """Write an epoch of a trial, in place of an earlier writing. After its end, only a gap is filled."""
+        self._change(study_id, lambda connection: trials.record_epoch(connection, study_id, number, record))
+
+    def epochs(self, study_id: str, number: int) -> tuple[EpochRecord, ...]:
+        """Return a trial's epochs in order."""
+        return self._store.read(lambda connection: trials.read_epochs(connection, study_id, number))
+
+    def scores(self, study_id: str) -> dict[int, dict[int, float]]:
+        """Return, by trial number and epoch, every validation score of a study, by one query."""
+        return self._store.read(lambda connection: trials.read_scores(connection, study_id))
+
+    # The published view
+
+    def mark_published(self, study_id: str, number: int, *, run_id: str | None, epoch: int,
+                       state: State | None) -> None:
+        """Note what the published view has of a trial: its run, the last epoch, the last state."""
+        values = {"run_id": run_id, "published": epoch, "published_state": state}
+        self._store.write(lambda connection: trials.mark_published(connection, study_id, number, values))
+
+    def unpublished(self, study_id: str) -> tuple[int, ...]:
+        """Return the numbers of the trials of which the published view lacks an epoch or the state."""
+        return self._store.read(lambda connection: trials.unpublished(connection, study_id))
+
+    def _change(self, study_id: str, work: Callable[[Connection], T]) -> T:
+        """Change a study, unless a hold on it that was taken through this ledger is lost."""
+        holder = self._holders.get(study_id)
+
+        def guarded(connection: Connection) -> T:
+            if holder is not None:
+                studies.guard(connection, study_id, holder)
+            return work(connection)
+
+        return self._store.write(guarded)

@@ -1,0 +1,186 @@
+"""What the ledger holds: studies and trials as frozen records of plain values."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from kdstudy.results import FINISHED_STATES, Phase, State
+
+StudyStatus = Literal["running", "interrupted", "finished", "failed"]
+
+
+def utc_now() -> datetime:
+    """Return the time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Return ``moment`` as ISO-8601 text in UTC, to the second; None stays None."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def new_study_id(name: str) -> str:
+    """Return a fresh ID ``name-8hex``; the digits are random and feed no seed."""
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study.
+
+    Args:
+        id: ``name-8hex``.
+        name: As written in the study file.
+        seed: The study seed, below 2**63.
+        text: The study file, verbatim.
+        status: ``running``, ``interrupted`` (stored, or read where nobody drives a running study),
+            ``finished`` (its budget is spent) or ``failed`` (it cannot go on; ``message`` says why).
+        created: Aware.
+        environment: Where it was started: packages, git commit, machine.
+        dataset: ``name``, ``fingerprint`` and whatever else tells the data apart.
+        teacher: ``sha256``, ``val``, ``key``; ``test`` once it was scored.
+        lag: Trials of one arm in flight at once, once known.
+        tracking: ``uri``, ``experiment_id``, ``run_id`` of the published view; empty before it was opened.
+        message: What a reader should know about the status.
+    """
+
+    id: str
+    name: str
+    seed: int
+    text: str
+    status: StudyStatus = "running"
+    created: datetime = field(default_factory=utc_now)
+    environment: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
+    lag: int | None = None
+    tracking: dict[str, Any] = field(default_factory=dict)
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial, from the moment it was proposed.
+
+    Args:
+        study_id: Its study.
+        number: Unique over the whole study, search first, then confirmation.
+        phase: ``search`` (scored on validation) or ``confirm`` (scored on test as well).
+        transfer: Name of the arm's transfer method.
+        policy: Name of the arm's learning-rate policy.
+        index: Position within its arm and phase, from 0; there is one trial for each.
+        data_seed: Order, augmentation, probe, directions; below 2**63.
+        init_seed: Initial weights; below 2**63.
+        values: What filled the study file's holes, keyed by dotted path.
+        config: The resolved configuration (``TrialConfig.to_json``).
+        state: ``queued``, ``running``, or how it ended.
+        exploratory: A confirmation seed added after the study's own.
+        val: Validation score of the last epoch, in [0, 1].
+        test: Test score of the last epoch, in [0, 1]; confirmation only.
+        epochs: Epochs recorded so far.
+        created: When it was proposed.
+        started: When it first ran.
+        finished: When its result was recorded.
+        seconds: Wall time of all epochs.
+        weights_sha256: Of the final student; completed trials only.
+        error: The traceback of a failed trial.
+        numerics: What the numbers depend on where it ran.
+        run_id: Its run in the published view.
+        published: The last epoch published there.
+        published_state: The state last published there.
+    """
+
+    study_id: str
+    number: int
+    phase: Phase
+    transfer: str
+    policy: str
+    index: int
+    data_seed: int
+    init_seed: int
+    values: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    state: State = "queued"
+    exploratory: bool = False
+    val: float | None = None
+    test: float | None = None
+    epochs: int = 0
+    created: datetime = field(default_factory=utc_now)
+    started: datetime | None = None
+    finished: datetime | None = None
+    seconds: float = 0.0
+    weights_sha256: str | None = None
+    error: str | None = None
+    numerics: dict[str, Any] = field(default_factory=dict)
+    run_id: str | None = None
+    published: int = 0
+    published_state: State | None = None
+
+    @property
+    def arm(self) -> str:
+        """The arm's name, ``transfer/policy``."""
+        return f"{self.transfer}/{self.policy}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial has ended, however it ended."""
+        return self.state in FINISHED_STATES
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as ``kdstudy show --json`` prints it."""
+        return {
+            "trial": self.number,
+            "phase": self.phase,
+            "arm": {"transfer": self.transfer, "policy": self.policy},
+            "index": self.index,
+            "exploratory": self.exploratory,
+            "seeds": {"data_seed": self.data_seed, "init_seed": self.init_seed},
+            "state": self.state,
+            "values": self.values,
+            "config": self.config,
+            "val": self.val,
+            "test": self.test,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "created": iso(self.created),
+            "started": iso(self.started),
+            "finished": iso(self.finished),
+            "weights_sha256": self.weights_sha256,
+            "numerics": self.numerics,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One line of ``kdstudy list``.
+
+    Args:
+        id: The study's ID.
+        name: Its name.
+        status: As a reader sees it: a running study that nobody drives is ``interrupted``.
+        trials: How many trials it has, of both phases and in any state.
+        created: When it was created, UTC.
+        best_val: The best validation score of its completed search trials, in [0, 1]; None before the first.
+    """
+
+    id: str
+    name: str
+    status: StudyStatus
+    trials: int
+    created: datetime
+    best_val: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the study as ``kdstudy list --json`` prints it."""
+        return {
+            "study_id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "trials": self.trials,
+            "created": iso(self.created),
+            "best_val": self.best_val,
+        }

@@ -1,0 +1,168 @@
+"""Studies and who holds them, as SQL. Every function works inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+
+from kdstudy.errors import RecordError, StoreError
+from kdstudy.ledger.lease import Hold, Holder
+from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary
+from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS
+
+_FIXED = ("id", "name", "seed", "created", "text")
+CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
+_HOLD_COLUMNS = [HOLDS.c[field.name].label(f"hold_{field.name}") for field in fields(Holder)] + [
+    HOLDS.c.since.label("hold_since"), HOLDS.c.renewed.label("hold_renewed"),
+]
+
+
+def create(connection: Connection, study: StudyRecord, place: str) -> None:
+    """Record a new study; the same once more changes nothing."""
+    created = connection.scalar(select(STUDIES.c.created).where(STUDIES.c.id == study.id))
+    if created is None:
+        row = {field.name: getattr(study, field.name) for field in fields(study)}
+        connection.execute(insert(STUDIES), row)
+    elif created != study.created:
+        raise RecordError(f"study '{study.id}': {place} has another one of that ID; take a new ID")
+
+
+def read(connection: Connection, study_id: str | None = None) -> tuple[StudyRecord, ...]:
+    """Return one study, or all, the oldest first, with the status a reader should see."""
+    query = select(STUDIES, *_HOLD_COLUMNS).select_from(STUDIES.outerjoin(HOLDS)).order_by(
+        STUDIES.c.created, STUDIES.c.id
+    )
+    if study_id is not None:
+        query = query.where(STUDIES.c.id == study_id)
+    now = clock(connection)
+    names = [field.name for field in fields(StudyRecord)]
+    records = []
+    for row in connection.execute(query):
+        record = StudyRecord(**{name: row._mapping[name] for name in names})
+        records.append(replace(record, status=_status(record.status, row, now)))
+    return tuple(records)
+
+
+def summaries(connection: Connection) -> tuple[StudySummary, ...]:
+    """Return a line for each study, the oldest first, by one query that reads no trial but an index."""
+    # The same order as the index, so that both aggregates are read off it.
+    best = func.max(TRIALS.c.val).filter(and_(TRIALS.c.phase == "search", TRIALS.c.state == "completed"))
+    tallies = select(
+        TRIALS.c.study_id, func.count().label("trials"), best.label("best_val")
+    ).group_by(TRIALS.c.study_id).subquery()
+    query = select(
+        STUDIES.c.id, STUDIES.c.name, STUDIES.c.status, STUDIES.c.created,
+        func.coalesce(tallies.c.trials, 0).label("trials"), tallies.c.best_val, *_HOLD_COLUMNS,
+    ).select_from(
+        STUDIES.outerjoin(tallies, tallies.c.study_id == STUDIES.c.id)
+        .outerjoin(HOLDS, HOLDS.c.study_id == STUDIES.c.id)
+    ).order_by(STUDIES.c.created, STUDIES.c.id)
+    now = clock(connection)
+    return tuple(
+        StudySummary(row.id, row.name, _status(row.status, row, now), row.trials, row.created, row.best_val)
+        for row in connection.execute(query)
+    )
+
+
+def resolve(connection: Connection, reference: str, place: str) -> str:
+    """Return the ID that a prefix or ``latest`` means."""
+    query = select(STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.id)
+    ids: list[str] = list(connection.scalars(query))
+    if not ids:
+        raise RecordError(f"study '{reference}': {place} holds no study; start one with 'kdstudy run'")
+    if reference == "latest":
+        return ids[-1]
+    if reference in ids:
+        return reference
+    found = [study_id for study_id in ids if study_id.startswith(reference)]
+    if not found:
+        raise RecordError(f"study '{reference}': no ID in {place} begins so; see 'kdstudy list'")
+    if len(found) > 1:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise RecordError(f"study '{reference}': {len(found)} IDs begin so: {', '.join(found[:5])}{more}; "
+                          "write more of the ID")
+    return found[0]
+
+
+def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> None:
+    """Set fields of a study."""
+    if connection.execute(update(STUDIES).where(STUDIES.c.id == study_id), dict(values)).rowcount == 0:
+        raise missing(study_id)
+
+
+def missing(study_id: str) -> RecordError:
+    """Return what to say about a study that does not exist."""
+    return RecordError(f"study '{study_id}': there is none of that ID; see 'kdstudy list'")
+
+
+def hold(connection: Connection, study_id: str, holder: Holder) -> None:
+    """Take hold of a study, unless somebody else who lives does."""
+    # Locks the study's row where the database locks rows, so that of two drivers one comes second.
+    query = select(STUDIES.c.id).where(STUDIES.c.id == study_id).with_for_update()
+    if connection.scalar(query) is None:
+        raise missing(study_id)
+    now = clock(connection)
+    present = read_hold(connection, study_id)
+    if present is not None and present.holder.token == holder.token:
+        renew(connection, study_id, holder)
+        return
+    if present is not None and not present.stale(now):
+        raise StoreError(f"study '{study_id}': {present} drives it; wait for its end, or end it first")
+    connection.execute(delete(HOLDS).where(HOLDS.c.study_id == study_id))
+    row = {field.name: getattr(holder, field.name) for field in fields(holder)}
+    connection.execute(insert(HOLDS), {**row, "study_id": study_id, "since": now, "renewed": now})
+
+
+def renew(connection: Connection, study_id: str, holder: Holder) -> None:
+    """Say that the holder lives."""
+    query = update(HOLDS).where(HOLDS.c.study_id == study_id, HOLDS.c.token == holder.token)
+    if connection.execute(query, {"renewed": clock(connection)}).rowcount == 0:
+        raise _lost(connection, study_id)
+
+
+def guard(connection: Connection, study_id: str, holder: Holder) -> None:
+    """Refuse to go on if the holder has lost the study; until the transaction ends nobody takes it over."""
+    query = select(HOLDS.c.token).where(HOLDS.c.study_id == study_id).with_for_update()
+    if connection.scalar(query) != holder.token:
+        raise _lost(connection, study_id)
+
+
+def _lost(connection: Connection, study_id: str) -> StoreError:
+    present = read_hold(connection, study_id)
+    by = "nobody drives it now" if present is None else f"{present} drives it now"
+    return StoreError(f"study '{study_id}': this process has lost it, {by}; see 'kdstudy show {study_id}'")
+
+
+def release(connection: Connection, study_id: str, holder: Holder) -> None:
+    """Let go; nothing happens if the study was taken over."""
+    connection.execute(delete(HOLDS).where(HOLDS.c.study_id == study_id, HOLDS.c.token == holder.token))
+
+
+def read_hold(connection: Connection, study_id: str) -> Hold | None:
+    """Return who holds a study, stale or not."""
+    row = connection.execute(select(*_HOLD_COLUMNS).where(HOLDS.c.study_id == study_id)).one_or_none()
+    return None if row is None else _hold(row)
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the time by the clock that all drivers share: the server's, or with SQLite this machine's."""
+    if connection.dialect.name == "postgresql":
+        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
+    return datetime.now(UTC)
+
+
+def _status(stored: StudyStatus, row: Row[Any], now: datetime) -> StudyStatus:
+    if stored != "running":
+        return stored
+    abandoned = row._mapping["hold_token"] is None or _hold(row).stale(now)
+    return "interrupted" if abandoned else "running"
+
+
+def _hold(row: Row[Any]) -> Hold:
+    holder = Holder(**{field.name: row._mapping[f"hold_{field.name}"] for field in fields(Holder)})
+    return Hold(holder, row._mapping["hold_since"], row._mapping["hold_renewed"])

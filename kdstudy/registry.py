@@ -1,0 +1,138 @@
+"""Plug-ins: one file and one line each.
+
+A plug-in is a class or function named by a lazy string, so that listing names imports nothing heavy. Its
+**keyword-only arguments are its options**: their names, annotations and defaults are what a study file may say.
+A study file may also name a plug-in of the user's own as ``package.module:Name``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdstudy.errors import PluginError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only argument of a plug-in.
+
+    Args:
+        name: As written in the study file.
+        annotation: The type, ``Annotated`` bounds included.
+        default: The value taken when the study file is silent; ``inspect.Parameter.empty`` if it may not be.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether the study file must say it."""
+        return self.default is inspect.Parameter.empty
+
+
+class Registry:
+    """Names of one kind of plug-in.
+
+    Args:
+        kind: What a user calls it, singular: ``transfer``, ``model``.
+        entries: Name to ``module:attribute``.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._entries = dict(entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or (isinstance(name, str) and ":" in name)
+
+    def suggest(self, name: str) -> str:
+        """Return what to do about an unknown name: the nearest one, or all of them."""
+        near = difflib.get_close_matches(name, self._entries, n=1)
+        return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(self._entries)}"
+
+    def load(self, name: str) -> Any:
+        """Import and return the plug-in called ``name``.
+
+        Raises:
+            PluginError: No plug-in of that name, or its module or attribute cannot be found.
+        """
+        target = self._entries.get(name, name)
+        if ":" not in target:
+            raise PluginError(f"{self.kind}: no {self.kind} is called '{name}'; {self.suggest(name)}")
+        module_name, _, attribute = target.partition(":")
+        try:
+            return getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
+                              "of something importable here") from error
+
+    def options(self, name: str) -> dict[str, Option]:
+        """Return the options of plug-in ``name``: its keyword-only arguments."""
+        plugin = self.load(name)
+        target = plugin.__init__ if inspect.isclass(plugin) else plugin
+        hints = typing.get_type_hints(target, include_extras=True)
+        return {
+            parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
+            for parameter in inspect.signature(target).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+
+TRANSFERS = Registry("transfer", {
+    "none": "kdstudy.transfer.none:NoTransfer",
+    "kd": "kdstudy.transfer.kd:SoftTargetTransfer",
+    "attention": "kdstudy.transfer.attention:AttentionTransfer",
+    "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
+    "hessian": "kdstudy.transfer.hessian:HessianTransfer",
+})
+
+POLICIES = Registry("policy", {
+    "constant": "kdstudy.layerwise.constant:ConstantPolicy",
+    "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
+    "decay": "kdstudy.layerwise.decay:DecayPolicy",
+})
+
+MODELS = Registry("model", {
+    "resnet8": "kdstudy.models.resnet:resnet8",
+    "resnet14": "kdstudy.models.resnet:resnet14",
+    "resnet20": "kdstudy.models.resnet:resnet20",
+    "resnet32": "kdstudy.models.resnet:resnet32",
+    "resnet56": "kdstudy.models.resnet:resnet56",
+    "resnet110": "kdstudy.models.resnet:resnet110",
+    "resnet8x4": "kdstudy.models.resnet:resnet8x4",
+    "resnet32x4": "kdstudy.models.resnet:resnet32x4",
+})
+
+DATASETS = Registry("data set", {
+    "digits": "kdstudy.data.digits:load",
+    "synthetic": "kdstudy.data.synthetic:load",
+})
+
+SAMPLERS = Registry("sampler", {
+    "tpe": "kdstudy.samplers.tpe:TPESampler",
+    "random": "kdstudy.samplers.random:RandomSampler",
+    "grid": "kdstudy.samplers.grid:GridSampler",
+    "cmaes": "kdstudy.samplers.cmaes:CmaEsSampler",
+})
+
+SCHEDULES = Registry("schedule", {
+    "cosine": "kdstudy.training.schedule:cosine",
+    "constant": "kdstudy.training.schedule:constant",
+    "multistep": "kdstudy.training.schedule:multistep",
+})
+
+PRUNERS = Registry("pruner", {
+    "none": "kdstudy.study.pruners:NoPruner",
+    "asha": "kdstudy.study.pruners:AshaPruner",
+})

@@ -1,0 +1,143 @@
+"""Rerun a trial from the record alone and say, epoch by epoch, whether the same numbers come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kdstudy.environment import capture, differences
+from kdstudy.errors import RecordError
+from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.store import Store
+from kdstudy.study import TrialConfig
+from kdstudy.teacher import open_teacher, prepare_teacher
+from kdstudy.trial import dataset_of, run_trial
+
+DEFAULT_TOLERANCE = 1e-3
+"""What still counts as ``within_tolerance`` where the user names no tolerance."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a rerun compares with the record.
+
+    Args:
+        study_id: The study.
+        trial: The trial's number.
+        verdict: ``identical`` (every number and the weights, bit for bit), ``within_tolerance``, or ``differs``.
+        epochs_compared: Epochs present in both.
+        max_abs_difference: Largest difference of any recorded number; None where none could be compared.
+        weights_identical: Whether the hashes of the final students agree; None where the record has none.
+        differences: Fields of the environment, the data or the teacher that differ: field, recorded, here.
+    """
+
+    study_id: str
+    trial: int
+    verdict: Literal["identical", "within_tolerance", "differs"]
+    epochs_compared: int
+    max_abs_difference: float | None
+    weights_identical: bool | None
+    differences: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``reproduce --json`` prints."""
+        return {"study_id": self.study_id, "trial": self.trial, "verdict": self.verdict,
+                "epochs_compared": self.epochs_compared, "max_abs_difference": self.max_abs_difference,
+                "weights_identical": self.weights_identical, "differences": list(self.differences)}
+
+
+class _EnoughError(Exception):
+    """The recorded epochs have been repeated; the trial was stopped there."""
+
+
+def reproduce(ledger: Ledger, store: Store, trial: TrialRecord, *, tolerance: float | None = None,
+              listen: Callable[[EpochRecord], None] = lambda _: None) -> Reproduction:
+    """Rerun ``trial`` in this process.
+
+    Args:
+        ledger: The record.
+        store: Holds the teacher; one that is gone is trained again.
+        trial: A finished trial that did not fail.
+        tolerance: Largest difference of any number that is ``within_tolerance``; None for `DEFAULT_TOLERANCE`.
+        listen: Called with each epoch's record.
+
+    Raises:
+        RecordError: The trial has no result to compare with.
+    """
+    if trial.state not in ("completed", "stopped", "diverged"):
+        raise RecordError(f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial")
+    config = TrialConfig.from_json(trial.config)
+    study = ledger.study(trial.study_id)
+    found = list(differences(study.environment, capture()))
+    found += _inputs_differ(study.dataset, study.teacher, config, store)
+    if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
+        return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
+    records, result = _rerun(config, trial, store, str(study.teacher["key"]), listen)
+    found += [{"field": f"numerics.{name}", "recorded": value, "here": result.numerics.get(name)}
+              for name, value in trial.numerics.items() if result is not None and result.numerics.get(name) != value]
+    return _judge(trial, ledger.epochs(trial.study_id, trial.number), records, result,
+                  DEFAULT_TOLERANCE if tolerance is None else tolerance, found)
+
+
+def _inputs_differ(dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig,
+                   store: Store) -> list[dict[str, Any]]:
+    data = dataset_of(config, with_test=False)
+    if data.fingerprint != dataset["fingerprint"]:
+        return [{"field": "data.fingerprint", "recorded": dataset["fingerprint"], "here": data.fingerprint}]
+    here = prepare_teacher(config, store.teachers)
+    if here.sha256 != teacher["sha256"]:
+        return [{"field": "teacher.sha256", "recorded": teacher["sha256"], "here": here.sha256}]
+    return []
+
+
+def _rerun(config: TrialConfig, trial: TrialRecord, store: Store, key: str,
+           listen: Callable[[EpochRecord], None]) -> tuple[list[EpochRecord], TrialResult | None]:
+    records: list[EpochRecord] = []
+
+    def report(record: EpochRecord, result: TrialResult | None) -> None:
+        records.append(record)
+        listen(record)
+        if trial.state == "stopped" and record.epoch == trial.epochs:
+            raise _EnoughError
+
+    try:
+        result = run_trial(config, report, teacher=open_teacher(store.teachers / key),
+                           with_test=trial.phase == "confirm")
+    except _EnoughError:
+        return records, None
+    return records, result
+
+
+def _judge(trial: TrialRecord, recorded: Sequence[EpochRecord], here: Sequence[EpochRecord], result: TrialResult | None,
+           tolerance: float, found: list[dict[str, Any]]) -> Reproduction:
+    pairs = list(zip(recorded, here, strict=False))
+    gaps = [gap for old, new in pairs for gap in _gaps(old.numbers(), new.numbers())]
+    if result is not None:
+        gaps += list(_gaps({"val": trial.val, "test": trial.test}, {"val": result.val, "test": result.test}))
+    same_shape = len(recorded) == len(here) and None not in gaps
+    largest = max((gap for gap in gaps if gap is not None), default=0.0)
+    weights = None
+    if result is not None and trial.weights_sha256 is not None:
+        weights = result.weights_sha256 == trial.weights_sha256
+    verdict: Literal["identical", "within_tolerance", "differs"] = "differs"
+    if same_shape and largest == 0.0 and weights is not False:
+        verdict = "identical"
+    elif same_shape and largest <= tolerance:
+        verdict = "within_tolerance"
+    return Reproduction(trial.study_id, trial.number, verdict, len(pairs), largest, weights, tuple(found))
+
+
+def _gaps(old: Any, new: Any) -> Iterator[float | None]:
+    """Yield the difference of each pair of numbers; None where the two are not of the same shape."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
+        for key, value in old.items():
+            yield from _gaps(value, new[key])
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for mine, theirs in zip(old, new, strict=True):
+            yield from _gaps(mine, theirs)
+    elif isinstance(old, int | float) and isinstance(new, int | float):
+        yield abs(old - new)
+    else:
+        yield 0.0 if old == new else None

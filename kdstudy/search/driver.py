@@ -1,0 +1,364 @@
+"""Drive a study from its file, or from wherever it was left, to its end.
+
+The driver alone writes the ledger. It holds the study while it works, so that two drivers never do the same, and it
+may be killed at any moment: what the ledger says then is what `resume_study` goes on from.
+"""
+
+from __future__ import annotations
+
+import _thread
+import math
+import secrets
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kdstudy.cluster import check_address, connected, slots
+from kdstudy.compare import Comparison, compare
+from kdstudy.environment import capture
+from kdstudy.errors import KdstudyError, ModelError, StoreError
+from kdstudy.ledger import LEASE_SECONDS, Holder, Ledger, StudyRecord, TrialRecord, new_study_id
+from kdstudy.overview import best_json, best_of
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.progress import Progress, clock, say
+from kdstudy.search.queue import TrialQueue
+from kdstudy.store import Store
+from kdstudy.study import Study, TrialConfig, parse_study
+from kdstudy.tracking import Publisher, Tracker
+
+PUBLISH_SECONDS = 60.0
+"""How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to.
+
+    Args:
+        study: As the ledger has it at the end.
+        trials: All of them.
+        comparison: Of its arms; None if nothing was confirmed.
+        unpublished: Trials that MLflow has not got yet.
+    """
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    comparison: Comparison | None
+    unpublished: int
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The search trial with the best validation score."""
+        return best_of(self.trials)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by how they ended."""
+        found = Counter(trial.state for trial in self.trials)
+        return {state: found[state] for state in ("completed", "stopped", "diverged", "failed")}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``run --json`` prints."""
+        rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
+        return {"study_id": self.study.id, "status": self.study.status, "trials": self.counts,
+                "best": best_json(self.trials), "comparison": rows}
+
+
+def run_study(study: Study, store: Store, *, address: str | None = None) -> Outcome:
+    """Run a new study to its end.
+
+    Args:
+        study: A valid study; every call makes a new one in the ledger.
+        store: Created if missing.
+        address: Ray cluster; None starts one here.
+
+    Raises:
+        KdstudyError: It cannot be run here.
+        KeyboardInterrupt: It was interrupted; the ledger says so.
+    """
+    check_address(address)
+    store.create()
+    record = StudyRecord(id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text,
+                         environment=capture())
+    with Ledger.open(store.ledger_url, create=True) as ledger:
+        holder = Holder.here()
+        ledger.create_study(record, holder)
+        say(f"study {record.id}")
+        return _Drive(study, record.id, ledger, store, address, study.confirm.seeds).run(holder)
+
+
+def resume_study(reference: str, store: Store, *, address: str | None = None) -> Outcome:
+    """Go on with a study that was interrupted; a finished one only gets its result again.
+
+    Args:
+        reference: ID, unique prefix, or ``latest``.
+        store: Where it was run.
+        address: As for `run_study`.
+
+    Raises:
+        RecordError: No such study.
+        StoreError: Another driver holds it.
+    """
+    with Ledger.open(store.ledger_url) as ledger:
+        study_id = ledger.resolve(reference)
+        study = parse_study(ledger.study(study_id).text, study_id)
+        known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
+        return _continue(study, study_id, ledger, store, address, max([study.confirm.seeds, *known]))
+
+
+def confirm_study(reference: str, store: Store, *, seeds: int, address: str | None = None) -> Outcome:
+    """Run ``seeds`` further fresh confirmation seeds of every arm, recorded as exploratory.
+
+    Args:
+        reference: As for `resume_study`.
+        store: Where it was run.
+        seeds: At least 1.
+        address: As for `run_study`.
+
+    Raises:
+        RecordError: No such study.
+        StoreError: Another driver holds it.
+    """
+    with Ledger.open(store.ledger_url) as ledger:
+        study_id = ledger.resolve(reference)
+        study = parse_study(ledger.study(study_id).text, study_id)
+        known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
+        return _continue(study, study_id, ledger, store, address, max([study.confirm.seeds, *known]) + seeds)
+
+
+def _continue(study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None, seeds: int) -> Outcome:
+    check_address(address)
+    holder = Holder.here()
+    ledger.hold(study_id, holder)
+    ledger.requeue(study_id)
+    ledger.update_study(study_id, status="running", message=None)
+    say(f"study {study_id}")
+    return _Drive(study, study_id, ledger, store, address, seeds).run(holder)
+
+
+class _Drive:
+    """One driver's work on one study."""
+
+    def __init__(self, study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None,
+                 seeds: int) -> None:
+        self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
+        self._address, self._seeds = address, seeds
+        self._publisher: Publisher | None = None
+
+    def run(self, holder: Holder) -> Outcome:
+        """Run to the end; whatever stops it is written down first."""
+        try:
+            with _held(self._ledger, self._id, holder), _terminable():
+                return self._run()
+        except KeyboardInterrupt:
+            self._leave("interrupted", None)
+            raise
+        except KdstudyError as error:
+            self._leave("failed", str(error))
+            raise
+        except BaseException:
+            self._leave("interrupted", None)
+            raise
+        finally:
+            self._ledger.release(self._id, holder)
+
+    def _leave(self, status: str, message: str | None) -> None:
+        self._ledger.requeue(self._id)
+        self._ledger.update_study(self._id, status=status, message=message)
+        if self._publisher is not None:
+            self._publisher.close(5.0)
+
+    def _run(self) -> Outcome:
+        began = time.monotonic()
+        tracker = Tracker(self._store.tracking_uri, self._store.artifacts)
+        with connected(self._address, self._store.root):
+            resources = self._study.resources
+            capacity = slots(resources.cpus, resources.gpus)
+            ready = time.monotonic()
+            say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
+            teacher_folder = self._prepare()
+            taught = time.monotonic()
+            self._open_tracking(tracker)
+            split = self._search(capacity, teacher_folder)
+            self._score_teacher()
+        outcome = self._close(tracker)
+        say(f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
+            f"confirmation {clock(split['confirmation'])}, all {clock(time.monotonic() - began)}")
+        return outcome
+
+    def _prepare(self) -> str:
+        """Prepare teacher and data on the cluster and check that every arm can be built; return the teacher's folder."""
+        import ray
+
+        from kdstudy.search.worker import prepare_in_worker
+
+        teacher = self._study.teacher
+        source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
+        say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
+        task = ray.remote(prepare_in_worker).options(num_cpus=self._study.resources.cpus,
+                                                     num_gpus=self._study.resources.gpus)
+        found = ray.get(task.remote([config.to_json() for config in self._corner_configs()], str(self._store.teachers)))
+        if "error" in found:
+            raise ModelError(found["error"])
+        recorded = self._ledger.study(self._id)
+        for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
+            before = getattr(recorded, part).get(key)
+            if before not in (None, found[part][key]):
+                raise StoreError(f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
+                                 "restore what it began with, or run the study anew")
+        self._ledger.update_study(self._id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
+        say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
+        return str(self._store.teachers / found["teacher"]["key"])
+
+    def _corner_configs(self) -> list[TrialConfig]:
+        return [self._study.config(arm.name, {path: hole.ends()[0] for path, hole in self._study.space(arm).items()},
+                                   data_seed=0, init_seed=0) for arm in self._study.arms]
+
+    def _open_tracking(self, tracker: Tracker) -> None:
+        self._ledger.update_study(self._id, tracking=tracker.open_study(self._ledger.study(self._id)))
+        self._publisher = Publisher(tracker, self._ledger, self._id)
+        self._publisher.catch_up()
+
+    def _search(self, capacity: int, teacher_folder: str) -> dict[str, float]:
+        """Hand every trial that is left to Ray Tune."""
+        study = self._study
+        recorded = self._ledger.study(self._id).lag
+        lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
+        self._ledger.update_study(self._id, lag=lag)
+        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds)
+        known = self._ledger.trials(self._id)
+        done = sum(trial.done for trial in known)
+        progress = Progress(done + len(queue), done, capacity, self._study.max_epochs)
+        if len(queue):
+            self._tune(queue, progress, teacher_folder)
+        return dict(progress.split())
+
+    def _tune(self, queue: TrialQueue, progress: Progress, teacher_folder: str) -> None:
+        from ray import tune
+
+        from kdstudy.search.tune import QueueSearcher, scheduler_of
+        from kdstudy.search.worker import run_in_worker
+
+        resources = self._study.resources
+        trainable = tune.with_resources(
+            tune.with_parameters(run_in_worker, teacher=teacher_folder, folder=str(self._store.study(self._id))),
+            {"cpu": resources.cpus, "gpu": resources.gpus})
+        notes = f"{self._id}-{secrets.token_hex(4)}"
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=QueueSearcher(queue), num_samples=-1, reuse_actors=True,
+                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
+                trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
+                trial_dirname_creator=lambda trial: trial.trial_id),
+            run_config=tune.RunConfig(
+                name=notes, storage_path=str(self._store.ray), verbose=0, callbacks=[self._recorder(queue, progress)],
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures)))
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(self._store.ray / notes, ignore_errors=True)
+
+    def _recorder(self, queue: TrialQueue, progress: Progress) -> Any:
+        from kdstudy.search.tune import Recorder
+
+        assert self._publisher is not None
+        publisher, ledger, study_id = self._publisher, self._ledger, self._id
+
+        def started(number: int) -> None:
+            ledger.start_trial(study_id, number)
+            publisher.notify(number)
+
+        def epoch(number: int, record: EpochRecord) -> None:
+            ledger.record_epoch(study_id, number, record)
+            publisher.notify(number)
+            progress.epoch(ledger.trial(study_id, number), record)
+
+        def ended(number: int, result: TrialResult) -> None:
+            ledger.finish_trial(study_id, number, result)
+            trial = ledger.trial(study_id, number)
+            queue.ended(trial)
+            publisher.notify(number)
+            progress.ended(trial)
+            if result.state != "failed":
+                shutil.rmtree(self._store.trial(study_id, number) / "checkpoints", ignore_errors=True)
+
+        return Recorder(started, epoch, ended)
+
+    def _score_teacher(self) -> None:
+        """Score the teacher's test split once students have been: difficulty is 1 minus it."""
+        import ray
+
+        from kdstudy.search.worker import score_teacher_in_worker
+
+        teacher = self._ledger.study(self._id).teacher
+        if "test" in teacher or not self._ledger.trials(self._id, "confirm"):
+            return
+        score = ray.get(ray.remote(score_teacher_in_worker).options(num_cpus=self._study.resources.cpus).remote(
+            self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"]))
+        self._ledger.update_study(self._id, teacher={**teacher, "test": score})
+
+    def _close(self, tracker: Tracker) -> Outcome:
+        assert self._publisher is not None
+        unpublished = self._publisher.close(PUBLISH_SECONDS)
+        self._ledger.update_study(self._id, status="finished", message=None)
+        study, trials = self._ledger.study(self._id), self._ledger.trials(self._id)
+        confirmed = any(trial.phase == "confirm" for trial in trials)
+        comparison = compare(self._ledger, [self._id]) if confirmed else None
+        outcome = Outcome(study, trials, comparison, unpublished)
+        best = outcome.best
+        try:
+            tracker.close_study(
+                study, {} if comparison is None else comparison.to_json(),
+                "" if comparison is None else comparison.table(),
+                None if best is None else self._store.trial(self._id, best.number) / "student")
+            tracker.close()
+        except StoreError as error:
+            say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")
+        return outcome
+
+
+@contextmanager
+def _held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
+    """Renew the hold in the background; the caller releases it."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(LEASE_SECONDS / 6):
+            try:
+                ledger.renew(study_id, holder)
+            except StoreError as error:
+                say(f"error: {error}")
+                _thread.interrupt_main()
+                return
+
+    thread = threading.Thread(target=renew, name="kdstudy-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C: what is running goes back to the queue."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,138 @@
+"""What to run next: a pure function of the study and what has ended, whatever the order in which trials end.
+
+Search trial k of arm a has number ``k * arms + a``. Its proposal sees the arm's trials 0 .. k - lag and nothing else,
+so it waits until those have ended; start-up trials see nothing and never wait. Hence the same study file and seed give
+the same proposals on one slot or many, today or after any number of interruptions. Confirmation runs of an arm follow
+once its search is over, without waiting for other arms.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.overview import best_of, observe
+from kdstudy.registry import SAMPLERS
+from kdstudy.results import FINISHED_STATES, Phase
+from kdstudy.samplers import Observation, Sampler, propose
+from kdstudy.seeds import confirm_seed, search_data_seed, search_init_seed
+from kdstudy.study import Arm, Study
+
+
+class TrialQueue:
+    """Hands out the trials of one study.
+
+    Args:
+        study: The study.
+        study_id: Its ID in the ledger.
+        ledger: The record; proposals are written there before they are handed out.
+        lag: Trials of one arm that may be in flight at once after its start-up, at least 1.
+        seeds: Confirmation seeds in all; those beyond the study file's own are exploratory.
+    """
+
+    def __init__(self, study: Study, study_id: str, ledger: Ledger, *, lag: int, seeds: int) -> None:
+        self._study, self._id, self._ledger, self._lag, self._seeds = study, study_id, ledger, lag, seeds
+        search = study.search
+        self._sampler: Sampler = SAMPLERS.load(search.sampler.name)(**search.sampler.options)
+        self._trials: dict[tuple[str, Phase, int], TrialRecord] = {
+            (trial.arm, trial.phase, trial.index): trial for trial in ledger.trials(study_id)}
+        self._interrupted = deque(sorted((t for t in self._trials.values() if t.state not in FINISHED_STATES),
+                                         key=lambda trial: trial.number))
+        self._cursors = [self._cursor(arm) for arm in study.arms]
+        self._drop_hopeless()
+
+    def _cursor(self, arm: Arm) -> deque[tuple[Phase, int]]:
+        budget: list[tuple[Phase, int]] = [("search", k) for k in range(self._study.search.trials_per_arm)]
+        budget += [("confirm", k) for k in range(self._seeds)]
+        return deque((phase, k) for phase, k in budget if (arm.name, phase, k) not in self._trials)
+
+    def __len__(self) -> int:
+        """Return how many trials have not been handed out."""
+        return len(self._interrupted) + sum(len(cursor) for cursor in self._cursors)
+
+    def next(self) -> TrialRecord | None:
+        """Return the next trial that may start now, recorded as queued; None if all that remain must wait."""
+        if self._interrupted:
+            return self._interrupted.popleft()
+        ready = [position for position in range(len(self._cursors)) if self._is_ready(position)]
+        if not ready:
+            return None
+        position = min(ready, key=lambda each: self._number(each, *self._cursors[each][0]))
+        phase, index = self._cursors[position].popleft()
+        trial = self._propose(position, phase, index)
+        self._ledger.add_trial(trial)
+        self._trials[(trial.arm, phase, index)] = trial
+        return trial
+
+    def ended(self, trial: TrialRecord) -> None:
+        """Take note of a trial that has ended, as the ledger now holds it."""
+        self._trials[(trial.arm, trial.phase, trial.index)] = trial
+        self._drop_hopeless()
+
+    def _drop_hopeless(self) -> None:
+        """An arm of which no search trial completed has nothing to confirm."""
+        for arm, cursor in zip(self._study.arms, self._cursors, strict=True):
+            if self._search_over(arm.name) and best_of(list(self._search_trials(arm.name))) is None:
+                cursor.clear()
+
+    def _number(self, position: int, phase: Phase, index: int) -> int:
+        before = 0 if phase == "search" else self._study.search.trials_per_arm * len(self._study.arms)
+        return before + index * len(self._study.arms) + position
+
+    def _is_ready(self, position: int) -> bool:
+        if not self._cursors[position]:
+            return False
+        phase, index = self._cursors[position][0]
+        arm = self._study.arms[position].name
+        if phase == "confirm":
+            return self._search_over(arm)
+        return index < self._startup or all(self._has_ended(arm, k) for k in range(index - self._lag + 1))
+
+    @property
+    def _startup(self) -> int:
+        """Trials that see nothing: all of them where the sampler takes no account of results."""
+        return self._study.search.startup_trials if self._sampler.learns else self._study.search.trials_per_arm
+
+    def _has_ended(self, arm: str, index: int) -> bool:
+        trial = self._trials.get((arm, "search", index))
+        return trial is not None and trial.state in FINISHED_STATES
+
+    def _search_over(self, arm: str) -> bool:
+        return all(self._has_ended(arm, k) for k in range(self._study.search.trials_per_arm))
+
+    def _search_trials(self, arm: str) -> Iterator[TrialRecord]:
+        for index in range(self._study.search.trials_per_arm):
+            if (arm, "search", index) in self._trials:
+                yield self._trials[(arm, "search", index)]
+
+    def _propose(self, position: int, phase: Phase, index: int) -> TrialRecord:
+        study, arm, number = self._study, self._study.arms[position], self._number(position, phase, index)
+        if phase == "search":
+            values = self._values(arm, index)
+            data_seed, init_seed = search_data_seed(study.seed), search_init_seed(study.seed, number)
+        else:
+            best = best_of(list(self._search_trials(arm.name)))
+            assert best is not None
+            values, data_seed = best.values, confirm_seed(study.seed, index)
+            init_seed = data_seed
+        config = study.config(arm.name, values, data_seed=data_seed, init_seed=init_seed)
+        return TrialRecord(
+            study_id=self._id, number=number, phase=phase, transfer=arm.transfer.name, policy=arm.policy.name,
+            index=index, data_seed=data_seed, init_seed=init_seed, values=values, config=config.to_json(),
+            exploratory=phase == "confirm" and index >= study.confirm.seeds)
+
+    def _values(self, arm: Arm, index: int) -> dict[str, Any]:
+        visible = [] if index < self._startup else [
+            self._observe(trial) for trial in self._search_trials(arm.name)
+            if trial.index <= index - self._lag and trial.state != "failed"]
+        return propose(self._sampler, self._study.space(arm), visible, arm=arm.name, index=index,
+                       startup=self._study.search.startup_trials, seed=self._study.seed)
+
+    def _observe(self, trial: TrialRecord) -> Observation:
+        steps = {}
+        if trial.state == "stopped":
+            steps = {record.epoch: record.val for record in self._ledger.epochs(self._id, trial.number)
+                     if record.val is not None}
+        return observe(trial, steps)

@@ -1,0 +1,83 @@
+"""What runs in Ray's processes: one trial, or the teacher. Workers read neither ledger nor MLflow; they only report.
+
+A worker serves one trial after another, so everything that must not leak between them is set inside the trial.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from kdstudy.errors import KdstudyError
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.study import TrialConfig
+
+
+def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> None:
+    """Run one trial under Ray Tune: Tune's trainable.
+
+    An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
+    A process that dies is Tune's to start again; the trial then goes on from its checkpoint.
+
+    Args:
+        parameters: Tune's parameters of this trial: the values that fill the holes, and what `parameters_of` adds.
+        teacher: The teacher's folder.
+        folder: The study's folder of trials.
+    """
+    from ray import tune
+
+    from kdstudy.teacher import open_teacher
+    from kdstudy.trial import run_trial
+
+    epochs = 0
+
+    def report(record: EpochRecord, result: TrialResult | None) -> None:
+        nonlocal epochs
+        epochs = record.epoch
+        metrics: dict[str, Any] = {"epoch": record.epoch, "record": record.to_json()}
+        if record.val is not None:
+            metrics["val"] = record.val
+        tune.report(metrics | {"result": None if result is None else result.to_json()})
+
+    try:
+        run_trial(TrialConfig.from_json(json.loads(parameters["config"])), report, teacher=open_teacher(Path(teacher)),
+                  folder=Path(folder) / str(parameters["trial"]), with_test=parameters["phase"] == "confirm")
+    except KdstudyError as error:
+        failure = TrialResult("failed", epochs=epochs, error=str(error))
+        tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
+    except Exception:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
+        failure = TrialResult("failed", epochs=epochs, error=traceback.format_exc())
+        tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
+
+
+def prepare_in_worker(configs: list[dict[str, Any]], teachers: str) -> dict[str, Any]:
+    """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
+
+    Args:
+        configs: One trial of each arm.
+        teachers: The store's folder of teachers.
+
+    Returns:
+        The ``teacher``'s and the ``dataset``'s descriptions; or under ``error`` what the user must put right.
+    """
+    from kdstudy.teacher import open_teacher, prepare_teacher
+    from kdstudy.trial import dataset_of, describe_dataset, preflight
+
+    trials = [TrialConfig.from_json(config) for config in configs]
+    try:
+        data = dataset_of(trials[0], with_test=False)
+        teacher = prepare_teacher(trials[0], Path(teachers))
+        for trial in trials:
+            preflight(trial, open_teacher(Path(teachers) / teacher.key))
+    except KdstudyError as error:
+        return {"error": str(error)}
+    return {"teacher": teacher.to_json(), "dataset": describe_dataset(data)}
+
+
+def score_teacher_in_worker(config: dict[str, Any], teachers: str, key: str) -> float:
+    """Return the teacher's test score, as a Ray task."""
+    from kdstudy.teacher import score_teacher
+
+    return score_teacher(TrialConfig.from_json(config), Path(teachers), key)

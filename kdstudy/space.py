@@ -1,0 +1,284 @@
+"""Ranges: what may stand in a study file where a value may stand. Both ends belong to every range.
+
+A study file writes ``{uniform: [a, b]}``, ``{log: [a, b]}``, ``{int: [a, b]}`` or ``{choice: [...]}``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class RangeError(ValueError):
+    """A range that cannot be: carries all that is wrong, each ``what is wrong, what was got; what to do``."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Real numbers, every one as likely as any other.
+
+    Args:
+        low: Smallest value, finite.
+        high: Largest value, finite, above ``low``.
+
+    Raises:
+        RangeError: The ends do not make a range.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _set_float_ends(self, _number_problems(self.low, self.high))
+
+    def at(self, u: float) -> float:
+        """Return the value below which a share ``u`` in [0, 1) of the draws falls."""
+        # A weighted mean, not low + u * (high - low): the difference of two finite numbers may be infinite.
+        return min(max((1 - u) * self.low + u * self.high, self.low), self.high)
+
+    def position(self, value: float) -> float:
+        """Return the share of draws below ``value``, in [0, 1]: the inverse of `at`."""
+        return (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+
+    def ends(self) -> tuple[float, float]:
+        """Return both ends."""
+        return self.low, self.high
+
+    def contains(self, value: Any) -> bool:
+        """Say whether ``value`` is one of the range's values."""
+        return _is_number(value) and self.low <= value <= self.high
+
+    def to_yaml(self) -> dict[str, list[float]]:
+        """Return the range as a study file writes it."""
+        return {"uniform": [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class Log:
+    """Positive real numbers, every order of magnitude as likely as any other.
+
+    Args:
+        low: Smallest value, finite, above 0.
+        high: Largest value, finite, above ``low``.
+
+    Raises:
+        RangeError: The ends do not make a range.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        problems = _number_problems(self.low, self.high)
+        if _is_number(self.low) and self.low <= 0:
+            problems.append(f"the low end of a log range must be greater than 0, got {self.low}; "
+                            "raise it, or use uniform")
+        _set_float_ends(self, problems)
+
+    def at(self, u: float) -> float:
+        """Return the value below which a share ``u`` in [0, 1) of the draws falls."""
+        if u in {0, 1}:  # exactly the ends, which a logarithm and back may miss
+            return self.low if u == 0 else self.high
+        value = math.exp((1 - u) * math.log(self.low) + u * math.log(self.high))
+        return min(max(value, self.low), self.high)
+
+    def position(self, value: float) -> float:
+        """Return the share of draws below ``value``, in [0, 1]: the inverse of `at`."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+    def ends(self) -> tuple[float, float]:
+        """Return both ends."""
+        return self.low, self.high
+
+    def contains(self, value: Any) -> bool:
+        """Say whether ``value`` is one of the range's values."""
+        return _is_number(value) and self.low <= value <= self.high
+
+    def to_yaml(self) -> dict[str, list[float]]:
+        """Return the range as a study file writes it."""
+        return {"log": [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class Int:
+    """Whole numbers, every one as likely as any other.
+
+    Args:
+        low: Smallest value.
+        high: Largest value, above ``low``.
+
+    Raises:
+        RangeError: The ends do not make a range.
+    """
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        problems = [f"the ends of an int range must be whole numbers, got {_show(end)}; "
+                    "write whole numbers, or use uniform"
+                    for end in (self.low, self.high) if not isinstance(end, int) or isinstance(end, bool)]
+        if problems:
+            raise RangeError(problems)
+        if problems := _order_problems(self.low, self.high):
+            raise RangeError(problems)
+
+    def __len__(self) -> int:
+        return self.high - self.low + 1
+
+    def at(self, u: float) -> int:
+        """Return the value below which a share ``u`` in [0, 1) of the draws falls."""
+        return min(self.low + int(u * len(self)), self.high)
+
+    def position(self, value: int) -> float:
+        """Return the middle of the share of draws that gives ``value``, in (0, 1)."""
+        return (value - self.low + 0.5) / len(self)
+
+    def ends(self) -> tuple[int, int]:
+        """Return both ends."""
+        return self.low, self.high
+
+    def contains(self, value: Any) -> bool:
+        """Say whether ``value`` is one of the range's values."""
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def to_yaml(self) -> dict[str, list[int]]:
+        """Return the range as a study file writes it."""
+        return {"int": [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a list of values, every one as likely as any other. Samplers address them by index.
+
+    Args:
+        options: Two or more different plain values: scalars, lists or mappings.
+
+    Raises:
+        RangeError: Too few options, or one given twice.
+    """
+
+    options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        problems = []
+        if len(self.options) < 2:
+            problems.append(f"a choice needs at least 2 options, got {len(self.options)}; "
+                            "add another, or write the value itself")
+        texts = [_json(option) for option in self.options]
+        for text in sorted({text for text in texts if texts.count(text) > 1}):
+            problems.append(f"a choice must not repeat an option, got {text} {texts.count(text)} times; "
+                            "keep one of them")
+        if problems:
+            raise RangeError(problems)
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each option: a string is its own, anything else is compact JSON text."""
+        return tuple(option if isinstance(option, str) else _json(option) for option in self.options)
+
+    def at(self, u: float) -> Any:
+        """Return the option below which a share ``u`` in [0, 1) of the draws falls."""
+        return self.options[min(int(u * len(self)), len(self) - 1)]
+
+    def index(self, value: Any) -> int:
+        """Return the place of ``value`` among the options.
+
+        Raises:
+            ValueError: It is none of them.
+        """
+        return [_json(option) for option in self.options].index(_json(value))
+
+    def ends(self) -> tuple[Any, ...]:
+        """Return all options: a choice has no order."""
+        return self.options
+
+    def contains(self, value: Any) -> bool:
+        """Say whether ``value`` is one of the options; 1, 1.0, true and "1" are four different values."""
+        return _json(value) in [_json(option) for option in self.options]
+
+    def to_yaml(self) -> dict[str, list[Any]]:
+        """Return the range as a study file writes it."""
+        return {"choice": list(self.options)}
+
+
+Range = Uniform | Log | Int | Choice
+
+KINDS: tuple[str, ...] = ("uniform", "log", "int", "choice")
+
+
+def is_range(value: Any) -> bool:
+    """Say whether ``value`` is written as a range: a mapping whose one key is the kind of a range."""
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in KINDS
+
+
+def read_range(value: dict[str, Any]) -> Range:
+    """Build the range that a study file writes.
+
+    Args:
+        value: A mapping for which `is_range` holds.
+
+    Raises:
+        RangeError: What stands behind the kind does not make a range.
+    """
+    kind, argument = next(iter(value.items()))
+    if kind == "choice":
+        if not isinstance(argument, list):
+            raise RangeError([f"a choice takes a list, got {_show(argument)}; "
+                              "write {choice: [first, second]}"])
+        return Choice(tuple(argument))
+    if not isinstance(argument, list) or len(argument) != 2:
+        raise RangeError([f"{kind} takes a list of two ends, got {_show(argument)}; "
+                          f"write {{{kind}: [low, high]}}"])
+    if kind == "int":
+        return Int(*argument)
+    return Uniform(*argument) if kind == "uniform" else Log(*argument)
+
+
+def _set_float_ends(ends: Uniform | Log, problems: list[str]) -> None:
+    if problems:
+        raise RangeError(problems)
+    object.__setattr__(ends, "low", float(ends.low))
+    object.__setattr__(ends, "high", float(ends.high))
+
+
+def _number_problems(low: Any, high: Any) -> list[str]:
+    problems = [f"the ends of a range must be finite numbers, got {_show(end)}; write numbers"
+                for end in (low, high) if not _is_number(end)]
+    return problems or _order_problems(low, high)
+
+
+def _order_problems(low: float, high: float) -> list[str]:
+    if low == high:
+        return [f"the ends of a range must differ, got {low} twice; write the value itself"]
+    if low > high:
+        return [f"the low end must come first, got [{low}, {high}]; write [{high}, {low}]"]
+    return []
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond the largest float
+        return False
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,31 @@
+"""Studies: the study file, its checks, and the configuration of one trial."""
+
+from kdstudy.study.config import (
+    ConfirmConfig,
+    DataConfig,
+    PluginSpec,
+    ResourcesConfig,
+    SearchConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainConfig,
+)
+from kdstudy.study.load import load_study, parse_study
+from kdstudy.study.study import Arm, Study
+from kdstudy.study.trial import TrialConfig
+
+__all__ = [
+    "Arm",
+    "ConfirmConfig",
+    "DataConfig",
+    "PluginSpec",
+    "ResourcesConfig",
+    "SearchConfig",
+    "StudentConfig",
+    "Study",
+    "TeacherConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "load_study",
+    "parse_study",
+]

@@ -1,0 +1,193 @@
+"""What must hold between the fields of a study, once each of them is right by itself.
+
+Every check takes what could be read and is silent where something it needs could not. Where a range stands,
+a check objects only if no value of it would do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kdstudy.registry import POLICIES
+from kdstudy.space import Choice, Int, Range
+from kdstudy.study.config import PluginSpec
+from kdstudy.study.problems import Place, Problems, show
+from kdstudy.study.read import Parsed, Reader
+
+MAX_CORNERS = 512
+_RANGES = (*Range.__args__,)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def check_study(parsed: Parsed, reader: Reader) -> None:
+    """Note everything wrong with a study beyond its single fields."""
+    problems = reader.problems
+    check_trial(parsed, problems)
+    _check_policies(parsed, problems)
+    _check_search(parsed, problems)
+    _check_sampler(parsed, reader)
+
+
+def check_trial(parsed: Parsed, problems: Problems) -> None:
+    """Note everything wrong with one trial, or with what all trials of a study share."""
+    _check_name(parsed, problems)
+    _check_data(parsed, problems)
+    _check_teacher(parsed, problems)
+    _check_train(parsed, problems)
+    _check_resources(parsed, problems)
+
+
+def _check_name(parsed: Parsed, problems: Problems) -> None:
+    if "name" in parsed and not _NAME.fullmatch(parsed["name"]):
+        problems.add(Place().key("name"), "must be 1 to 63 letters, digits, '.', '_' or '-', the first a "
+                     f"letter or digit, got {show(parsed['name'])}; write for example my-study")
+
+
+def _check_data(parsed: Parsed, problems: Problems) -> None:
+    data = parsed.get("data", {})
+    if "name" not in data:
+        return
+    place = Place().key("data")
+    reader = Reader(problems)
+    if "options" not in data:
+        reader.options("data set", data["name"], {}, place.key("name"), ranged=False)
+        return
+    if reader.options("data set", data["name"], {}, place.key("name"), ranged=False) is None:
+        return
+    options = reader.options("data set", data["name"], data["options"], place.key("options"), ranged=False)
+    if options is not None:
+        data["options"] = options
+
+
+def _check_teacher(parsed: Parsed, problems: Problems) -> None:
+    teacher, place = parsed.get("teacher", {}), Place().key("teacher")
+    if {"path", "epochs"} <= teacher.keys():
+        given = [name for name in ("path", "epochs") if teacher[name] is not None]
+        if len(given) == 2:
+            problems.add(place.key("epochs"), "a teacher is loaded or trained, got both path and epochs; "
+                         "remove one")
+        if not given:
+            problems.add(place, "needs path or epochs, got neither; write epochs: 20 to train it here, or "
+                         "path: weights.safetensors to load it")
+    if {"mean", "std"} <= teacher.keys() and (teacher["mean"] is None) != (teacher["std"] is None):
+        missing, given_name = ("mean", "std") if teacher["mean"] is None else ("std", "mean")
+        problems.add(place.key(given_name), f"mean and std go together, got {given_name} alone; add "
+                     f"{missing}, one number a channel")
+    elif teacher.get("mean") and teacher.get("std") and len(teacher["mean"]) != len(teacher["std"]):
+        problems.add(place.key("std"), "mean and std need one number a channel each, got "
+                     f"{len(teacher['mean'])} and {len(teacher['std'])}; make them equally long")
+
+
+def _check_train(parsed: Parsed, problems: Problems) -> None:
+    train, place = parsed.get("train", {}), Place().key("train")
+    if "nesterov" in train and "momentum" in train and True in _ends(train["nesterov"]):
+        lowest = min(_ends(train["momentum"]))
+        if lowest == 0:
+            problems.add(place.key("nesterov"), "Nesterov's momentum needs train.momentum greater than 0, "
+                         "got 0; raise momentum or write nesterov: false")
+    schedule = train.get("schedule")
+    if isinstance(schedule, PluginSpec) and schedule.name == "multistep":
+        _check_milestones(schedule.options["milestones"], place.key("schedule").key("multistep"), problems)
+
+
+def _check_milestones(written: Any, place: Place, problems: Problems) -> None:
+    for milestones in _ends(written) if isinstance(written, Choice) else (written,):
+        rising = all(early < late for early, late in itertools.pairwise([0, *milestones]))
+        if not milestones or not rising:
+            problems.add(place.key("milestones"), "must be epochs in rising order, from 1, got "
+                         f"{show(milestones)}; write for example [5, 7]")
+
+
+def _check_resources(parsed: Parsed, problems: Problems) -> None:
+    gpus = parsed.get("resources", {}).get("gpus", 0)
+    if gpus > 1 and gpus != int(gpus):
+        problems.add(Place().key("resources").key("gpus"), f"above 1 must be a whole number, got {gpus}; "
+                     "only a share below 1 packs several trials on one GPU")
+
+
+def _check_policies(parsed: Parsed, problems: Problems) -> None:
+    """Ask each policy about its options together; it objects only if no combination of values would do."""
+    epochs = parsed.get("train", {}).get("epochs")
+    place = Place().key("arms").key("policies")
+    for spec in parsed.get("arms", {}).get("policies", ()):
+        object_to = getattr(POLICIES.load(spec.name), "problems", None)
+        if object_to is None or epochs is None:
+            continue
+        for objection in _shared_objections(object_to, spec.options, epochs):
+            field, _, message = objection.partition(": ")
+            option = field.removeprefix(f"{spec.name}.")
+            steps = _steps_of(problems, place, spec.name)
+            problems.add(Place((*steps, option), f"{place.name}.{field}"), message or objection)
+
+
+def _shared_objections(object_to: Callable[..., list[str]], options: Mapping[str, Any],
+                       epochs: Any) -> list[str]:
+    """Return what a policy has against the first combination of ends, if it objects to each of them."""
+    first: list[str] = []
+    corners = itertools.product(_ends(epochs), _corners(options))
+    for number, (trained, corner) in enumerate(corners):
+        objections = object_to(corner, epochs=trained)
+        if not objections or number == MAX_CORNERS:
+            return []
+        first = first or objections
+    return first
+
+
+def _steps_of(problems: Problems, place: Place, name: str) -> tuple[str | int, ...]:
+    """Return where in the file the entry ``name`` of a list of plug-ins stands."""
+    candidates = [steps for steps in problems.lines if steps[:-1] and steps[:len(place.steps)] == place.steps
+                  and steps[-1] == name and len(steps) == len(place.steps) + 2]
+    return candidates[0] if candidates else place.steps
+
+
+def _check_search(parsed: Parsed, problems: Problems) -> None:
+    search, place = parsed.get("search", {}), Place().key("search")
+    trials, startup = search.get("trials_per_arm"), search.get("startup")
+    if trials is not None and startup is not None and startup > trials // 2:
+        problems.add(place.key("startup"), f"must be at most half of trials_per_arm, {trials // 2} of "
+                     f"{trials}, got {startup}; lower it, or leave it out for {min(trials // 2, 10)}")
+    pruner, epochs = search.get("pruner"), parsed.get("train", {}).get("epochs")
+    if pruner is not None and pruner.name == "asha" and epochs is not None:
+        longest, grace = max(_ends(epochs)), pruner.options["grace"]
+        if grace >= longest:
+            problems.add(place.key("pruner").key("asha").key("grace"), f"no trial of at most {longest} "
+                         f"epoch(s) would ever be stopped, got {grace}; lower it, or write pruner: none")
+
+
+def _check_sampler(parsed: Parsed, reader: Reader) -> None:
+    sampler = parsed.get("search", {}).get("sampler")
+    if sampler is None:
+        return
+    if sampler.name == "grid":
+        for place, span in reader.holes.values():
+            if not isinstance(span, Int | Choice):
+                reader.problems.add(place, "the grid sampler needs ranges that can be counted, got "
+                                    f"{show(span.to_yaml())}; use int or choice, or another sampler")
+    if sampler.name == "cmaes":
+        _check_numeric(parsed, reader)
+
+
+def _check_numeric(parsed: Parsed, reader: Reader) -> None:
+    arms = parsed.get("arms", {})
+    shared = [span for name, (_, span) in reader.holes.items() if not name.startswith("arms.")]
+    for transfer, policy in itertools.product(arms.get("transfers", ()), arms.get("policies", ())):
+        options = (*transfer.options.values(), *policy.options.values())
+        own = [value for value in options if isinstance(value, _RANGES)]
+        spans = shared + own
+        if spans and all(isinstance(span, Choice) for span in spans):
+            reader.problems.add(Place().key("search").key("sampler"), "cmaes needs a uniform, log or int "
+                                f"range in each arm, got only choices in {transfer.name}/{policy.name}; "
+                                "use tpe")
+
+
+def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the options with every range replaced by one of its ends, in every combination."""
+    for values in itertools.product(*(_ends(value) for value in options.values())):
+        yield dict(zip(options, values, strict=True))
+
+
+def _ends(value: Any) -> tuple[Any, ...]:
+    return value.ends() if isinstance(value, _RANGES) else (value,)

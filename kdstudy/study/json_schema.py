@@ -1,0 +1,127 @@
+"""The study file's JSON Schema, for editors: made from the same types that check it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from kdstudy.registry import Registry
+from kdstudy.study.config import StudyFile, plain
+from kdstudy.study.keys import REGISTRIES, Field, fields_of
+from kdstudy.study.values import to_plain
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a study file, every registered plug-in's options included."""
+    return {"$schema": DIALECT, "title": "kdstudy study file", **_section(StudyFile)}
+
+
+def type_schema(annotation: Any) -> Schema:
+    """Return the schema of one value's type and bounds."""
+    schema = TypeAdapter(annotation).json_schema()
+    schema.pop("title", None)
+    return schema
+
+
+def argument_texts(plugin: Any) -> dict[str, str]:
+    """Return what a plug-in's docstring says about each of its arguments (Google style)."""
+    _, _, section = (inspect.getdoc(plugin) or "").partition("\nArgs:\n")
+    texts: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            break
+        if entry := re.match(r" {4}(\w+): (.*)", line):
+            name = entry[1]
+            texts[name] = entry[2]
+        elif name and line.strip():
+            texts[name] += " " + line.strip()
+    return texts
+
+
+def _section(kind: type) -> Schema:
+    fields = fields_of(kind)
+    return {
+        "type": "object",
+        "properties": {name: _field(declared) for name, declared in fields.items()},
+        "required": [name for name, declared in fields.items() if declared.required],
+        "additionalProperties": False,
+    }
+
+
+def _field(declared: Field) -> Schema:
+    schema: Schema = {"description": declared.key.meaning}
+    if declared.section:
+        return {**schema, **_section(declared.section)}
+    if not declared.required:
+        schema["default"] = plain(declared.default)
+    if declared.many:
+        return {**schema, "type": "array", "minItems": 1,
+                "items": _plugin(str(declared.key.plugin), ranged=declared.key.ranged)}
+    if declared.key.plugin:
+        value = _plugin(declared.key.plugin, ranged=declared.key.ranged)
+        fixed = _plugin(declared.key.plugin, ranged=False)
+        return {**schema, **(_or_range(value, fixed) if declared.key.ranged else value)}
+    value = type_schema(declared.annotation)
+    return {**(_or_range(value, value) if declared.key.ranged else value), **schema}
+
+
+def _plugin(kind: str, *, ranged: bool) -> Schema:
+    registry = REGISTRIES[kind]
+    with_options = {name: _options(registry, name, ranged=ranged) for name in registry}
+    bare = [name for name, options in with_options.items() if not options["required"]]
+    return {"anyOf": [
+        {"enum": bare},
+        {"type": "string", "pattern": ":", "description": f"A {kind} of your own: package.module:Name."},
+        {"type": "object", "properties": with_options,
+         "patternProperties": {":": {"type": ["object", "null"]}}, "additionalProperties": False,
+         "minProperties": 1, "maxProperties": 1},
+    ]}
+
+
+def _options(registry: Registry, name: str, *, ranged: bool) -> Schema:
+    texts = argument_texts(registry.load(name))
+    properties: Schema = {}
+    options = registry.options(name).values()
+    for option in options:
+        value = type_schema(option.annotation)
+        schema = _or_range(value, value) if ranged else value
+        if text := texts.get(option.name):
+            schema["description"] = text
+        if not option.required:
+            schema["default"] = to_plain(option.annotation, option.default)
+        properties[option.name] = schema
+    required = [option.name for option in options if option.required]
+    return {"type": "object" if required else ["object", "null"], "properties": properties,
+            "required": required, "additionalProperties": False}
+
+
+def _or_range(value: Schema, option: Schema) -> Schema:
+    """Return the schema of a value or a range of it."""
+    kinds = _types(value)
+    ranges: list[Schema] = []
+    if "number" in kinds:
+        ranges.append(_range("uniform", {"type": "number"}))
+        ranges.append(_range("log", {"type": "number", "exclusiveMinimum": 0}))
+    if kinds & {"number", "integer"}:
+        ranges.append(_range("int", {"type": "integer"}))
+    ranges.append({"type": "object", "required": ["choice"], "additionalProperties": False, "properties": {
+        "choice": {"type": "array", "items": option, "minItems": 2, "uniqueItems": True}}})
+    return {"anyOf": [value, *ranges]}
+
+
+def _range(kind: str, end: Schema) -> Schema:
+    ends = {"type": "array", "items": end, "minItems": 2, "maxItems": 2}
+    return {"type": "object", "required": [kind], "additionalProperties": False, "properties": {kind: ends}}
+
+
+def _types(schema: Schema) -> set[str]:
+    found = {schema["type"]} if isinstance(schema.get("type"), str) else set()
+    return found.union(*(_types(member) for member in schema.get("anyOf", ())))

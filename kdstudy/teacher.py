@@ -1,0 +1,234 @@
+"""The teacher: trained once per study, or loaded, then kept in the store under a hash of everything it depends on.
+
+A teacher trained here is a trial like any other (transfer ``none``, policy ``constant``), so there is one loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kdstudy.data import Dataset, eval_batches
+from kdstudy.errors import ModelError
+from kdstudy.models import build_model
+from kdstudy.seeds import teacher_seed
+from kdstudy.student import load_student, save_student
+from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
+from kdstudy.training.checkpoint import weights_sha256, write_atomic
+from kdstudy.training.evaluate import evaluate
+from kdstudy.training.numerics import fixed_numerics
+from kdstudy.trial import EVAL_BATCH, dataset_of, run_trial
+
+CHANCE_MARGIN = 0.1
+"""A teacher must be at least this share of the way from chance to perfect."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher in the store.
+
+    Args:
+        key: Hash of all that it depends on; its folder's name.
+        sha256: Hash of its weights.
+        val: Validation score in [0, 1].
+        seen: Whether it may have been trained on the validation images (always true for a loaded teacher).
+        epochs: Epochs trained here; 0 for a loaded teacher.
+        seconds: Wall time of that training.
+    """
+
+    key: str
+    sha256: str
+    val: float
+    seen: bool
+    epochs: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def prepare_teacher(config: TrialConfig, teachers: Path) -> Teacher:
+    """Return the study's teacher, training or loading it unless the store already has it.
+
+    Args:
+        config: Any trial of the study; its arm and seeds do not matter.
+        teachers: The store's folder of teachers.
+
+    Raises:
+        ModelError: The file does not fit the network, or the teacher scores near chance (and ``allow_weak`` is false).
+    """
+    data = dataset_of(config, with_test=False)
+    key = teacher_key(config, data)
+    folder = teachers / key
+    found = find_teacher(folder)
+    if found is None:
+        loaded = config.teacher.path is not None
+        found = _load(config, data, folder, key) if loaded else _train(config, folder, key)
+        write_atomic(folder / "teacher.json", json.dumps(found.to_json(), indent=1).encode())
+    _refuse_weak(config, found, data.num_classes)
+    return found
+
+
+def find_teacher(folder: Path) -> Teacher | None:
+    """Return the teacher kept in ``folder``, or None if it is not (or not wholly) there."""
+    description = folder / "teacher.json"
+    return Teacher(**json.loads(description.read_text())) if description.exists() else None
+
+
+def open_teacher(folder: Path) -> nn.Module:
+    """Return the teacher's network with its weights, on the CPU, in eval mode, frozen.
+
+    Raises:
+        ModelError: The weights are missing, or are not those recorded.
+    """
+    found = find_teacher(folder)
+    if found is None:
+        raise ModelError(f"teacher: {folder} holds no teacher; run or resume the study to prepare it again")
+    module = load_student(folder / "student", trust_plugins=True).requires_grad_(False)
+    if weights_sha256(module) != found.sha256:
+        raise ModelError(f"teacher: the weights in {folder} are not those recorded; delete the folder to prepare it again")
+    return module
+
+
+def score_teacher(config: TrialConfig, teachers: Path, key: str) -> float:
+    """Return the teacher's test score: the study's difficulty is 1 minus it. For the confirmation phase only."""
+    data = dataset_of(config, with_test=True)
+    assert data.test is not None
+    with fixed_numerics(config.resources.cpus):
+        return evaluate(open_teacher(teachers / key), eval_batches(data.test, EVAL_BATCH, torch.device("cpu"))).score
+
+
+def teacher_key(config: TrialConfig, data: Dataset) -> str:
+    """Return the hash of everything the teacher's weights depend on."""
+    teacher = dataclasses.asdict(config.teacher)
+    teacher.pop("allow_weak")
+    if config.teacher.path is not None:
+        teacher["path"] = hashlib.sha256(_read_bytes(Path(config.teacher.path))).hexdigest()
+        basis: dict[str, Any] = {"teacher": teacher, "data": data.fingerprint}
+    else:
+        basis = {"teacher": teacher, "data": data.fingerprint, "augment": config.data.augment,
+                 "seed": teacher_seed(config.split_seed), "cpus": config.resources.cpus,
+                 "gpu": config.resources.gpus > 0, "torch": torch.__version__}
+    return hashlib.sha256(json.dumps(basis, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def teacher_trial(config: TrialConfig) -> TrialConfig:
+    """Return the plain training run that makes the teacher."""
+    teacher = config.teacher
+    assert teacher.epochs is not None
+    seed = teacher_seed(config.split_seed)
+    return dataclasses.replace(
+        config, student=StudentConfig(model=teacher.model),
+        train=TrainConfig(epochs=teacher.epochs, batch_size=teacher.batch_size, base_lr=teacher.base_lr,
+                          weight_decay=teacher.weight_decay, momentum=0.9, nesterov=False,
+                          schedule=PluginSpec("cosine", {})),
+        transfer=PluginSpec("none", {}), policy=PluginSpec("constant", {}), layers="auto",
+        data_seed=seed, init_seed=seed)
+
+
+def _train(config: TrialConfig, folder: Path, key: str) -> Teacher:
+    result = run_trial(teacher_trial(config), lambda _record, _result: None, folder=folder)
+    if result.state != "completed" or result.val is None or result.weights_sha256 is None:
+        raise ModelError(f"teacher: its training diverged in epoch {result.epochs + 1}; lower teacher.base_lr "
+                         f"(now {config.teacher.base_lr})")
+    return Teacher(key, result.weights_sha256, result.val, seen=False, epochs=result.epochs, seconds=result.seconds)
+
+
+def _load(config: TrialConfig, data: Dataset, folder: Path, key: str) -> Teacher:
+    teacher = config.teacher
+    assert teacher.path is not None
+    mean, std = teacher.mean or data.mean, teacher.std or data.std
+    module = build_model(teacher.model.name, teacher.model.options, num_classes=data.num_classes,
+                         image_shape=data.image_shape, mean=mean, std=std, seed=0)
+    fit_weights(module, read_weights(Path(teacher.path)), teacher.key_map, where=teacher.path)
+    with fixed_numerics(config.resources.cpus):
+        val = evaluate(module, eval_batches(data.val, EVAL_BATCH, torch.device("cpu"))).score
+    save_student(module, folder / "student", {
+        "model": teacher.model.name, "options": teacher.model.options, "num_classes": data.num_classes,
+        "image_shape": list(data.image_shape), "mean": list(mean), "std": list(std)})
+    return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
+
+
+def _refuse_weak(config: TrialConfig, teacher: Teacher, num_classes: int) -> None:
+    chance = 1 / num_classes
+    if teacher.val < chance + CHANCE_MARGIN * (1 - chance) and not config.teacher.allow_weak:
+        raise ModelError(f"teacher: its validation score {teacher.val:.3f} is near chance ({chance:.3f}); train it longer, "
+                         "check mean, std and key_map, or set teacher.allow_weak: true")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"teacher.path: {path} cannot be read ({error.strerror}); name a safetensors or "
+                         "state-dict file") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file or a state dict, never running code from it.
+
+    A dict with a ``state_dict`` or ``model`` entry is unwrapped; a ``module.`` prefix on every key is removed.
+
+    Raises:
+        ModelError: The file cannot be read, or is neither.
+    """
+    _read_bytes(path)
+    try:
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(
+            path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise ModelError(f"teacher.path: {path} is neither safetensors nor a plain state dict "
+                         f"({type(error).__name__}); save it with safetensors or torch.save(model.state_dict())") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(f"teacher.path: {path} holds no state dict; save it with torch.save(model.state_dict())")
+    weights = {str(name): value for name, value in content.items()}
+    if all(name.startswith("module.") for name in weights):
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    return weights
+
+
+def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], key_map: Mapping[str, str], *, where: str) -> None:
+    """Load ``weights`` into ``module`` after renaming.
+
+    Args:
+        module: Its own normalisation buffers are kept where the weights have none.
+        weights: Name to tensor.
+        key_map: Prefix in the file to prefix in the module, e.g. ``{linear: fc}``.
+        where: The file's name, for errors.
+
+    Raises:
+        ModelError: Names or shapes differ; says which.
+    """
+    renamed = {_rename(name, key_map): value for name, value in weights.items()}
+    own = module.state_dict()
+    missing = [name for name in own if name not in renamed and not name.startswith("normalise.")
+               and not name.endswith("num_batches_tracked")]
+    surplus = [name for name in renamed if name not in own]
+    wrong = [f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}" for name in renamed
+             if name in own and renamed[name].shape != own[name].shape]
+    if missing or surplus or wrong:
+        raise ModelError(f"teacher.path: {where} does not fit the network: missing {missing[:3]}, not in it {surplus[:3]}, "
+                         f"other shape {wrong[:3]}; check teacher.model and map names with teacher.key_map")
+    module.load_state_dict({**own, **renamed})
+
+
+def _rename(name: str, key_map: Mapping[str, str]) -> str:
+    for old, new in key_map.items():
+        if name == old or name.startswith(old + "."):
+            return new + name[len(old):]
+    return name

@@ -1,0 +1,232 @@
+"""What MLflow shows of a study and its trials: names, parameters, metrics, tags.
+
+Pure functions of the record. Names are made for MLflow's own pages: a slash opens a group of charts, so
+``layers/layer1/momentum`` and ``rates/layer1`` are drawn together, and every parameter is one scalar, so that
+parallel coordinates can sort it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.results import EpochRecord
+
+STUDY_TAG = "kdstudy.study_id"
+TRIAL_TAG = "kdstudy.trial"
+KIND_TAG = "kdstudy.kind"
+# How a run's status reads in MLflow. A diverged trial is a result like a completed one, its tag ``state``
+# tells; a trial the pruner stopped was ended from outside.
+TRIAL_STATUS = {
+    "queued": "SCHEDULED",
+    "running": "RUNNING",
+    "completed": "FINISHED",
+    "diverged": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+}
+STUDY_STATUS = {"running": "RUNNING", "interrupted": "KILLED", "finished": "FINISHED", "failed": "FAILED"}
+MAX_VALUE = 500
+_FORBIDDEN = re.compile(r"[^\w\-. :/]")
+
+
+class Point(NamedTuple):
+    """One value of one metric.
+
+    Attributes:
+        name: As MLflow accepts it.
+        value: Finite.
+        step: The epoch.
+        milliseconds: Since the Unix epoch; a function of the record alone, so that a point sent twice is one
+            point.
+    """
+
+    name: str
+    value: float
+    step: int
+    milliseconds: int
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return ``moment`` as milliseconds since the Unix epoch."""
+    return round(moment.timestamp() * 1000)
+
+
+def run_name(trial: TrialRecord) -> str:
+    """Return the trial's name: the arm, then its number or, in confirmation, its seed's place."""
+    if trial.phase == "confirm":
+        return f"{trial.arm} seed {trial.index}"
+    return f"{trial.arm} #{trial.number}"
+
+
+def trial_tags(trial: TrialRecord) -> dict[str, str]:
+    """Return what a user filters by."""
+    tags = {
+        STUDY_TAG: trial.study_id,
+        TRIAL_TAG: str(trial.number),
+        KIND_TAG: "trial",
+        "arm": trial.arm,
+        "transfer": trial.transfer,
+        "policy": trial.policy,
+        "phase": trial.phase,
+        "state": trial.state,
+        "exploratory": json.dumps(trial.exploratory),
+    }
+    if trial.weights_sha256:
+        tags["kdstudy.weights_sha256"] = trial.weights_sha256
+    if trial.error:
+        tags["error"] = trial.error.strip().splitlines()[-1][:MAX_VALUE]
+    return tags
+
+
+def trial_params(trial: TrialRecord) -> dict[str, str]:
+    """Return the resolved configuration, one scalar a parameter, named as the study file spells it.
+
+    Options of the arm's plug-ins stand under ``arms.transfers.NAME`` and ``arms.policies.NAME``. Empty and
+    missing values are left out.
+    """
+    config = {key: value for key, value in trial.config.items()
+              if key not in {"name", "resources", "transfer", "policy"}}
+    flat: dict[str, Any] = {
+        "transfer": trial.transfer,
+        "policy": trial.policy,
+        "data_seed": trial.data_seed,
+        "init_seed": trial.init_seed,
+    }
+    for role, plural in (("transfer", "transfers"), ("policy", "policies")):
+        plugin = trial.config.get(role)
+        if isinstance(plugin, Mapping):  # {name: options}; a bare name has no options
+            flat.update(_scalars(plugin, f"arms.{plural}."))
+    for path, plugin in _named_plugins(config):
+        flat[path] = plugin if isinstance(plugin, str) else next(iter(plugin), None)
+    flat.update(_scalars(config))
+    flat.update(trial.values)
+    return {_legal(name): _text(value) for name, value in flat.items()}
+
+
+def _named_plugins(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, key in (("student", "model"), ("teacher", "model"), ("train", "schedule")):
+        plugin = config.get(section, {}).get(key)
+        if plugin:
+            yield f"{section}.{key}", plugin
+
+
+def study_params(study: StudyRecord) -> dict[str, str]:
+    """Return what two studies are compared by: seed, data, teacher, code."""
+    flat: dict[str, Any] = {"seed": study.seed}
+    flat.update(_scalars({"data": study.dataset, "teacher": study.teacher}))
+    commit = git_commit(study)
+    if commit:
+        flat["git.commit"] = commit
+    return {_legal(name): _text(value) for name, value in flat.items()}
+
+
+def study_tags(study: StudyRecord) -> dict[str, str]:
+    """Return what finds the study and what MLflow's run page shows."""
+    tags = {STUDY_TAG: study.id, KIND_TAG: "study", "status": study.status}
+    if study.dataset.get("fingerprint"):
+        tags["kdstudy.fingerprint"] = str(study.dataset["fingerprint"])
+    if study.teacher.get("sha256"):
+        tags["kdstudy.teacher_sha256"] = str(study.teacher["sha256"])
+    commit = git_commit(study)
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def git_commit(study: StudyRecord) -> str | None:
+    """Return the commit of kdstudy's own checkout, else of the directory the study was started in."""
+    state = git_state(study)
+    return str(state["commit"]) if state else None
+
+
+def git_state(study: StudyRecord) -> Mapping[str, Any] | None:
+    """Return the git part of the study's environment that `git_commit` names."""
+    found = study.environment.get("git") or {}
+    state: Mapping[str, Any] | None = found.get("kdstudy") or found.get("directory")
+    return state
+
+
+def points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> Iterator[list[Point]]:
+    """Yield the points of each epoch.
+
+    Args:
+        trial: Whose start the times count from.
+        epochs: All epochs from the first on, in order: the times are sums over them.
+    """
+    start = milliseconds(trial.started or trial.created)
+    elapsed = 0.0
+    for record in epochs:
+        elapsed += record.seconds
+        moment = start + round(elapsed * 1000)
+        yield [Point(name, value, record.epoch, moment) for name, value in _metrics(record).items()]
+
+
+def final_points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> list[Point]:
+    """Return what is known only at the end: the test score of a confirmation."""
+    if trial.test is None:
+        return []
+    start = milliseconds(trial.started or trial.created)
+    moment = start + round(sum(record.seconds for record in epochs) * 1000)
+    return [Point("test", trial.test, trial.epochs, moment)]
+
+
+def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list[Point]:
+    """Return the numbers of each comparison, named after its transfer, for the study's own run."""
+    moment = milliseconds(study.created)
+    names = ("difference", "ci_low", "ci_high", "p_adjusted", "baseline_mean", "treatment_mean")
+    rows = comparison.get("comparisons") or []
+    return [
+        Point(_legal(f"{name}/{row['transfer']}"), row[name], 0, moment)
+        for row in rows
+        for name in names
+        if row.get(name) is not None
+    ]
+
+
+def _metrics(record: EpochRecord) -> dict[str, float]:
+    values: dict[str, float | None] = {
+        "val": record.val,
+        "val_loss": record.val_loss,
+        "loss": record.loss,
+        "rate": record.rate,
+        "seconds": record.seconds,
+    }
+    values |= {f"terms/{name}": value for name, value in record.terms.items()}
+    values |= {f"rates/{layer}": rate for layer, rate in record.rates.items()}
+    for layer in record.layers:
+        values[f"layers/{layer.layer}/divergence"] = layer.divergence
+        values[f"layers/{layer.layer}/momentum"] = layer.momentum
+        values[f"layers/{layer.layer}/multiplier"] = layer.multiplier
+    return {_legal(name): value for name, value in values.items() if value is not None}
+
+
+def _scalars(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the scalars below ``values`` by dotted path; of a plug-in's ``{name, options}`` the name."""
+    if isinstance(values, Mapping):
+        flat: dict[str, Any] = {}
+        plugin = set(values) == {"name", "options"} and prefix
+        if plugin:
+            flat[prefix.removesuffix(".")] = values["name"]
+            values = values["options"]
+        for key, value in values.items():
+            flat |= _scalars(value, f"{prefix}{key}.")
+        return flat
+    if values is None or values in ([], ()):
+        return {}
+    return {prefix.removesuffix("."): values}
+
+
+def _text(value: Any) -> str:
+    """Return a parameter's text: numbers and truth values as JSON, so that they can be read back."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."
+
+
+def _legal(name: str) -> str:
+    """Return ``name`` with the characters MLflow rejects replaced."""
+    return _FORBIDDEN.sub("_", name)

@@ -1,0 +1,151 @@
+"""Publishes in the background what the ledger records. The ledger is the spool: trouble only delays."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from kdstudy.errors import StoreError
+from kdstudy.ledger import Ledger
+from kdstudy.tracking.server import RejectedError
+from kdstudy.tracking.tracker import Tracker
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 60.0
+# Waits this long after a notice, so that a burst of epochs becomes one request.
+GATHER_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """A thread that brings trials' runs up to date. It never blocks or fails the caller.
+
+    What could not be published stays pending and is tried again, 1 s later, then 2 s, up to a minute. What is
+    still pending when the process ends is published by the next `catch_up` on the same study.
+
+    Args:
+        tracker: From now on used by this thread only, until `close` returned.
+        ledger: Read for what to publish, and told what was.
+        study_id: A study the tracker has opened, with ``tracking`` recorded in the ledger.
+        gather: Seconds to wait for more notices before publishing.
+    """
+
+    def __init__(
+        self, tracker: Tracker, ledger: Ledger, study_id: str, *, gather: float = GATHER_SECONDS
+    ) -> None:
+        self._tracker = tracker
+        self._ledger = ledger
+        self._study_id = study_id
+        self._gather = gather
+        self._changed = threading.Condition()
+        self._pending: dict[int, None] = {}  # trial numbers in order of notice
+        self._busy: int | None = None
+        self._refused: dict[int, str] = {}
+        self._closing = False
+        self._trouble: str | None = None
+        # A daemon: a request that hangs must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="kdstudy-publisher", daemon=True)
+        self._thread.start()
+
+    def notify(self, number: int) -> None:
+        """Say that the trial has changed. Returns at once."""
+        with self._changed:
+            self._pending[number] = None
+            self._changed.notify_all()
+
+    def catch_up(self) -> None:
+        """Publish everything the ledger knows and the server may not: after a resume, or to rebuild."""
+        for number in self._ledger.unpublished(self._study_id):
+            self.notify(number)
+
+    def pending(self) -> int:
+        """Return how many trials are not up to date on the server, those it refused included."""
+        with self._changed:
+            waiting = {*self._pending, *self._refused}
+            return len(waiting if self._busy is None else waiting | {self._busy})
+
+    def trouble(self) -> str | None:
+        """Return the last error in one line; None when the last attempt went well."""
+        with self._changed:
+            return self._trouble
+
+    def close(self, timeout: float) -> int:
+        """Publish what is left, without back-off, and stop.
+
+        Args:
+            timeout: Seconds, at least 0: longer is not waited.
+
+        Returns:
+            How many trials are not up to date on the server; they stay in the ledger.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        return self.pending()
+
+    def _run(self) -> None:
+        delay = 0.0
+        while self._wait(delay):
+            failed = False
+            for number in self._take():
+                failed = not self._publish(number) or failed
+                if failed:
+                    break
+            delay = min(max(2 * delay, FIRST_RETRY_SECONDS), LAST_RETRY_SECONDS) if failed else 0.0
+            with self._changed:
+                if self._closing and (failed or not self._pending):
+                    return
+
+    def _wait(self, delay: float) -> bool:
+        """Wait for work, then for the delay; return False when closing with nothing left to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closing)
+            until = time.monotonic() + max(delay, self._gather)
+            self._changed.wait_for(lambda: self._closing, max(0.0, until - time.monotonic()))
+            return bool(self._pending)
+
+    def _take(self) -> list[int]:
+        with self._changed:
+            return list(self._pending)
+
+    def _publish(self, number: int) -> bool:
+        """Publish one trial; return whether to go on with the next."""
+        with self._changed:
+            self._pending.pop(number, None)  # before reading, so that a change from now on is noticed again
+            self._busy = number
+        try:
+            self._send(number)
+        except RejectedError as error:
+            self._note(number, str(error), refused=True)
+        except StoreError as error:
+            self._note(number, str(error), refused=False)
+            return False
+        else:
+            self._note(number, None, refused=False)
+        return True
+
+    def _send(self, number: int) -> None:
+        study = self._ledger.study(self._study_id)
+        trial = self._ledger.trial(self._study_id, number)
+        if trial.state == "queued" and trial.run_id is None:
+            return  # nothing to show yet
+        epochs = self._ledger.epochs(self._study_id, number)
+        run_id, epoch = self._tracker.publish_trial(study, trial, epochs)
+        self._ledger.mark_published(self._study_id, number, run_id=run_id, epoch=epoch, state=trial.state)
+
+    def _note(self, number: int, trouble: str | None, *, refused: bool) -> None:
+        """Record how an attempt ended; say it once, not at each retry."""
+        with self._changed:
+            self._busy = None
+            if trouble is None:
+                self._refused.pop(number, None)
+            elif refused:
+                self._refused[number] = trouble
+            else:
+                self._pending.setdefault(number, None)
+            told, self._trouble = self._trouble, trouble
+        if trouble is not None and told is None:
+            log.warning("%s; training goes on, and the record is kept", trouble)

@@ -1,0 +1,187 @@
+"""The connection to MLflow: the only place that imports it, and the one place where its errors become ours.
+
+MLflow is used through its client with explicit run ids. Its fluent interface keeps the active run and the
+server in global state, which a driver with a background thread cannot share.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import urllib.parse
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from kdstudy.errors import StoreError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# What a user has set stays. Retries are ours (`Publisher`): MLflow's own would block for minutes.
+_SETTINGS = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else a model takes the user's own pyproject.toml along
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+# Their errors reach the user as ours, in one line.
+_LOGGERS = {"alembic": logging.ERROR, "mlflow": logging.ERROR, "mlflow.store": logging.CRITICAL}
+
+
+class UnavailableError(StoreError):
+    """The server cannot be reached or is in trouble: the same request may succeed later."""
+
+
+class RejectedError(StoreError):
+    """The server refuses the request: sending it again changes nothing."""
+
+
+def default_uri(store: Path) -> str:
+    """Return the tracking URI of a local store: a SQLite database beside the artifacts."""
+    return f"sqlite:///{(store / 'mlflow.db').resolve().as_posix()}"
+
+
+def redact(uri: str) -> str:
+    """Return ``uri`` without user, password, query and fragment, any of which may be a secret."""
+    parts = urllib.parse.urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    if not parts.netloc and parts.scheme.startswith("sqlite"):
+        return uri.partition("?")[0]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client that has spoken to the server once; a local database is created if missing.
+
+    Args:
+        uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``.
+
+    Raises:
+        StoreError: Another kind of URI, an unusable database file, or a server that does not answer.
+    """
+    scheme = uri.partition(":")[0]
+    if scheme not in {"sqlite", "http", "https"}:
+        raise StoreError(
+            f"tracking: cannot use '{redact(uri)}'; give sqlite:///PATH or the http(s) address of "
+            "an MLflow server"
+        )
+    if scheme == "sqlite":
+        _prepare_database(uri)
+    client = _client(uri)
+    with translated(uri):
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def translated(uri: str) -> Iterator[None]:
+    """Turn MLflow's and the network's errors into ours, one line each, without secrets."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    where = f"tracking: {redact(uri)}"
+    try:
+        yield
+    except MlflowException as error:
+        kind = UnavailableError if _may_pass(error) else RejectedError
+        raise kind(f"{where}: {_one_line(error, uri)}; {_advice(kind)}") from error
+    except (requests.RequestException, OSError) as error:
+        raise UnavailableError(f"{where}: {_one_line(error, uri)}; {_advice(UnavailableError)}") from error
+
+
+def _may_pass(error: Any) -> bool:
+    """Return whether the same request may succeed later: trouble, not a refusal."""
+    return bool(error.get_http_status_code() >= 500 or error.get_http_status_code() == 429)
+
+
+def _advice(kind: type[StoreError]) -> str:
+    if kind is UnavailableError:
+        return "check that the server runs and the address is right"
+    return "check the address, the login and the run's state in MLflow"
+
+
+def _one_line(error: Exception, uri: str) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    parts = urllib.parse.urlsplit(uri)
+    for secret in (uri, parts.password, parts.username, parts.query):
+        if secret:
+            text = text.replace(secret, "***")
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _client(uri: str) -> MlflowClient:
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with _quiet():
+        from mlflow import MlflowClient
+    for name, level in _LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
+    return MlflowClient(uri, uri)
+
+
+def pyfunc() -> ModuleType:
+    """Return ``mlflow.pyfunc``."""
+    with _quiet():
+        import mlflow.pyfunc as module
+    return module
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the user what mlflow's own modules warn about while they are imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _prepare_database(uri: str) -> None:
+    """Create the schema under a temporary name and publish it whole.
+
+    MLflow migrates a new database step by step, and two drivers that open one at the same time break it.
+
+    Raises:
+        StoreError: The file or its folder cannot be used.
+    """
+    path = Path(urllib.parse.unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check_database(path)
+            return
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        client = _client(f"sqlite:///{temporary.resolve().as_posix()}")
+        client.search_experiments(max_results=1)
+        close(client)
+        try:
+            os.link(temporary, path)  # fails where another driver was first: then theirs is used
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"tracking: {path} cannot be used ({reason}); choose another --store") from error
+
+
+def _check_database(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"tracking: {path} is not a usable database ({error}); move it away or choose another --store"
+        ) from error
+
+
+def close(client: MlflowClient) -> None:
+    """Close the database connections of a local store; a later use opens new ones."""
+    engine = getattr(client._tracking_client.store, "engine", None)
+    if engine is not None:
+        engine.dispose()

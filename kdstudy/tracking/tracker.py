@@ -1,0 +1,293 @@
+"""Studies and trials as MLflow runs. Everything may be repeated: nothing is written twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.results import EpochRecord
+from kdstudy.tracking import describe
+from kdstudy.tracking.server import RejectedError, close, connect, redact, translated
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+# MLflow's own limits of one request.
+MAX_POINTS = 1000
+MAX_PARAMS = 100
+# The metric every epoch has: its history says which epochs a run holds.
+_MARKER = "rate"
+
+
+class Tracker:
+    """Writes studies and trials to one MLflow server or database. Not for two threads at the same time.
+
+    A study is a run in the experiment of the study's name, its trials are child runs. Runs are found by their
+    tags ``kdstudy.study_id`` and ``kdstudy.trial`` where the record does not know their ID, so a crash
+    between creating a run and recording it leaves one run, not two.
+
+    Args:
+        uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``; `kdstudy.tracking.server.default_uri` for a
+            store.
+        artifacts: Where a local database keeps artifacts; a server has its own place.
+
+    Raises:
+        StoreError: The server or database cannot be used.
+    """
+
+    def __init__(self, uri: str, artifacts: Path) -> None:
+        self.uri = uri
+        self._artifacts = artifacts
+        self._client: MlflowClient = connect(uri)
+        # Run ID to the epochs it holds, for the runs this tracker has met.
+        self._epochs: dict[str, set[int]] = {}
+        # Run ID to the state it shows, as far as this tracker has set it.
+        self._states: dict[str, str] = {}
+
+    def open_study(self, record: StudyRecord) -> dict[str, Any]:
+        """Create or find the study's run, and return what the ledger keeps in ``tracking``.
+
+        Args:
+            record: The study; what it knows already of data and teacher becomes parameters.
+
+        Returns:
+            ``uri`` (without credentials: MLflow takes those from its environment variables),
+            ``experiment_id``, ``run_id``.
+
+        Raises:
+            StoreError: The server cannot be used, or refuses.
+        """
+        with translated(self.uri):
+            run = self._study_run(record)
+            run_id = str(run.info.run_id)
+            self._describe(run, describe.study_params(record), describe.study_tags(record))
+            self._client.update_run(run_id, describe.STUDY_STATUS[record.status])
+            self._client.log_text(run_id, record.text, "study.yaml")
+            self._log_environment(run_id, record)
+            self._log_data(run_id, record)
+            if "mlflow.note.content" not in run.data.tags:
+                self._client.set_tag(run_id, "mlflow.note.content", _note(record, run.info.experiment_id))
+            return {"uri": redact(self.uri), "experiment_id": run.info.experiment_id, "run_id": run_id}
+
+    def publish_trial(
+        self, study: StudyRecord, trial: TrialRecord, epochs: Sequence[EpochRecord]
+    ) -> tuple[str, int]:
+        """Bring the trial's run up to date.
+
+        Args:
+            study: Opened before: its ``tracking`` names the parent run.
+            trial: As the ledger has it now.
+            epochs: All its epochs, from the first on.
+
+        Returns:
+            The run's ID and the last epoch it holds (0: none).
+
+        Raises:
+            StoreError: The server cannot be used, or refuses.
+        """
+        with translated(self.uri):
+            run_id = self._known_trial_run(study, trial)
+            held = self._epochs[run_id]
+            fresh = [
+                batch
+                for record, batch in zip(epochs, describe.points(trial, epochs), strict=True)
+                if record.epoch not in held
+            ]
+            for batch in _batches([*fresh, describe.final_points(trial, epochs)] if trial.done else fresh):
+                self._log_points(run_id, batch)
+                held.update(point.step for point in batch if point.name == _MARKER)
+            self._set_state(run_id, trial)
+            return run_id, max((record.epoch for record in epochs), default=0)
+
+    def close_study(
+        self,
+        study: StudyRecord,
+        comparison_json: Mapping[str, Any],
+        table_text: str,
+        best_model_dir: Path | None,
+    ) -> None:
+        """Put the result on the study's run and end it.
+
+        Args:
+            study: Opened before; its status becomes the run's.
+            comparison_json: What ``kdstudy compare --json`` prints; empty if there is nothing to compare.
+            table_text: The same for a reader.
+            best_model_dir: The best student (`kdstudy.student.save_student`), logged as a model; None: none.
+
+        Raises:
+            StoreError: The server cannot be used, or refuses.
+        """
+        from kdstudy.tracking.model import log_student
+
+        with translated(self.uri):
+            run = self._study_run(study)
+            run_id = str(run.info.run_id)
+            self._describe(run, describe.study_params(study), describe.study_tags(study))
+            self._client.log_text(run_id, json.dumps(comparison_json, indent=2) + "\n", "comparison.json")
+            self._client.log_text(run_id, table_text, "comparison.md")
+            self._log_points(run_id, describe.comparison_points(study, comparison_json))
+            note = _note(study, run.info.experiment_id, table_text)
+            self._client.set_tag(run_id, "mlflow.note.content", note)
+            if best_model_dir is not None:
+                log_student(self._client, run_id, run.info.experiment_id, best_model_dir)
+            self._client.set_terminated(run_id, describe.STUDY_STATUS[study.status])
+
+    def close(self) -> None:
+        """Let go of a local database."""
+        close(self._client)
+
+    def _experiment(self, name: str) -> str:
+        """Return the ID of the experiment of this name, created if missing."""
+        from mlflow.exceptions import MlflowException
+
+        found: Experiment | None = self._client.get_experiment_by_name(name)
+        if found is None:
+            local = self.uri.startswith("sqlite")
+            place = (self._artifacts / name).resolve().as_uri() if local else None
+            try:
+                return str(self._client.create_experiment(name, artifact_location=place))
+            except MlflowException:  # another driver was first; if not, the error is not ours
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise RejectedError(
+                f"tracking: {redact(self.uri)}: experiment '{name}' was deleted; restore it in MLflow "
+                "or rename the study"
+            )
+        return str(found.experiment_id)
+
+    def _study_run(self, study: StudyRecord) -> Run:
+        """Return the study's own run, created if there is none."""
+        experiment_id = self._experiment(study.name)
+        tags = {describe.STUDY_TAG: study.id, describe.KIND_TAG: "study"}
+        return self._find(experiment_id, tags) or self._client.create_run(
+            experiment_id, describe.milliseconds(study.created), {**tags, **_SOURCE}, study.id
+        )
+
+    def _known_trial_run(self, study: StudyRecord, trial: TrialRecord) -> str:
+        """Return the ID of the trial's run, prepared for points: described, and its epochs known."""
+        if trial.run_id in self._epochs:
+            return str(trial.run_id)
+        tracking = study.tracking
+        experiment_id, parent = tracking["experiment_id"], tracking["run_id"]
+        tags = {
+            describe.STUDY_TAG: study.id,
+            describe.KIND_TAG: "trial",
+            describe.TRIAL_TAG: str(trial.number),
+        }
+        run = self._find(experiment_id, tags)
+        if run is None:
+            start = describe.milliseconds(trial.started or trial.created)
+            tags |= {"mlflow.parentRunId": parent, **_SOURCE}
+            commit = describe.git_commit(study)
+            if commit:
+                tags["mlflow.source.git.commit"] = commit
+            run = self._client.create_run(experiment_id, start, tags, describe.run_name(trial))
+        run_id = str(run.info.run_id)
+        if run_id not in self._epochs:
+            self._describe(run, describe.trial_params(trial), describe.trial_tags(trial))
+            self._log_data(run_id, study)
+            self._epochs[run_id] = {point.step for point in self._client.get_metric_history(run_id, _MARKER)}
+        return run_id
+
+    def _find(self, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+        """Return the oldest run that carries the tags."""
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self._client.search_runs(
+            [experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1
+        )
+        return found[0] if found else None
+
+    def _describe(self, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Write the parameters the run lacks, which MLflow never lets change, and all tags."""
+        from mlflow.entities import Param, RunTag
+
+        run_id = run.info.run_id
+        missing = [Param(name, value) for name, value in params.items() if name not in run.data.params]
+        for start in range(0, len(missing), MAX_PARAMS):
+            self._client.log_batch(run_id, params=missing[start : start + MAX_PARAMS])
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def _log_points(self, run_id: str, points: Sequence[describe.Point]) -> None:
+        from mlflow.entities import Metric
+
+        if points:
+            metrics = [Metric(point.name, point.value, point.milliseconds, point.step) for point in points]
+            self._client.log_batch(run_id, metrics=metrics)
+
+    def _set_state(self, run_id: str, trial: TrialRecord) -> None:
+        from mlflow.entities import RunTag
+
+        if self._states.get(run_id) == trial.state:
+            return
+        self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in describe.trial_tags(trial).items()])
+        status = describe.TRIAL_STATUS[trial.state]
+        if not trial.done:
+            self._client.update_run(run_id, status)
+        else:
+            if trial.error:
+                self._client.log_text(run_id, trial.error, "error.txt")
+            end = describe.milliseconds(trial.finished) if trial.finished else None
+            self._client.set_terminated(run_id, status, end)
+        self._states[run_id] = trial.state
+
+    def _log_environment(self, run_id: str, record: StudyRecord) -> None:
+        """Write the environment, and the uncommitted changes as a patch of their own."""
+        if not record.environment:
+            return
+        state = describe.git_state(record)
+        diff = state.get("diff") if state else None
+        if diff:
+            self._client.log_text(run_id, diff, "git.diff")
+        git = {name: _without_diff(part) for name, part in (record.environment.get("git") or {}).items()}
+        text = json.dumps({**record.environment, "git": git}, indent=2)
+        self._client.log_text(run_id, text + "\n", "environment.json")
+
+    def _log_data(self, run_id: str, record: StudyRecord) -> None:
+        """Name the data set as the run's input."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if not record.dataset.get("fingerprint"):
+            return
+        name = str(record.dataset.get("name", "data"))
+        source = json.dumps({"name": name, "fingerprint": record.dataset["fingerprint"]})
+        dataset = Dataset(name, str(record.dataset["fingerprint"])[:32], "kdstudy", source)
+        self._client.log_inputs(
+            run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+        )
+
+
+_SOURCE = {"mlflow.source.name": "kdstudy", "mlflow.source.type": "LOCAL"}
+
+
+def _without_diff(part: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if part is None else {key: value for key, value in part.items() if key != "diff"}
+
+
+def _batches(epochs: Iterable[list[describe.Point]]) -> list[list[describe.Point]]:
+    """Join whole epochs into requests: a request is stored whole or not at all, so an epoch is, too."""
+    batches: list[list[describe.Point]] = []
+    for points in epochs:
+        if batches and len(batches[-1]) + len(points) <= MAX_POINTS:
+            batches[-1].extend(points)
+        elif points:
+            batches.append(list(points))
+    return batches
+
+
+def _note(study: StudyRecord, experiment_id: str, table_text: str = "") -> str:
+    """Return the run's description: the result, where to look, what to type."""
+    runs = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    lines = [f"**{study.id}**: {study.status}.", ""]
+    if table_text:
+        lines += ["```", table_text.rstrip(), "```", ""]
+    lines += [
+        f"- [All runs]({runs}), [charts]({runs}&compareRunsMode=CHART)",
+        f"- `kdstudy show {study.id}`, `kdstudy compare {study.id}`, `kdstudy reproduce {study.id}`",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""The MLflow UI on a local store: loopback only, one worker, no background jobs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from kdstudy.errors import StoreError
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+
+
+def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
+    """Run the UI until Ctrl-C.
+
+    Args:
+        uri: SQLite tracking URI of the store.
+        port: On loopback.
+        ready: Called with the address of the runs once the UI answers.
+
+    Returns:
+        The server's exit code; 0 after Ctrl-C.
+
+    Raises:
+        StoreError: There is no database yet, the port is taken, or the server does not come up.
+    """
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not database.exists():
+        raise StoreError(f"ui: {database} does not exist; run a study first, or name its --store")
+    _require_free(port)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port),
+         "--workers", "1", "--no-serve-artifacts"],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_it_answers(process, port)
+        # Without workflowType MLflow opens a page of another kind, with no runs on it.
+        ready(f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning")
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise StoreError(f"ui: port {port} is taken; choose another --port")
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):  # noqa: S310  a constant scheme
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise StoreError(f"ui: the MLflow server did not come up on port {port}; "
+                     f"try `mlflow server --port {port}` to see why")

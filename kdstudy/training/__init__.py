@@ -1,0 +1,1 @@
+"""One distillation run: the loop, its random streams, schedules, probe, evaluation and checkpoints (torch only)."""

@@ -1,0 +1,67 @@
+"""The numeric mode of a trial: what its numbers depend on besides code, data and seeds."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from kdstudy.errors import ClusterError
+
+
+def choose_device(gpus: float) -> torch.device:
+    """Return the training device.
+
+    Args:
+        gpus: GPUs asked for, a fraction allowed; 0 trains on the CPU.
+
+    Raises:
+        ClusterError: A GPU is asked for and none is visible.
+    """
+    if gpus <= 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ClusterError(f"resources.gpus: {gpus} asked for, but no CUDA device is visible here; "
+                           "set gpus: 0 or run on a GPU node")
+    return torch.device("cuda")
+
+
+@contextmanager
+def fixed_numerics(threads: int) -> Iterator[None]:
+    """Hold the settings that make a rerun on the same kind of machine bitwise equal; restore them afterwards.
+
+    One thread count per trial (a different count changes sums by about 1e-5), no TF32, deterministic kernels on CUDA.
+
+    Args:
+        threads: CPU threads of the trial, at least 1.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def describe_numerics(device: torch.device) -> dict[str, Any]:
+    """Return the fields that decide whether two runs can be bitwise equal."""
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "mkldnn": bool(torch.backends.mkldnn.enabled),
+        "machine": platform.machine(),
+    }

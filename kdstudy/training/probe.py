@@ -1,0 +1,93 @@
+"""The probe: how far each crucial layer of the student is from the teacher's, measured without disturbing training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kdstudy.errors import MapError
+from kdstudy.network import Network
+from kdstudy.transfer.base import MapTransfer
+
+CHUNK = 256
+
+class MeasuredDivergence(Protocol):
+    """What comparing one layer gives."""
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]."""
+
+    @property
+    def teacher_empty(self) -> int:
+        """Samples left out because the teacher's map is zero everywhere."""
+
+    @property
+    def teacher_failed(self) -> bool:
+        """Whether that is more than half of them."""
+
+    @property
+    def student_failed(self) -> bool:
+        """Whether more than half of the student's maps are zero everywhere."""
+
+
+Divergence = Callable[[Tensor, Tensor], MeasuredDivergence]
+
+
+class StudentMapsEmptyError(Exception):
+    """More than half of a student layer's maps are zero everywhere: the student has diverged."""
+
+
+class Probe:
+    """Measures the divergence of each crucial layer on a fixed set of images, both networks in eval mode.
+
+    The images are not augmented, the directions are drawn once, and the teacher's maps are computed once.
+
+    Args:
+        instrument: The method whose maps are compared; only observed, never trained.
+        images: (N, C, H, W) float32 in [0, 1], on the training device.
+        directions: Stream from which the fixed directions are drawn.
+        divergence: Compares a student's and a teacher's maps of one layer, as
+            `kdstudy.layerwise.divergence.divergence` does.
+    """
+
+    def __init__(self, instrument: MapTransfer, images: Tensor, directions: torch.Generator,
+                 divergence: Divergence) -> None:
+        self._instrument = instrument.eval()
+        self._chunks = [(chunk, instrument.draw(chunk, directions)) for chunk in images.split(CHUNK)]
+        self._divergence = divergence
+        self._teacher_maps: tuple[Tensor, ...] | None = None
+
+    def measure(self, student: Network, teacher: Network) -> list[float]:
+        """Return the divergence of each crucial layer, in [0, 1], in order of depth.
+
+        Raises:
+            StudentMapsEmptyError: More than half of the student's maps of a layer are zero everywhere.
+            MapError: More than half of the teacher's are.
+        """
+        if self._teacher_maps is None:
+            self._teacher_maps = self._maps(teacher)
+        training = student.module.training
+        student.module.eval()
+        try:
+            student_maps = self._maps(student)
+        finally:
+            student.module.train(training)
+        return [self._layer(*maps) for maps in zip(self._instrument.layers, student_maps, self._teacher_maps, strict=True)]
+
+    def _layer(self, layer: str, student_map: Tensor, teacher_map: Tensor) -> float:
+        measured = self._divergence(student_map, teacher_map)
+        if measured.teacher_failed:
+            raise MapError(f"layers.{layer}: the teacher's map is zero everywhere for {measured.teacher_empty} of "
+                           f"{len(teacher_map)} probe images; choose another layer or another layerwise.map")
+        if measured.student_failed:
+            raise StudentMapsEmptyError(layer)
+        return float(measured.value)
+
+    @torch.no_grad()
+    def _maps(self, network: Network) -> tuple[Tensor, ...]:
+        observed = [self._instrument.observe(network, chunk, draws).maps for chunk, draws in self._chunks]
+        return tuple(torch.cat(layer) for layer in zip(*observed, strict=True))

@@ -1,0 +1,45 @@
+"""Learning-rate schedules: a factor in (0, 1] on the base rate, a pure function of training progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from kdstudy.registry import SCHEDULES
+
+
+def cosine(progress: float, epochs: int) -> float:
+    """Return the half-cosine from 1 at the first step to 0 after the last (Loshchilov & Hutter 2017, no restarts).
+
+    Args:
+        progress: Epochs done, a fraction inside an epoch.
+        epochs: Epochs in all.
+    """
+    return 0.5 * (1 + math.cos(math.pi * progress / epochs))
+
+
+def constant(progress: float, epochs: int) -> float:
+    """Return 1: the base rate throughout."""
+    return 1.0
+
+
+def multistep(progress: float, epochs: int, *, milestones: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)],
+              gamma: Annotated[float, Gt(0), Le(1)] = 0.1) -> float:
+    """Return ``gamma`` to the power of the milestones passed.
+
+    Args:
+        progress: Epochs done.
+        epochs: Epochs in all.
+        milestones: Epochs after which the rate drops, e.g. 150, 180, 210 of 240.
+        gamma: Factor at each.
+    """
+    return float(gamma ** sum(progress >= milestone for milestone in milestones))
+
+
+def schedule(name: str, options: Mapping[str, Any], epochs: int) -> Callable[[float], float]:
+    """Return the factor as a function of epochs done."""
+    function = SCHEDULES.load(name)
+    return lambda progress: float(function(progress, epochs, **options))

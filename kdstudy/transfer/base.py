@@ -1,0 +1,216 @@
+"""The shape every transfer method has.
+
+A step asks the method three things: draw this batch's random directions (shared by student and teacher),
+observe each network, and give the named terms of the loss. Nothing else in the training loop knows the
+methods apart.
+
+Shapes: B samples, C channels, H and W positions, K classes, L crucial layers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from kdstudy.errors import MapError
+from kdstudy.network import Network
+from kdstudy.transfer.losses import soft_target_loss
+
+Weight = Annotated[float, Ge(0)]
+Temperature = Annotated[float, Gt(0)]
+
+
+class EmptyMapError(MapError):
+    """A map is zero at every position of every sample of a batch, so there is nothing to compare.
+
+    Args:
+        method: Name of the transfer method.
+        owner: ``student`` (the layer died in training) or ``teacher`` (the layer cannot serve).
+        layer: Name of the student's crucial layer.
+    """
+
+    def __init__(self, method: str, owner: str, layer: str) -> None:
+        remedy = "lower train.base_lr or leave the layer out" if owner == "student" else "leave the layer out"
+        super().__init__(
+            f"{method}: the {owner}'s map at layer '{layer}' is zero over a whole batch; {remedy} (layers)"
+        )
+        self.owner = owner
+        self.layer = layer
+
+
+@dataclass(frozen=True)
+class TransferContext:
+    """What a method may need to know before the first batch.
+
+    Args:
+        layers: Names of the student's crucial layers, in order of depth.
+        student_shapes: (C, H, W) of each of them.
+        teacher_shapes: (C, H, W) of the teacher's partner of each.
+        image_shape: (C, H, W) of one image.
+        num_classes: K.
+        num_train: Number of training images.
+        student: The student's module, for methods that inspect it (activations, weights); never changed by
+            them.
+        teacher: The teacher's module, likewise.
+        teacher_layers: Dotted module names of the teacher's partner of each of ``layers``.
+    """
+
+    layers: tuple[str, ...]
+    student_shapes: tuple[tuple[int, int, int], ...]
+    teacher_shapes: tuple[tuple[int, int, int], ...]
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    num_train: int
+    student: nn.Module
+    teacher: nn.Module
+    teacher_layers: tuple[str, ...]
+
+
+class Batch(NamedTuple):
+    """One training batch, augmented, on the training device.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [0, 1].
+        labels: (B,) int64 class, or (B, K) float32 in {0, 1} for multi-label data.
+        indices: (B,) int64 position of each image in the training split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Observation(NamedTuple):
+    """What a method keeps of one network's pass over a batch.
+
+    Attributes:
+        logits: (B, K) plain tensor.
+        maps: One tensor a crucial layer, whatever the method compares (attention maps, derivative maps,
+            features).
+    """
+
+    logits: Tensor
+    maps: tuple[Tensor, ...]
+
+
+class Transfer(nn.Module, ABC):
+    """A transfer method.
+
+    Parameters and buffers of its own (adaptors, running norms) are saved in checkpoints. Subclasses take
+    ``context`` and keyword-only options. The caller moves the method to the training device and sets its
+    mode: `train` while the student trains, `eval` when the method only serves as an instrument.
+    """
+
+    def __init__(self, context: TransferContext) -> None:
+        super().__init__()
+        self.layers = context.layers
+
+    def draw(self, images: Tensor, generator: torch.Generator) -> Any:
+        """Draw this batch's random directions on the CPU and move them to the images' device, or None."""
+        return None
+
+    @abstractmethod
+    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+        """Run ``network`` and keep what the loss needs; the caller sets modes and the teacher's no_grad."""
+
+    @abstractmethod
+    def terms(self, student: Observation, teacher: Observation, batch: Batch) -> dict[str, Tensor]:
+        """Return the named, weighted scalar terms that are added to the cross-entropy."""
+
+    def check(self) -> None:
+        """Raise what a step noticed but did not wait for (see `MapTransfer`); called after each epoch."""
+        return
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether the teacher is run in training steps."""
+        return True
+
+
+class MapTransfer(Transfer, ABC):
+    """A method whose `Observation.maps` are maps over positions, one row a sample.
+
+    Any of them can also be the instrument that feeds the layer-wise controller: observed on a fixed probe set
+    in eval mode, its maps become the distributions whose divergence is measured. Maps of partner layers have
+    one shape: where heights or widths differ, the larger map is average-pooled to the smaller one.
+
+    The terms are ``name/layer`` for each crucial layer, and ``kd`` when ``kd_weight`` is not 0. A map that is
+    zero over a whole batch raises `EmptyMapError`: at once on the CPU and in the first batch; on an
+    accelerator, where looking would stall the device at each step, later batches are looked at by `check`.
+
+    Args:
+        context: Networks and shapes.
+        weight: Factor on the sum over layers; 0 measures without teaching.
+        kd_weight: Factor on soft targets (see `kdstudy.transfer.losses.soft_target_loss`); 0 leaves them out.
+        temperature: Of the soft targets, > 0; large values weigh all classes alike.
+
+    Raises:
+        MapError: There is no crucial layer.
+    """
+
+    name: ClassVar[str]
+    empty: Tensor
+
+    def __init__(
+        self,
+        context: TransferContext,
+        *,
+        weight: Weight = 1.0,
+        kd_weight: Weight = 0.0,
+        temperature: Temperature = 4.0,
+    ) -> None:
+        super().__init__(context)
+        if not self.layers:
+            raise MapError(
+                f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers"
+            )
+        self.weight, self.kd_weight, self.temperature = weight, kd_weight, temperature
+        shapes = zip(context.student_shapes, context.teacher_shapes, strict=True)
+        self.sizes = tuple((min(s[1], t[1]), min(s[2], t[2])) for s, t in shapes)
+        self.register_buffer("empty", torch.zeros(2, len(self.layers), dtype=torch.bool), persistent=False)
+        self._looked = False
+
+    @abstractmethod
+    def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return one unweighted scalar a layer, the mean over samples of the distance of two maps."""
+
+    def terms(self, student: Observation, teacher: Observation, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted distance of each layer's maps, and the soft targets' term if asked for."""
+        self._look_for_empty(student.maps, teacher.maps)
+        losses = self.losses(student.maps, teacher.maps)
+        terms = {
+            f"{self.name}/{layer}": self.weight * loss
+            for layer, loss in zip(self.layers, losses, strict=True)
+        }
+        if self.kd_weight > 0:
+            multilabel = batch.labels.is_floating_point()
+            loss = soft_target_loss(student.logits, teacher.logits, self.temperature, multilabel=multilabel)
+            terms["kd"] = self.kd_weight * loss
+        return terms
+
+    @torch.no_grad()
+    def _look_for_empty(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        peaks = torch.stack([torch.stack([m.abs().amax() for m in maps]) for maps in (student, teacher)])
+        self.empty |= peaks == 0
+        if peaks.device.type == "cpu" or not self._looked:
+            self._looked = True
+            self.check()
+
+    def check(self) -> None:
+        """Raise if a map has been zero over a whole batch.
+
+        Raises:
+            EmptyMapError: Naming the network and the layer, the shallowest first.
+        """
+        empty = self.empty.tolist()
+        self.empty.zero_()
+        for index, layer in enumerate(self.layers):
+            for owner, flags in zip(("teacher", "student"), (empty[1], empty[0]), strict=True):
+                if flags[index]:
+                    raise EmptyMapError(self.name, owner, layer)

@@ -1,0 +1,321 @@
+"""A trial: one resolved configuration trained from initialisation to its last epoch. A plain function, no scheduler.
+
+Everything random comes from the configuration's two seeds, so a trial gives the same numbers wherever, whenever and
+after however many interruptions it runs on the same kind of machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdstudy.data import Dataset, batches, eval_batches, load_data, num_batches
+from kdstudy.layerwise.base import Policy
+from kdstudy.layerwise.crucial import match_layers
+from kdstudy.layerwise.divergence import divergence
+from kdstudy.layerwise.groups import layer_groups
+from kdstudy.models import build_model
+from kdstudy.network import Network, trace
+from kdstudy.registry import POLICIES, TRANSFERS
+from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.student import save_student
+from kdstudy.study import TrialConfig
+from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
+from kdstudy.training.distiller import Distiller, SgdSettings
+from kdstudy.training.evaluate import evaluate
+from kdstudy.training.numerics import choose_device, describe_numerics, fixed_numerics
+from kdstudy.training.probe import Probe, StudentMapsEmptyError
+from kdstudy.training.schedule import schedule
+from kdstudy.training.seeding import generator, seed_ambient
+from kdstudy.transfer.base import MapTransfer, Transfer, TransferContext
+
+EVAL_BATCH = 512
+
+Report = Callable[[EpochRecord, TrialResult | None], None]
+
+
+def run_trial(config: TrialConfig, report: Report, *, teacher: torch.nn.Module | None = None,
+              folder: Path | None = None, with_test: bool = False) -> TrialResult:
+    """Train one student and return how it ended.
+
+    Args:
+        config: The trial, without holes.
+        report: Called after every epoch with its record; with the last one also the result. After a resume the
+            epochs before it are reported again from the checkpoint, so the listener never misses one.
+        teacher: The trained teacher; it is moved to the training device, frozen, and left bitwise unchanged.
+            None for plain training without a teacher (transfer ``none``, policy ``constant``).
+        folder: Where checkpoints and the final student are written, and where a run of the same trial that was
+            interrupted goes on from; None to keep nothing.
+        with_test: Score the test split after the last epoch (confirmation only).
+
+    Returns:
+        A result in state ``completed`` or ``diverged``.
+
+    Raises:
+        KdstudyError: The configuration cannot be run here.
+    """
+    with fixed_numerics(config.resources.cpus):
+        trial = _Trial(config, report, teacher, folder, with_test)
+        try:
+            return trial.run()
+        finally:
+            trial.release()
+
+
+def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = False) -> None:
+    """Build everything a trial needs, so that what cannot work is said before the study starts.
+
+    Args:
+        config: The trial.
+        teacher: Trained or not.
+        batch: Also train one batch and measure the probe once; nothing of it is kept.
+
+    Raises:
+        KdstudyError: The configuration cannot be run here.
+    """
+    with fixed_numerics(config.resources.cpus):
+        trial = _Trial(config, lambda _record, _result: None, teacher, None, with_test=False)
+        try:
+            if batch:
+                trial.rehearse()
+        finally:
+            trial.release()
+
+
+@dataclass
+class _Progress:
+    """Where a trial stands: what a checkpoint holds besides tensors."""
+
+    history: list[EpochRecord]
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.seconds for record in self.history)
+
+
+class _Trial:
+    """The parts of one trial, assembled once."""
+
+    def __init__(self, config: TrialConfig, report: Report, teacher: torch.nn.Module | None,
+                 folder: Path | None, with_test: bool) -> None:
+        self.config, self.report, self.folder, self.with_test = config, report, folder, with_test
+        self.device = choose_device(config.resources.gpus)
+        self.data = dataset_of(config, with_test=with_test)
+        self.student, self.teacher, context = networks(config, self.data, teacher, self.device)
+        self.policy = build_policy(config, context.layers)
+        self.distiller = self._build_distiller(context)
+        self.probe = self._build_probe(context)
+        self.checkpoints = None if folder is None else CheckpointFolder(folder / "checkpoints")
+        self.progress = _Progress([])
+
+    def release(self) -> None:
+        """Take the hooks off both networks: the teacher serves other trials too."""
+        for network in (self.student, self.teacher):
+            if network is not None:
+                network.release()
+
+    def _build_distiller(self, context: TransferContext) -> Distiller:
+        train = self.config.train
+        transfer = build_transfer(self.config.transfer.name, self.config.transfer.options, context).to(self.device)
+        return Distiller(
+            self.student, self.teacher, transfer,
+            groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
+            sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
+            schedule=schedule(train.schedule.name, train.schedule.options, train.epochs))
+
+    def _build_probe(self, context: TransferContext) -> Probe | None:
+        epochs = self.config.train.epochs
+        if self.teacher is None or not any(self.policy.due(epoch, epochs) for epoch in range(1, epochs + 1)):
+            return None
+        choice = generator(self.config.data_seed, "probe-images")
+        chosen = torch.randperm(len(self.data.train.images), generator=choice)[: self.policy.probe_size]
+        images = self.data.train.images[chosen].to(self.device).float() / 255
+        return Probe(build_instrument(self.config, self.policy, context).to(self.device), images,
+                     generator(self.config.data_seed, "probe-directions"),
+                     functools.partial(divergence, b1=self.policy.b1))
+
+    def run(self) -> TrialResult:
+        epochs = self.config.train.epochs
+        self._restore()
+        for record in self.progress.history[:-1]:
+            self.report(record, None)
+        if self.progress.epoch:
+            return self._go_on_from(self.progress.history[-1], epochs)
+        return self._train_to_end(epochs)
+
+    def _go_on_from(self, last: EpochRecord, epochs: int) -> TrialResult:
+        if last.val is None or last.epoch == epochs:
+            return self._finish(last)
+        self.report(last, None)
+        return self._train_to_end(epochs)
+
+    def rehearse(self) -> None:
+        """Train one batch and measure the probe."""
+        self.distiller.train_epoch(1, itertools.islice(self._batches(1), 1), steps=1,
+                                   directions=generator(self.config.data_seed, "directions", 1), multipliers={})
+        if self.probe is not None and self.teacher is not None:
+            with contextlib.suppress(StudentMapsEmptyError):
+                self.probe.measure(self.student, self.teacher)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        seed = self.config.data_seed
+        return batches(self.data.train, batch_size=self.config.train.batch_size, device=self.device,
+                       augmentation=self.data.augmentation, order=generator(seed, "order", epoch),
+                       augment=generator(seed, "augment", epoch))
+
+    def _train_to_end(self, epochs: int) -> TrialResult:
+        while True:
+            record = self._epoch(self.progress.epoch + 1)
+            self.progress.history.append(record)
+            self._save()
+            if record.val is None or record.epoch == epochs:
+                return self._finish(record)
+            self.report(record, None)
+
+    def _epoch(self, epoch: int) -> EpochRecord:
+        started = time.perf_counter()
+        config = self.config
+        seed_ambient(config.init_seed, epoch)
+        totals = self.distiller.train_epoch(
+            epoch, self._batches(epoch), steps=num_batches(len(self.data.train), config.train.batch_size),
+            directions=generator(config.data_seed, "directions", epoch), multipliers=self.policy.multipliers)
+        val = evaluate(self.student.module, eval_batches(self.data.val, EVAL_BATCH, self.device))
+        healthy = math.isfinite(totals.loss) and math.isfinite(val.loss)
+        layers: tuple[LayerRecord, ...] = ()
+        if healthy and self.probe is not None and self.teacher is not None and self.policy.due(epoch, config.train.epochs):
+            try:
+                layers = self.policy.update(self.probe.measure(self.student, self.teacher))
+            except StudentMapsEmptyError:
+                healthy = False
+        return EpochRecord(
+            epoch=epoch, loss=finite(totals.loss), terms=totals.terms, val=val.score if healthy else None,
+            val_loss=finite(val.loss), rate=totals.rate, rates=totals.rates, layers=layers,
+            seconds=time.perf_counter() - started)
+
+    def _finish(self, last: EpochRecord) -> TrialResult:
+        """Build the result and report it with the last record, in one report: nothing can come between."""
+        diverged = last.val is None
+        numerics = describe_numerics(self.device)
+        if diverged:
+            result = TrialResult("diverged", epochs=last.epoch - 1, seconds=self.progress.seconds, numerics=numerics)
+        else:
+            result = TrialResult("completed", epochs=last.epoch, val=last.val, test=self._test_score(),
+                                 weights_sha256=weights_sha256(self.student.module),
+                                 seconds=self.progress.seconds, numerics=numerics)
+            if self.folder is not None:
+                save_student(self.student.module, self.folder / "student", student_description(self.config, self.data))
+        self.report(last, result)
+        return result
+
+    def _test_score(self) -> float | None:
+        if not self.with_test:
+            return None
+        assert self.data.test is not None
+        return evaluate(self.student.module, eval_batches(self.data.test, EVAL_BATCH, self.device)).score
+
+    def _save(self) -> None:
+        if self.checkpoints is None:
+            return
+        self.checkpoints.save(self.progress.epoch, {
+            "student": self.student.module.state_dict(),
+            "optimizer": self.distiller.optimizer.state_dict(),
+            "transfer": self.distiller.transfer.state_dict(),
+            "policy": self.policy.state_dict(),
+            "history": [record.to_json() for record in self.progress.history],
+        })
+
+    def _restore(self) -> None:
+        loaded = None if self.checkpoints is None else self.checkpoints.load()
+        if loaded is None:
+            return
+        _, state = loaded
+        self.student.module.load_state_dict(state["student"])
+        self.distiller.optimizer.load_state_dict(state["optimizer"])
+        self.distiller.transfer.load_state_dict(state["transfer"])
+        self.policy.load_state_dict(state["policy"])
+        self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
+
+
+def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
+    """Load the configuration's data set; the test split only where it may be looked at."""
+    data = config.data
+    return load_data(data.name, val_fraction=data.val_fraction, root=data.root, train_images=data.train_images,
+                     download=data.download, augment=data.augment, options=data.options,
+                     split_seed=config.split_seed, with_test=with_test)
+
+
+def describe_dataset(data: Dataset) -> dict[str, Any]:
+    """Return what the record keeps of a data set."""
+    channels, height, width = data.image_shape
+    return {"name": data.name, "fingerprint": data.fingerprint, "fingerprints": data.fingerprints,
+            "num_classes": data.num_classes, "channels": channels, "height": height, "width": width,
+            "train": len(data.train), "val": len(data.val)}
+
+
+def networks(config: TrialConfig, data: Dataset, teacher: torch.nn.Module | None,
+             device: torch.device) -> tuple[Network, Network | None, TransferContext]:
+    """Build the student, match its crucial layers with the teacher's, and wrap both.
+
+    Returns:
+        Student, teacher (None if none is given), and what a transfer method may know of them.
+
+    Raises:
+        ModelError: No layers match.
+    """
+    model = config.student.model
+    module = build_model(model.name, model.options, num_classes=data.num_classes, image_shape=data.image_shape,
+                         mean=data.mean, std=data.std, seed=config.init_seed)
+    pairs = () if teacher is None else match_layers(
+        trace(module, data.image_shape), trace(teacher, data.image_shape), config.layers)
+    context = TransferContext(
+        layers=tuple(pair.student for pair in pairs), student_shapes=tuple(pair.student_shape for pair in pairs),
+        teacher_shapes=tuple(pair.teacher_shape for pair in pairs), image_shape=data.image_shape,
+        num_classes=data.num_classes, num_train=len(data.train.images), student=module,
+        teacher=module if teacher is None else teacher, teacher_layers=tuple(pair.teacher for pair in pairs))
+    student = Network(module.to(device), context.layers)
+    return student, None if teacher is None else Network(teacher.to(device), context.teacher_layers), context
+
+
+def build_transfer(name: str, options: dict[str, Any], context: TransferContext) -> Transfer:
+    """Build the transfer method called ``name``."""
+    transfer: Transfer = TRANSFERS.load(name)(context, **options)
+    return transfer
+
+
+def build_policy(config: TrialConfig, layers: tuple[str, ...]) -> Policy:
+    """Build the configuration's learning-rate policy over the crucial layers."""
+    policy: Policy = POLICIES.load(config.policy.name)(layers, **config.policy.options)
+    return policy
+
+
+def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:
+    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention."""
+    own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
+    name = policy.map_name or (config.transfer.name if own else "attention")
+    options = config.transfer.options if name == config.transfer.name else {}
+    instrument = build_transfer(name, options, context)
+    assert isinstance(instrument, MapTransfer)
+    return instrument
+
+
+def student_description(config: TrialConfig, data: Dataset) -> dict[str, Any]:
+    """Return what rebuilds the student's network from its weights file."""
+    model = config.student.model
+    return {"model": model.name, "options": model.options, "num_classes": data.num_classes,
+            "image_shape": list(data.image_shape), "mean": list(data.mean), "std": list(data.std),
+            "provenance": {"study": config.name, "arm": config.arm, "data": data.fingerprint,
+                           "data_seed": config.data_seed, "init_seed": config.init_seed}}

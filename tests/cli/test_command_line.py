@@ -1,0 +1,121 @@
+"""The command line: light where it should be, one line where the user is wrong, JSON and nothing else with --json."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdstudy import __version__
+from kdstudy.cli import COMMANDS, run
+from kdstudy.registry import DATASETS, MODELS, POLICIES, SAMPLERS, TRANSFERS
+
+STUDIES = Path(__file__).parents[2] / "studies"
+HEAVY = ("ray", "mlflow", "optuna")
+
+
+def modules_after(*arguments: str) -> set[str]:
+    """Return the heavy top-level modules that a command imported."""
+    code = ("import sys, kdstudy.cli; code = kdstudy.cli.run(sys.argv[1:]); "
+            "print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.rpartition("MODULES")[2].split()) & {*HEAVY, "torch"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert modules_after(*arguments) == set()
+
+
+def test_check_imports_no_ray_mlflow_or_optuna() -> None:
+    assert modules_after("check", str(STUDIES / "quickstart.yaml")) <= {"torch"}
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+    assert run(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.yaml")))
+def test_every_shipped_study_is_valid(study: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(STUDIES / study), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["valid"] is True
+
+
+def test_corners_run_one_batch_at_both_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(STUDIES / "smoke.yaml"), "--corners"]) == 0
+    assert "its corners run" in capsys.readouterr().out
+
+
+def test_corners_name_the_arm_that_cannot_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (STUDIES / "smoke.yaml").read_text()
+    study = tmp_path / "study.yaml"
+    study.write_text(text + "layers: [[layer1, layer1], [layer2, nothing]]\n")
+    assert run(["check", str(study), "--corners"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 4
+    assert all(line.startswith("error: ") and "nothing" in line for line in errors)
+
+
+def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text((STUDIES / "smoke.yaml").read_text().replace("epochs: 4, batch_size", "epochs: 0, batchsize"))
+    for command in ("check", "run"):
+        assert run([command, str(study), *(["--store", str(tmp_path / "store")] if command == "run" else [])]) == 1
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert captured.out == ""
+        assert len(lines) >= 2
+        assert all(line.startswith(f"error: {study}:") for line in lines), lines
+        assert any("batchsize" in line and "batch_size" in line for line in lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [
+    (["nonsense"], 2), (["run"], 2), (["confirm", "x"], 2), (["list", "--nonsense"], 2), (["show", "nothing"], 1),
+    (["compare", "nothing"], 1), (["reproduce", "nothing"], 1), (["resume", "nothing"], 1), (["ui"], 1),
+    (["transfers", "atention"], 1), (["run", "no-such-file.yaml"], 1),
+])
+def test_exit_codes_without_traceback_or_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_store_lists_nothing_and_creates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "--json", "--store", str(tmp_path / "none")]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("command", "registry"), [
+    ("transfers", TRANSFERS), ("policies", POLICIES), ("models", MODELS), ("datasets", DATASETS), ("samplers", SAMPLERS)])
+def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == list(registry)
+    assert all(entry["summary"].endswith(".") for entry in listed)
+    for name in registry:
+        assert run([command, name, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert [option["name"] for option in document["options"]] == list(registry.options(name))
+        assert len(document["documentation"]) > 40
+        assert run([command, name]) == 0
+        assert name in capsys.readouterr().out
+
+
+def test_the_schema_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")

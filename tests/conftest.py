@@ -1,0 +1,27 @@
+"""Every test runs with one thread, so that numbers repeat, and without the settings of whoever runs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+# Before torch, numpy or a worker process starts its own pool.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Only where torch is in use already: a test that checks light imports must not load it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's store or tracking server must never be touched, and what a test sets must not outlive it."""
+    for name in list(os.environ):
+        if name.startswith(("KDSTUDY_", "MLFLOW_")):
+            monkeypatch.delenv(name)

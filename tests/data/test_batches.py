@@ -1,0 +1,99 @@
+"""Batches against a naive loop over samples."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdstudy.data.batches import batches, eval_batches, num_batches, shift_and_flip
+from kdstudy.data.dataset import Augmentation, Split
+
+
+def stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def split(size: int = 50) -> Split:
+    images = torch.randint(0, 256, (size, 3, 6, 5), dtype=torch.uint8, generator=stream(0))
+    return Split(images, torch.arange(size) % 4)
+
+
+def epoch(part: Split, augmentation: Augmentation = Augmentation(), size: int = 8, order: int = 1,  # noqa: B008
+          augment: int = 2) -> list[tuple[Tensor, Tensor, Tensor]]:
+    return list(batches(part, batch_size=size, augmentation=augmentation, order=stream(order),
+                        augment=stream(augment), device="cpu"))
+
+
+@pytest.mark.parametrize("pad", [0, 1, 4])
+def test_shift_and_flip_equals_a_loop_over_samples(pad: int) -> None:
+    images = split(20).images
+    shifts = torch.randint(0, 2 * pad + 1, (20, 2), generator=stream(3))
+    flips = torch.rand(20, generator=stream(4)) < 0.5
+    expected = torch.zeros_like(images)
+    for i, ((down, right), flip) in enumerate(zip(shifts.tolist(), flips.tolist(), strict=True)):
+        padded = torch.zeros(3, 6 + 2 * pad, 5 + 2 * pad, dtype=torch.uint8)
+        padded[:, pad:pad + 6, pad:pad + 5] = images[i]
+        window = padded[:, down:down + 6, right:right + 5]
+        expected[i] = window.flip(2) if flip else window
+    assert torch.equal(shift_and_flip(images, shifts, flips, pad), expected)
+
+
+def test_without_augmentation_images_are_the_splits_in_zero_to_one() -> None:
+    part = split()
+    for images, labels, indices in epoch(part):
+        assert images.dtype == torch.float32
+        assert torch.equal(images, part.images[indices].float() / 255)
+        assert torch.equal(labels, part.labels[indices])
+
+
+def test_every_sample_has_a_shift_and_flip_of_its_own() -> None:
+    ramp = torch.arange(1, 31, dtype=torch.uint8).view(1, 1, 6, 5).repeat(64, 1, 1, 1)
+    (images, _, _), = epoch(Split(ramp, torch.zeros(64, dtype=torch.long)), Augmentation(2, True), size=64)
+    assert len(images.unique(dim=0)) > 20
+
+
+def test_a_samples_view_does_not_depend_on_order_or_batch_size() -> None:
+    part, augmentation = split(48), Augmentation(2, True)
+
+    def views(**settings: int) -> Tensor:
+        found = torch.zeros(48, 3, 6, 5)
+        for images, _, indices in epoch(part, augmentation, **settings):
+            found[indices] = images
+        return found
+
+    assert torch.equal(views(size=8, order=1), views(size=16, order=9))
+    assert not torch.equal(views(augment=2), views(augment=3))
+
+
+def test_equal_seeds_give_equal_batches_and_others_do_not() -> None:
+    part, augmentation = split(), Augmentation(1, True)
+    first, again = epoch(part, augmentation), epoch(part, augmentation)
+    for one, two in zip(first, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not torch.equal(first[0][2], epoch(part, augmentation, order=5)[0][2])
+
+
+def test_no_sample_repeats_and_a_last_partial_batch_is_left_out() -> None:
+    indices = [index for _, _, part in epoch(split(50), size=8) for index in part.tolist()]
+    assert len(indices) == len(set(indices)) == 48 == 8 * num_batches(50, 8)
+
+
+def test_fewer_samples_than_a_batch_give_one_batch() -> None:
+    (images, _, _), = epoch(split(5), size=8)
+    assert len(images) == 5
+    assert num_batches(5, 8) == 1
+
+
+def test_evaluation_sees_every_sample_once_in_order() -> None:
+    part = split(50)
+    found = list(eval_batches(part, 16, "cpu"))
+    assert [len(images) for images, _, _ in found] == [16, 16, 16, 2]
+    assert torch.equal(torch.cat([indices for _, _, indices in found]), torch.arange(50))
+    assert torch.equal(torch.cat([images for images, _, _ in found]), part.images.float() / 255)
+
+
+def test_making_batches_leaves_the_split_as_it_was() -> None:
+    part = split()
+    before = part.images.clone()
+    epoch(part, Augmentation(2, True))
+    list(eval_batches(part, 16, "cpu"))
+    assert torch.equal(part.images, before)

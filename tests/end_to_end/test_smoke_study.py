@@ -1,0 +1,198 @@
+"""The whole road once, on real Ray Tune, Optuna and MLflow: every verb on one small study."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from kdstudy.ledger import Ledger
+from kdstudy.schemas import schema
+
+pytestmark = pytest.mark.slow
+
+SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
+ARMS = {("attention", "constant"), ("attention", "layerwise")}
+
+
+def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does."""
+    environment = {**os.environ, "KDSTUDY_STORE": str(store)}
+    done = subprocess.run([sys.executable, "-m", "kdstudy", *arguments], capture_output=True, text=True, timeout=280,
+                          env=environment, check=False, cwd=store.parent)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def kdstudy_json(store: Path, *arguments: str, code: int = 0, name: str | None = None) -> Any:
+    """Run with --json: stdout is one document that its shipped schema allows."""
+    document = json.loads(kdstudy(store, *arguments, "--json", code=code).stdout)
+    jsonschema.validate(document, schema(name or arguments[0]), cls=jsonschema.Draft202012Validator)
+    return document
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("smoke") / "store"
+
+
+@pytest.fixture(scope="module")
+def outcome(store: Path) -> dict[str, Any]:
+    return kdstudy_json(store, "run", str(SMOKE))
+
+
+def test_run_says_what_came_out(outcome: dict[str, Any]) -> None:
+    assert outcome["status"] == "finished"
+    assert outcome["trials"] == {"completed": 8, "stopped": 0, "diverged": 0, "failed": 0}
+    assert outcome["best"]["val"] > 0.5
+    (row,) = outcome["comparison"]
+    assert (row["transfer"], row["baseline"], row["treatment"], row["n"]) == ("attention", "constant", "layerwise", 2)
+    assert row["difference"] == pytest.approx(row["treatment_mean"] - row["baseline_mean"])
+
+
+def test_list_show_and_compare_read_the_record(store: Path, outcome: dict[str, Any]) -> None:
+    (line,) = kdstudy_json(store, "list")
+    assert (line["study_id"], line["status"], line["trials"]) == (outcome["study_id"], "finished", 8)
+    shown = kdstudy_json(store, "show", outcome["study_id"][:-4])
+    trials = shown["trials"]
+    assert {(t["arm"]["transfer"], t["arm"]["policy"]) for t in trials} == ARMS
+    assert [t["trial"] for t in trials] == list(range(8))
+    assert all((t["test"] is None) == (t["phase"] == "search") for t in trials)
+    layerwise = [t for t in trials if t["arm"]["policy"] == "layerwise"]
+    assert all({"train.base_lr", "arms.policies.layerwise.gain"} <= t["values"].keys() for t in layerwise)
+    compared = kdstudy_json(store, "compare", "latest")
+    assert compared["comparisons"] == outcome["comparison"]
+    assert "attention" in kdstudy(store, "compare").stdout
+
+
+def test_layerwise_multipliers_move_and_weights_differ_from_constant(store: Path, outcome: dict[str, Any]) -> None:
+    with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
+        trials = ledger.trials(outcome["study_id"], "confirm")
+        for trial in trials:
+            updates = [layer for epoch in ledger.epochs(outcome["study_id"], trial.number) for layer in epoch.layers]
+            assert bool(updates) == (trial.policy == "layerwise")
+            assert trial.policy == "constant" or any(layer.multiplier != 1.0 for layer in updates)
+    assert len({trial.weights_sha256 for trial in trials}) == len(trials)
+
+
+def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str, Any]) -> None:
+    again = kdstudy_json(store, "run", str(SMOKE))
+    assert again["study_id"] != outcome["study_id"]
+    assert again["best"] == outcome["best"]
+    first, second = (kdstudy_json(store, "show", study)["trials"] for study in (outcome["study_id"], again["study_id"]))
+    for one, other in zip(first, second, strict=True):
+        for key in ("trial", "arm", "seeds", "values", "config", "val", "test", "weights_sha256"):
+            assert one[key] == other[key], key
+
+
+def test_reproduce_is_identical_for_the_best_and_two_others(store: Path, outcome: dict[str, Any]) -> None:
+    for arguments in ([], ["--trial", "1"], ["--trial", "6"]):
+        found = kdstudy_json(store, "reproduce", outcome["study_id"], *arguments)
+        assert found["verdict"] == "identical", found
+        assert found["weights_identical"]
+        assert found["max_abs_difference"] == 0
+
+
+def test_reproduce_notices_a_record_that_was_altered(store: Path, outcome: dict[str, Any], tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    with contextlib.closing(sqlite3.connect(copy / "ledger.db")) as database, database:
+        database.execute("UPDATE kdstudy_trials SET weights_sha256 = ? WHERE number = 1", ("0" * 64,))
+    found = kdstudy_json(copy, "reproduce", outcome["study_id"], "--trial", "1", code=1)
+    assert found["weights_identical"] is False
+    assert found["verdict"] != "identical"
+
+
+def test_a_trial_printed_as_a_study_is_a_valid_study_without_holes(store: Path, outcome: dict[str, Any],
+                                                                   tmp_path: Path) -> None:
+    text = kdstudy(store, "show", outcome["study_id"], "--yaml").stdout
+    (tmp_path / "one.yaml").write_text(text)
+    assert kdstudy(store, "check", str(tmp_path / "one.yaml")).stdout.startswith(f"{tmp_path / 'one.yaml'}: valid")
+    assert yaml.safe_load(text)["train"]["base_lr"] == pytest.approx(outcome["best"]["values"]["train.base_lr"])
+
+
+def test_later_seeds_are_shown_apart(store: Path, outcome: dict[str, Any]) -> None:
+    document = kdstudy_json(store, "confirm", outcome["study_id"], "--seeds", "1", name="run")
+    assert document["trials"]["completed"] == 10
+    (row,) = kdstudy_json(store, "compare", outcome["study_id"])["comparisons"]
+    assert row["n"] == 2
+    assert row["exploratory"]["n"] == 3
+
+
+def test_mlflow_shows_every_run_once(store: Path, outcome: dict[str, Any]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits-smoke")
+    runs = [run for run in client.search_runs([experiment.experiment_id])
+            if run.data.tags.get("kdstudy.study_id") == outcome["study_id"]]
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert len(children) == len({run.data.tags["kdstudy.trial"] for run in children}) >= 8
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    epochs = yaml.safe_load(SMOKE.read_text())["train"]["epochs"]
+    for run in children:
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val")]
+        assert steps == list(range(1, epochs + 1))
+        assert "train.base_lr" in run.data.params
+        if run.data.tags["policy"] == "layerwise":
+            assert {f"arms.policies.layerwise.{name}" for name in ("interval", "momentum", "gain")} <= run.data.params.keys()
+            assert any(name.startswith("layers/") and name.endswith("multiplier") for name in run.data.metrics)
+
+
+def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start the smoke study in ``folder`` and return once it has printed a line that begins with ``mark``."""
+    process = subprocess.Popen([sys.executable, "-m", "kdstudy", "run", str(SMOKE)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=folder,
+                               env={**os.environ, "KDSTUDY_STORE": str(folder / "store")})
+    lines: list[str] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith(mark):
+            return process, lines
+    raise AssertionError("".join(lines))
+
+
+def test_a_killed_driver_is_resumed_without_loss_or_repetition(store: Path, outcome: dict[str, Any], tmp_path: Path) -> None:
+    process, _ = started_until(tmp_path, "[3/8]")
+    with process:
+        os.kill(process.pid, signal.SIGKILL)
+    fresh = tmp_path / "store"
+    (line,) = kdstudy_json(fresh, "list")
+    assert line["status"] == "interrupted"
+    done = kdstudy_json(fresh, "resume", "latest", name="run")
+    assert done["trials"] == {"completed": 8, "stopped": 0, "diverged": 0, "failed": 0}
+    assert done["best"] == outcome["best"]
+    assert done["comparison"][0]["difference"] == outcome["comparison"][0]["difference"]
+    first, second = (kdstudy_json(place, "show", study)["trials"]
+                     for place, study in ((store, outcome["study_id"]), (fresh, done["study_id"])))
+    assert [(t["trial"], t["values"], t["weights_sha256"]) for t in first[:8]] == [
+        (t["trial"], t["values"], t["weights_sha256"]) for t in second]
+
+
+def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:
+    process, lines = started_until(tmp_path, "[2/8]")
+    with process:
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        rest = process.stderr.read()
+        assert process.wait(60) == 130, "".join(lines) + rest
+    assert "resume" in rest
+    assert "Traceback" not in rest
+    (line,) = kdstudy_json(tmp_path / "store", "list")
+    assert line["status"] == "interrupted"
+    assert kdstudy_json(tmp_path / "store", "resume", name="run")["trials"]["completed"] == 8

@@ -1,0 +1,71 @@
+"""What every registered learning-rate policy promises, and those with fixed multipliers."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kdstudy.layerwise.constant import ConstantPolicy
+from kdstudy.layerwise.decay import DecayPolicy
+from kdstudy.registry import POLICIES
+
+LAYERS = ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", tuple(POLICIES))
+def test_defaults_make_a_policy_whose_mean_rate_is_the_base_rate(name: str) -> None:
+    policy = POLICIES.load(name)(LAYERS)
+    assert list(policy.multipliers) == LAYERS
+    assert sum(policy.multipliers.values()) / 3 == pytest.approx(1.0)
+    assert policy.map_name is None
+    assert policy.probe_size >= 1
+
+
+@pytest.mark.parametrize("name", tuple(POLICIES))
+def test_its_state_survives_json(name: str) -> None:
+    policy, other = POLICIES.load(name)(LAYERS), POLICIES.load(name)(LAYERS)
+    if policy.due(25, 100):
+        policy.update([0.1, 0.2, 0.4])
+    other.load_state_dict(json.loads(json.dumps(policy.state_dict())))
+    assert other.multipliers == policy.multipliers
+    assert other.state_dict() == policy.state_dict()
+
+
+@pytest.mark.parametrize("name", tuple(POLICIES))
+def test_its_options_are_annotated_and_documented(name: str) -> None:
+    plugin = POLICIES.load(name)
+    documentation = inspect.getdoc(plugin) or ""
+    assert "Source:" in documentation
+    for option in POLICIES.options(name):
+        assert f"{option}: " in documentation
+
+
+def test_policies_import_without_torch() -> None:
+    modules = ", ".join({POLICIES.load(name).__module__ for name in POLICIES})
+    check = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_constant_is_never_due() -> None:
+    policy = ConstantPolicy(LAYERS)
+    assert not any(policy.due(epoch, 100) for epoch in range(1, 101))
+    assert policy.multipliers == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_decay_by_hand() -> None:
+    assert DecayPolicy(LAYERS, rate=0.5, normalise=False).multipliers == {"a": 0.125, "b": 0.25, "c": 0.5}
+    # (1/8, 1/4, 1/2) over their mean 7/24
+    assert DecayPolicy(LAYERS, rate=0.5).multipliers == pytest.approx({"a": 3 / 7, "b": 6 / 7, "c": 12 / 7})
+    assert not DecayPolicy(LAYERS).due(1, 2)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_decay_of_rate_one_is_the_constant_policy(normalise: bool) -> None:
+    decay = DecayPolicy(LAYERS, rate=1.0, normalise=normalise)
+    assert decay.multipliers == ConstantPolicy(LAYERS).multipliers
+
+
+def test_no_layers_are_no_trouble_to_policies_that_measure_nothing() -> None:
+    assert DecayPolicy([]).multipliers == ConstantPolicy([]).multipliers == {}

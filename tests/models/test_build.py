@@ -1,0 +1,142 @@
+"""What `build_model` promises of every network, registered or not."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdstudy.errors import ModelError, PluginError
+from kdstudy.layerwise.crucial import _NOT_LEARNT
+from kdstudy.models import build_model
+from kdstudy.models.build import NORMALISE
+from kdstudy.network import Network, trace
+from kdstudy.registry import MODELS
+
+SHAPE = (3, 8, 8)
+MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+
+
+def build(name: str = "resnet8", **changes: Any) -> nn.Module:
+    options = changes.pop("options", {})
+    return build_model(name, options, **{
+        "num_classes": 5, "image_shape": SHAPE, "mean": MEAN, "std": STD, "seed": 0, **changes})
+
+
+def by_hand(images: Tensor) -> Tensor:
+    return torch.stack([(images[:, c] - MEAN[c]) / STD[c] for c in range(3)], 1)
+
+
+class Foreign(nn.Module):
+    """A user's network, with layers named their own way."""
+
+    def __init__(self, num_classes: int, in_channels: int, *, width: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU())
+        self.top = nn.Linear(width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.top(self.body(images).mean((2, 3)))
+
+
+class Occupied(Foreign):
+    """One that uses the name of our submodule."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__(num_classes, in_channels)
+        self.normalise = nn.Identity()
+
+
+def no_module(num_classes: int, in_channels: int) -> str:
+    return "not a network"
+
+
+@pytest.mark.parametrize("name", tuple(MODELS))
+def test_every_model_takes_digits_and_colour_images(name: str) -> None:
+    for shape, statistics in (((3, 32, 32), (0.5,) * 3), ((1, 8, 8), (0.5,)), ((1, 16, 16), (0.5,))):
+        network = build(name, image_shape=shape, mean=statistics, std=statistics).eval()
+        with torch.no_grad():
+            logits = network(torch.rand(2, *shape))
+        assert logits.shape == (2, 5)
+        assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", tuple(MODELS))
+def test_weights_depend_on_the_seed_alone(name: str) -> None:
+    torch.manual_seed(1)
+    first = build(name, seed=7).state_dict()
+    torch.manual_seed(2)
+    again, other = build(name, seed=7).state_dict(), build(name, seed=8).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+def test_building_shifts_no_other_random_stream() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    build()
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_images_are_normalised_inside_by_the_numbers_given() -> None:
+    raw = MODELS.load("resnet8")(5, 3)
+    network = build()
+    raw.load_state_dict({key: value for key, value in network.state_dict().items() if NORMALISE not in key})
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(network.eval()(images), raw.eval()(by_hand(images)))
+
+
+def test_a_networks_own_layer_names_stay() -> None:
+    names = [name for name, _ in trace(build(), SHAPE)]
+    assert names[0] == NORMALISE
+    assert {"layer1", "layer2", "layer3", "fc"} < set(names)
+    top = ("normalise", "conv1", "bn1", "relu", "layer", "avgpool", "fc")
+    assert all(name.startswith(top) for name in names)
+
+
+def test_the_matcher_knows_the_name_of_the_normalisation() -> None:
+    assert _NOT_LEARNT == NORMALISE
+
+
+def test_a_users_class_is_built_normalised_and_hooked_by_its_own_names() -> None:
+    network = build(f"{__name__}:Foreign", options={"width": 6})
+    images = torch.rand(2, *SHAPE)
+    output = Network(network, ["body"])(images)
+    assert torch.equal(output.features[0], network.body(by_hand(images)))
+    assert output.logits.shape == (2, 5)
+
+
+def test_normalisation_survives_copies_and_state_dicts() -> None:
+    network = build(mean=(0.3,) * 3).eval()
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(copy.deepcopy(network)(images), network(images))
+    other = build(seed=1).eval()
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other(images), network(images))
+
+
+def test_normalisation_survives_export() -> None:
+    network = build().eval()
+    images = torch.rand(2, *SHAPE)
+    exported = torch.export.export(network, (images,)).module()
+    assert torch.equal(exported(images), network(images))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"mean": (0.5,)}, "images have 3 channel"),
+    ({"std": (1.0, 0.0, 1.0)}, "standard deviations above 0"),
+    ({"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
+    ({"name": f"{__name__}:no_module"}, "gave str"),
+    ({"name": f"{__name__}:Occupied"}, "'normalise'"),
+])
+def test_what_cannot_be_built_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        build(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(PluginError, match="resnet8"):
+        build("resnet9")

@@ -1,0 +1,151 @@
+"""What runs next depends on the study and on what has ended, never on the order in which trials end."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.results import TrialResult
+from kdstudy.search.queue import TrialQueue
+from kdstudy.study import Study, parse_study
+
+TEXT = """
+name: queue
+seed: 5
+data: {name: synthetic}
+teacher: {model: resnet8, epochs: 1}
+student: {model: resnet8}
+train: {epochs: 4, batch_size: 32, base_lr: {log: [0.01, 1.0]}}
+arms:
+  transfers: [{attention: {weight: {log: [1, 100]}}, }, none]
+  policies: [constant, {layerwise: {interval: 1, gain: {uniform: [-0.5, 0.5]}}}]
+search: {trials_per_arm: 6, sampler: SAMPLER}
+confirm: {seeds: 2}
+"""
+
+
+def study_of(sampler: str = "tpe") -> Study:
+    return parse_study(TEXT.replace("SAMPLER", sampler), "queue.yaml")
+
+
+def score(trial: TrialRecord) -> float:
+    """A made-up objective: a function of the values alone."""
+    return round(0.5 + 0.4 / (1 + abs(trial.values["train.base_lr"] - 0.2)) - 0.001 * trial.index, 6)
+
+
+def ledger_with(path: Path, study: Study) -> Ledger:
+    ledger = Ledger.open(f"sqlite:///{path}", create=True)
+    ledger.create_study(StudyRecord(id="queue-00000000", name=study.name, seed=study.seed, text=study.text))
+    return ledger
+
+
+def drive(ledger: Ledger, study: Study, *, slots: int, order: random.Random, lag: int = 1, limit: int = 10**6,
+          seeds: int = 2, broken: frozenset[str] = frozenset()) -> int:
+    """Run the queue dry on ``slots`` slots whose trials end in random order; return how many ended."""
+    ledger.requeue("queue-00000000")
+    queue = TrialQueue(study, "queue-00000000", ledger, lag=lag, seeds=seeds)
+    running: list[TrialRecord] = []
+    ended = 0
+    while len(queue) or running:
+        while len(running) < slots and (trial := queue.next()) is not None:
+            ledger.start_trial("queue-00000000", trial.number)
+            running.append(trial)
+        assert running, "the queue waits for trials that nobody runs"
+        trial = running.pop(order.randrange(len(running)))
+        state = "failed" if trial.arm in broken else "completed"
+        val = None if state == "failed" else score(trial)
+        ledger.finish_trial("queue-00000000", trial.number, TrialResult(state, epochs=4, val=val))
+        queue.ended(ledger.trial("queue-00000000", trial.number))
+        ended += 1
+        if ended == limit:
+            break
+    return ended
+
+
+def plan(ledger: Ledger) -> list[tuple]:
+    return [(t.number, t.arm, t.phase, t.index, t.data_seed, t.init_seed, tuple(t.values.items()))
+            for t in ledger.trials("queue-00000000")]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
+def test_proposals_do_not_depend_on_slots_or_on_the_order_of_ends(tmp_path: Path, sampler: str) -> None:
+    study, plans = study_of(sampler), []
+    for run, slots in enumerate((1, 3, 16)):
+        with ledger_with(tmp_path / f"{run}.db", study) as ledger:
+            assert drive(ledger, study, slots=slots, order=random.Random(run)) == 4 * (6 + 2)
+            plans.append(plan(ledger))
+    assert plans[0] == plans[1] == plans[2]
+
+
+def test_interruptions_change_nothing_and_budgets_are_exact(tmp_path: Path) -> None:
+    study = study_of()
+    with ledger_with(tmp_path / "whole.db", study) as ledger:
+        drive(ledger, study, slots=2, order=random.Random(0))
+        whole = plan(ledger)
+    with ledger_with(tmp_path / "cut.db", study) as ledger:
+        for run in range(100):
+            if drive(ledger, study, slots=3, order=random.Random(run), limit=3) < 3:
+                break
+        assert plan(ledger) == whole
+
+
+def test_numbers_seeds_and_shared_draws(tmp_path: Path) -> None:
+    study = study_of()
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        drive(ledger, study, slots=2, order=random.Random(0))
+        trials = ledger.trials("queue-00000000")
+    assert [trial.number for trial in trials] == list(range(32))
+    search, confirm = [t for t in trials if t.phase == "search"], [t for t in trials if t.phase == "confirm"]
+    assert {t.arm: sum(o.arm == t.arm for o in search) for t in search} == dict.fromkeys((a.name for a in study.arms), 6)
+    assert len({t.data_seed for t in search}) == 1
+    assert len({t.init_seed for t in search}) == len(search)
+    for index in (0, 1):
+        assert len({(t.data_seed, t.init_seed) for t in confirm if t.index == index}) == 1, "paired"
+    assert not {t.data_seed for t in confirm} & {t.data_seed for t in search}
+    first = {t.arm: t.values for t in search if t.index == 0}
+    shared = ("train.base_lr", "arms.transfers.attention.weight")
+    assert [first["attention/constant"][p] for p in shared] == [first["attention/layerwise"][p] for p in shared]
+    best = {arm.name: max((t for t in search if t.arm == arm.name), key=lambda t: t.val) for arm in study.arms}
+    assert all(t.values == best[t.arm].values for t in confirm)
+    assert not any(t.exploratory for t in confirm)
+
+
+def test_later_seeds_are_exploratory_and_fresh(tmp_path: Path) -> None:
+    study = study_of("random")
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        drive(ledger, study, slots=2, order=random.Random(0))
+        before = plan(ledger)
+        assert drive(ledger, study, slots=2, order=random.Random(1), seeds=3) == 4
+        assert plan(ledger)[: len(before)] == before
+        later = [t for t in ledger.trials("queue-00000000") if t.exploratory]
+    assert {t.arm for t in later} == {arm.name for arm in study.arms}
+    assert len({t.data_seed for t in later}) == 1
+
+
+def test_an_arm_that_always_fails_is_not_confirmed_and_stops_nobody(tmp_path: Path) -> None:
+    study = study_of()
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        drive(ledger, study, slots=2, order=random.Random(0), broken=frozenset({"none/layerwise"}))
+        trials = ledger.trials("queue-00000000")
+        assert drive(ledger, study, slots=2, order=random.Random(0)) == 0, "nothing is left after a resume either"
+    assert {t.arm for t in trials if t.phase == "confirm"} == {a.name for a in study.arms} - {"none/layerwise"}
+
+
+def test_lag_lets_trials_of_one_arm_run_side_by_side(tmp_path: Path) -> None:
+    study = study_of()
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        queue = TrialQueue(study, "queue-00000000", ledger, lag=1, seeds=0)
+        handed = 0
+        while queue.next() is not None:
+            handed += 1
+    # Three start-up trials an arm see nothing; the fourth waits for all three.
+    assert handed == 4 * 3
+    with ledger_with(tmp_path / "m.db", study) as ledger:
+        queue = TrialQueue(study, "queue-00000000", ledger, lag=4, seeds=0)
+        handed = 0
+        while queue.next() is not None:
+            handed += 1
+    assert handed == 4 * 4

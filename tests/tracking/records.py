@@ -1,0 +1,87 @@
+"""Records to publish, small enough to check by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.results import EpochRecord, LayerRecord
+
+START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def make_study(**changes: Any) -> StudyRecord:
+    study = StudyRecord(
+        id="smoke-0123abcd",
+        name="smoke",
+        seed=3,
+        text="name: smoke\nseed: 3\n",
+        created=START,
+        environment={
+            "python": "3.11.7",
+            "git": {
+                "kdstudy": None,
+                "directory": {"commit": "c0ffee", "dirty": True, "diff": "-old\n+new\n", "diff_sha256": "ab"},
+            },
+        },
+        dataset={"name": "digits", "fingerprint": "f" * 64},
+        teacher={"sha256": "7ea", "val": 0.98, "key": "k"},
+    )
+    return dataclasses.replace(study, **changes)
+
+
+def make_trial(**changes: Any) -> TrialRecord:
+    fields: dict[str, Any] = {
+        "study_id": "smoke-0123abcd",
+        "number": 7,
+        "phase": "search",
+        "transfer": "attention",
+        "policy": "layerwise",
+        "index": 3,
+        "data_seed": 11,
+        "init_seed": 12,
+        "state": "running",
+        "created": START,
+        "started": START + timedelta(seconds=10),
+        "values": {
+            "train.base_lr": 0.05,
+            "arms.transfers.attention.weight": 100.0,
+            "arms.policies.layerwise.interval": 2,
+        },
+        "config": {
+            "name": "smoke",
+            "data": {"name": "digits", "val_fraction": 0.2, "root": None, "options": {}},
+            "student": {"model": {"resnet8": {"shortcut": "A"}}},
+            "train": {
+                "epochs": 2,
+                "base_lr": 0.05,
+                "nesterov": False,
+                "schedule": "cosine",
+            },
+            "transfer": {"attention": {"weight": 100.0}},
+            "policy": {"layerwise": {"interval": 2, "momentum": 0.5, "gain": 0.25}},
+            "layers": [["layer1", "layer1"]],
+            "resources": {"cpus": 1},
+            "data_seed": 11,
+            "init_seed": 12,
+            "split_seed": 3,
+        },
+    }
+    return TrialRecord(**{**fields, **changes})
+
+
+def make_epoch(epoch: int, **changes: Any) -> EpochRecord:
+    fields: dict[str, Any] = {
+        "epoch": epoch,
+        "loss": 2.0 / epoch,
+        "terms": {"cross_entropy": 1.0 / epoch, "attention/layer1": 1.0 / epoch},
+        "val": 0.5 + epoch / 10,
+        "val_loss": 1.0,
+        "rate": 0.05,
+        "rates": {"layer1": 0.06, "head": 0.05},
+        "layers": (LayerRecord("layer1", 0.25, 0.1, 1.2),) if epoch % 2 == 0 else (),
+        "seconds": 1.5,
+    }
+    return EpochRecord(**{**fields, **changes})
