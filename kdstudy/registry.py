@@ -95,6 +95,14 @@ TRANSFERS = Registry("transfer", {
     "attention": "kdstudy.transfer.attention:AttentionTransfer",
     "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
     "hessian": "kdstudy.transfer.hessian:HessianTransfer",
+    "dkd": "kdstudy.transfer.dkd:DecoupledTransfer",
+    "fitnet": "kdstudy.transfer.fitnet:HintTransfer",
+    "sp": "kdstudy.transfer.sp:SimilarityTransfer",
+    "rkd": "kdstudy.transfer.rkd:RelationalTransfer",
+    "pkt": "kdstudy.transfer.pkt:ProbabilisticTransfer",
+    "vid": "kdstudy.transfer.vid:VariationalTransfer",
+    "reviewkd": "kdstudy.transfer.reviewkd:ReviewTransfer",
+    "crd": "kdstudy.transfer.crd:ContrastiveTransfer",
 })
 
 POLICIES = Registry("policy", {

@@ -28,6 +28,7 @@ from kdstudy.models import build_model
 from kdstudy.network import Network, trace
 from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.seeds import derive
 from kdstudy.student import save_student
 from kdstudy.study import TrialConfig
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
@@ -130,7 +131,9 @@ class _Trial:
 
     def _build_distiller(self, context: TransferContext) -> Distiller:
         train = self.config.train
-        transfer = build_transfer(self.config.transfer.name, self.config.transfer.options, context).to(self.device)
+        transfer = build_transfer(
+            self.config.transfer.name, self.config.transfer.options, context, seed=self.config.init_seed
+        ).to(self.device)
         return Distiller(
             self.student, self.teacher, transfer,
             groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
@@ -290,9 +293,20 @@ def networks(config: TrialConfig, data: Dataset, teacher: torch.nn.Module | None
     return student, None if teacher is None else Network(teacher.to(device), context.teacher_layers), context
 
 
-def build_transfer(name: str, options: dict[str, Any], context: TransferContext) -> Transfer:
-    """Build the transfer method called ``name``."""
-    transfer: Transfer = TRANSFERS.load(name)(context, **options)
+def build_transfer(name: str, options: dict[str, Any], context: TransferContext, *, seed: int) -> Transfer:
+    """Build the transfer method called ``name`` on the CPU, its own initial weights a function of ``seed`` alone.
+
+    Args:
+        name: A registered method, or one of the user's own.
+        options: Its keyword-only arguments.
+        context: Networks and shapes.
+        seed: The trial's initialisation seed; adaptors draw from a stream of their own.
+    """
+    method = TRANSFERS.load(name)
+    # Only the CPU generator is touched, and put back: building must not shift any other random stream.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(derive(seed, "transfer"))
+        transfer: Transfer = method(context, **options)
     return transfer
 
 
@@ -307,7 +321,7 @@ def build_instrument(config: TrialConfig, policy: Policy, context: TransferConte
     own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
     name = policy.map_name or (config.transfer.name if own else "attention")
     options = config.transfer.options if name == config.transfer.name else {}
-    instrument = build_transfer(name, options, context)
+    instrument = build_transfer(name, options, context, seed=config.init_seed)
     assert isinstance(instrument, MapTransfer)
     return instrument
 
