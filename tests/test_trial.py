@@ -77,7 +77,7 @@ def test_gain_zero_equals_the_constant_policy_bit_for_bit(transfer: str) -> None
     assert moved.weights_sha256 != constant.weights_sha256
 
 
-@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention"])
+@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention", "{crd: {negatives: 64}}", "vid"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, transfer: str, stop_after: int) -> None:
     config = trial_config(transfer, LAYERWISE, epochs=4)

@@ -113,9 +113,8 @@ def decoupled_losses(
 
 def _split(logits_BK: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithms of (p_t, 1 - p_t), (B, 2), and of the other classes' shares, (B, K - 1)."""
-    samples, classes = logits_BK.shape
-    rest = torch.arange(classes, device=labels_B.device) != labels_B.unsqueeze(1)
-    others_BK = logits_BK.masked_select(rest).view(samples, classes - 1)
+    column = torch.arange(logits_BK.shape[1] - 1, device=labels_B.device)
+    others_BK = logits_BK.gather(1, column + (column >= labels_B.unsqueeze(1)))  # skips the true class
     true_B1 = logits_BK.gather(1, labels_B.unsqueeze(1))
     pair_B2 = torch.cat([true_B1, others_BK.logsumexp(dim=1, keepdim=True)], dim=1)
     return pair_B2.log_softmax(dim=1), others_BK.log_softmax(dim=1)

@@ -66,8 +66,10 @@ class ReviewTransfer(FeatureTransfer):
         teacher = [shape[0] for shape in context.teacher_shapes]
         width = min(student[-1], _WIDEST)
         self.fusions = nn.ModuleList(
-            Fusion(own, width, target)
-            for own, target in zip([*student, student[-1]], [*teacher, teacher[-1]], strict=True)
+            Fusion(own, width, target, deepest=part == POOLED)
+            for part, own, target in zip(
+                self.parts, [*student, student[-1]], [*teacher, teacher[-1]], strict=True
+            )
         )
 
     def losses(
@@ -93,12 +95,13 @@ class Fusion(nn.Module):
         channels: Of the student's feature.
         width: M, of the residuals.
         teacher_channels: Of the feature to compare with.
+        deepest: There is no residual to fuse, so there are no gates.
     """
 
-    def __init__(self, channels: int, width: int, teacher_channels: int) -> None:
+    def __init__(self, channels: int, width: int, teacher_channels: int, *, deepest: bool) -> None:
         super().__init__()
         self.enter = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
-        self.gates = nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid())
+        self.gates = None if deepest else nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid())
         self.leave = nn.Sequential(
             nn.Conv2d(width, teacher_channels, 3, padding=1, bias=False), nn.BatchNorm2d(teacher_channels)
         )
@@ -110,7 +113,7 @@ class Fusion(nn.Module):
     def forward(self, own: Tensor, residual: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the feature (B, C, H, W) to compare at ``size``, and the residual (B, M, H, W)."""
         x: Tensor = self.enter(own)
-        if residual is not None:
+        if self.gates is not None and residual is not None:
             y = _nearest(residual, x.shape[-2:])
             gates = self.gates(torch.cat([x, y], dim=1))
             x = gates[:, :1] * x + gates[:, 1:] * y

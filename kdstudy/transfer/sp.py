@@ -29,6 +29,7 @@ class SimilarityTransfer(FeatureTransfer):
 
     Source: Tung & Mori 2019, arXiv 1907.09682, equations 1 to 4; the weight 3000 is its gamma. It sums over
         pairs of layers; RepDistiller and mdistiller, whose recipe is the default, take the last stage alone.
+        torchdistill 1.1.5 divides rows by their L1 norm, so its values are smaller.
     """
 
     name: ClassVar[str] = "sp"

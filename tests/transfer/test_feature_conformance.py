@@ -36,20 +36,35 @@ def build(name: str, context: TransferContext, seed: int = 0, **options: object)
 class Bench:
     """A student, a teacher wider than it, a method, and the loop that trains them."""
 
-    def __init__(self, name: str, small_net: Callable[..., nn.Module], context_of: Callable[..., TransferContext],
-                 *, seed: int = 0, rate: float = 1e-4) -> None:
+    def __init__(
+        self,
+        name: str,
+        small_net: Callable[..., nn.Module],
+        context_of: Callable[..., TransferContext],
+        *,
+        seed: int = 0,
+        rate: float = 1e-4,
+    ) -> None:
         self.student, self.teacher = small_net(1), small_net(2, widths=(5, 6, 9))
         context = context_of(self.student, self.teacher)
         self.transfer = build(name, context, seed)
         self.distiller = Distiller(
-            Network(self.student, context.layers), Network(self.teacher, context.teacher_layers), self.transfer,
+            Network(self.student, context.layers),
+            Network(self.teacher, context.teacher_layers),
+            self.transfer,
             groups={"head": [name for name, _ in self.student.named_parameters()]},
-            sgd=SgdSettings(rate, 0.9, 5e-4, nesterov=False), schedule=lambda _: 1.0)
+            sgd=SgdSettings(rate, 0.9, 5e-4, nesterov=False),
+            schedule=lambda _: 1.0,
+        )
 
     def steps(self, batch: Batch, count: int) -> list[float]:
         """Train on one batch, with the same directions at every step, and return the losses."""
-        return [self.distiller.train_epoch(1, [batch], steps=1, directions=torch.Generator().manual_seed(3),
-                                           multipliers={}).loss for _ in range(count)]
+        return [
+            self.distiller.train_epoch(
+                1, [batch], steps=1, directions=torch.Generator().manual_seed(3), multipliers={}
+            ).loss
+            for _ in range(count)
+        ]
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         transfer, distiller = self.transfer.train(), self.distiller
@@ -61,8 +76,14 @@ class Bench:
     def state(self) -> bytes:
         """What a trial's checkpoint holds."""
         buffer = io.BytesIO()
-        torch.save({"student": self.student.state_dict(), "optimizer": self.distiller.optimizer.state_dict(),
-                    "transfer": self.transfer.state_dict()}, buffer)
+        torch.save(
+            {
+                "student": self.student.state_dict(),
+                "optimizer": self.distiller.optimizer.state_dict(),
+                "transfer": self.transfer.state_dict(),
+            },
+            buffer,
+        )
         return buffer.getvalue()
 
     def restore(self, content: bytes) -> None:
@@ -78,7 +99,9 @@ def bench(small_net, context_of) -> Callable[..., Bench]:
 
 
 @pytest.mark.parametrize("name", TEACHING)
-def test_terms_are_finite_scalars_and_reach_the_student_and_every_adaptor(name: str, bench, batch: Batch) -> None:
+def test_terms_are_finite_scalars_and_reach_the_student_and_every_adaptor(
+    name: str, bench, batch: Batch
+) -> None:
     made = bench(name)
     terms = made.terms(batch)
     assert terms
@@ -87,10 +110,7 @@ def test_terms_are_finite_scalars_and_reach_the_student_and_every_adaptor(name: 
         assert math.isfinite(term.item())
     sum(terms.values()).backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in made.student.parameters())
-    gradients = {key: p.grad for key, p in made.transfer.named_parameters()}
-    # The deepest level of a review has nothing to fuse.
-    unused = {f"fusions.3.gates.0.{kind}" for kind in ("weight", "bias")} if name == "reviewkd" else set()
-    assert {key for key, grad in gradients.items() if grad is None} == unused
+    assert not [key for key, p in made.transfer.named_parameters() if p.grad is None or not p.grad.any()]
 
 
 @pytest.mark.parametrize("name", TEACHING)
@@ -153,7 +173,9 @@ def test_its_source_and_every_option_are_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_soft_targets_can_be_added_and_weight_scales(name: str, bench, small_net, context_of, batch: Batch) -> None:
+def test_soft_targets_can_be_added_and_weight_scales(
+    name: str, bench, small_net, context_of, batch: Batch
+) -> None:
     plain = bench(name)
     values = {key: term.item() for key, term in plain.terms(batch).items()}
     context = context_of(plain.student, plain.teacher)
@@ -177,7 +199,9 @@ def test_other_sizes_are_accepted(name: str, small_net, context_of, batch: Batch
         draws = transfer.draw(batch.images, torch.Generator())
         terms = transfer.terms(
             transfer.observe(Network(student, context.layers), batch.images, draws),
-            transfer.observe(Network(teacher, context.layers), batch.images, draws), batch)
+            transfer.observe(Network(teacher, context.layers), batch.images, draws),
+            batch,
+        )
         assert all(math.isfinite(term.item()) for term in terms.values())
 
 
@@ -187,7 +211,9 @@ def test_a_dead_layer_gives_finite_losses_and_gradients(name: str, bench, batch:
     made.student.stage3[1].weight.data.zero_()
     made.student.stage3[1].bias.data.fill_(-1.0)
     sum(made.terms(batch).values()).backward()
-    gradients = [p.grad for p in (*made.student.parameters(), *made.transfer.parameters()) if p.grad is not None]
+    gradients = [
+        p.grad for p in (*made.student.parameters(), *made.transfer.parameters()) if p.grad is not None
+    ]
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
