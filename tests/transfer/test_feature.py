@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from kdstudy.transfer.feature import Warmup, common_size, pooled, unit
+from kdstudy.transfer.maps import resize
 from kdstudy.transfer.sp import SimilarityTransfer
 from tests.transfer.waves import batch_of, context, seen, wave
 
@@ -30,6 +32,16 @@ def test_the_smaller_height_and_the_smaller_width_are_common() -> None:
     student, teacher = common_size(torch.arange(8.0).view(1, 1, 4, 2), torch.arange(8.0).view(1, 1, 2, 4))
     assert torch.equal(student, torch.tensor([[[[1.0, 2.0], [5.0, 6.0]]]]))
     assert torch.equal(teacher, torch.tensor([[[[0.5, 2.5], [4.5, 6.5]]]]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((7, 14), (4, 4)), ((5, 3), (2, 3)), ((6, 4), (4, 3)), ((5, 9), (1, 2))]
+)
+def test_sizes_that_do_not_divide_pool_as_torch_does(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    feature = wave(2, 3, *shape)
+    assert torch.allclose(
+        resize(feature, size), functional.adaptive_avg_pool2d(feature, size), rtol=0, atol=1e-14
+    )
 
 
 def test_pooling_keeps_channels() -> None:
