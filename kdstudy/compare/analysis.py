@@ -111,8 +111,10 @@ def _duels(ledger: Ledger, study: StudyRecord, *, plain: bool) -> list[_Duel]:
     arms = ledger.arms(study.id)
     if plain:
         if _PLAIN not in arms:
-            raise RecordError(f"study '{study.id}': has no arm none/constant to be the baseline; run one that has "
-                              "'none' among its transfers and 'constant' among its policies")
+            raise RecordError(
+                f"study '{study.id}': has no arm none/constant to be the baseline; run one that has 'none' "
+                "among its transfers and 'constant' among its policies"
+            )
         pairs = [(_PLAIN, arm) for arm in arms if arm != _PLAIN]
     else:
         constant = {arm[0]: arm for arm in arms if arm[1] == _CONSTANT}

@@ -24,7 +24,9 @@ class Ledger:
 
     Every method is one transaction, so that a process killed at any moment leaves no half of anything.
     Threads may share a ledger; each process opens its own. Any method raises a StoreError where the database
-    cannot be used, and where it names a study or a trial that does not exist, a RecordError.
+    cannot be used, and where it names a study or a trial that does not exist, a RecordError. A ledger
+    through which a driver took hold of a study refuses, once that hold is lost, to change the study: what the
+    next driver does is safe from the last.
 
     Args:
         url: ``sqlite:///PATH`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``.

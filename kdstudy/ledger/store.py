@@ -43,9 +43,10 @@ class Store:
         self._file = Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
         self._patience = patience
         self._opened = False
-        if create:
-            self._create()
         found = self._find()
+        if found is None and create:
+            self._create()
+            found = self._find()
         # An empty database in memory stands in for a missing ledger: the same queries find nothing there.
         self._missing = found is None
         self._engine = found or engine.sqlite_engine(None, create=False)
@@ -87,7 +88,7 @@ class Store:
         return engine.sqlite_engine(self._file, create=create)
 
     def _create(self) -> None:
-        """Create what is missing."""
+        """Create the tables, unless another process was faster."""
         def build(connection: Connection) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic.errors import PydanticSchemaGenerationError
 
 from kdstudy.errors import PluginError
+from kdstudy.registry import Option, Registry
 from kdstudy.space import Choice, Int, Range, RangeError, is_range, read_range
 from kdstudy.study.config import PluginSpec
 from kdstudy.study.keys import REGISTRIES, Field, Key, fields_of
@@ -23,6 +25,8 @@ from kdstudy.study.problems import UNREADABLE, Place, Problems, show
 from kdstudy.study.values import accepts, check, takes_mapping, to_plain
 
 Parsed = dict[str, Any]
+
+_OWN_PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 INVALID = object()
 """Stands for a value that was wrong; the problem is noted."""
@@ -192,10 +196,8 @@ class Reader:
         if name not in registry:
             self.problems.add(place, f"no {kind} is called '{name}'; {registry.suggest(name)}", unknown=True)
             return None
-        try:
-            declared = registry.options(name)
-        except PluginError as error:
-            self.problems.add(place, str(error).removeprefix(f"{kind}: "))
+        declared = self._declared(registry, name, place)
+        if declared is None:
             return None
         if not isinstance(written, dict):
             if written is not UNREADABLE:
@@ -217,6 +219,21 @@ class Reader:
             else:
                 options[option.name] = to_plain(option.annotation, option.default)
         return options if intact and all(value is not INVALID for value in options.values()) else None
+
+    def _declared(self, registry: Registry, name: str, place: Place) -> dict[str, Option] | None:
+        if ":" in name and not _OWN_PLUGIN.fullmatch(name):
+            self.problems.add(place, f"must be a name or package.module:Name, got {show(name)}; "
+                              f"{registry.suggest(name)}")
+            return None
+        try:
+            if not callable(registry.load(name)):
+                self.problems.add(place, f"must name a class or function, got {show(name)}; "
+                                  f"{registry.suggest(name)}")
+                return None
+            return registry.options(name)
+        except PluginError as error:
+            self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "))
+            return None
 
     def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place,
                         what: str) -> bool:

@@ -12,7 +12,7 @@ from kdstudy.study.text import parse_text, write_text
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
                     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8),
-                    st.sampled_from(["on", "1e5", "5e-4", "0x1", "0o7", "1_0", "1:30", "~", "null", "", "<<"]))
+                    st.sampled_from(["on", "1e5", "5e-4", "0x1", "0o7", "1_0", "1:30", "~", "", "<<"]))
 trees = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xy", min_size=1), inner, max_size=3),
