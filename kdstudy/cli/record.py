@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from kdstudy.cli.options import json_option, number, print_json, store_options, study_argument, table, value_text
+from kdstudy.cli.options import (
+    json_option,
+    number,
+    print_json,
+    store_options,
+    study_argument,
+    table,
+    value_text,
+)
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.store import Store

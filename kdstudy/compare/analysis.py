@@ -75,7 +75,7 @@ class _Runs:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        return tuple(after - before for before, after in zip(*self.scores, strict=True))
+        return tuple(stats.paired_differences(*self.scores))
 
     @property
     def left_out(self) -> int:

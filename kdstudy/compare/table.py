@@ -109,7 +109,7 @@ def _gains(differences: Iterable[GainDifference], decimals: int) -> str:
 
 
 def _gain(gain: Gain) -> str:
-    error = "unknown" if gain.difficulty is None else f"{100 * gain.difficulty:.1f} %"
+    error = "unknown" if gain.difficulty is None else f"{gain.difficulty:.1%}"
     return f"{gain.study_id} (n = {gain.n}, teacher's test error {error})"
 
 
@@ -118,7 +118,7 @@ def _footnotes(comparison: Comparison) -> str:
     notes = [
         "Scores: test score after the last epoch in percent, mean (sd) over the n seeds that have one in "
         "both arms; differences in points.",
-        "Interval: 95 %, unadjusted. It covers the seeds of the configurations compared, which the search "
+        "Interval: 95%, unadjusted. It covers the seeds of the configurations compared, which the search "
         "selected; not the luck of the search.",
         f"Verdict: paired t test at {SIGNIFICANCE:.0%}, Holm-adjusted over {_count(count, 'comparison')}, "
         f"from {MIN_PAIRS} seeds on. Could have detected: the smallest true difference that it finds with "
@@ -127,8 +127,8 @@ def _footnotes(comparison: Comparison) -> str:
         "half. Diverged: share of confirmation runs whose loss was not finite, baseline and treatment.",
     ]
     notes += [
-        f"{_name(row, comparison)}: {_count(row.analysis.left_out, 'seed')} left out, "
-        "because a run diverged or failed."
+        f"{_name(row, comparison)}, {_count(row.analysis.left_out, 'seed')} left out: "
+        "a run diverged or failed."
         for row in comparison.rows if row.analysis.left_out
     ]
     wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent="  ", break_on_hyphens=False)

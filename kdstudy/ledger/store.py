@@ -17,8 +17,8 @@ from kdstudy.ledger.tables import METADATA, SCHEMA, SCHEMA_VERSION
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds for which a transaction is tried again while the database is locked or away."""
+PATIENCE = 180.0
+"""Seconds for which a transaction is tried again while the database is locked or away, as in a restart."""
 
 _CREATION_LOCK = 0x6B647374  # any constant: under it PostgreSQL lets one process at a time create the tables
 

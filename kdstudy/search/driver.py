@@ -6,26 +6,19 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 
 from __future__ import annotations
 
-import _thread
 import math
 import secrets
 import shutil
-import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.cluster import check_address, connected, slots
-from kdstudy.compare import Comparison, compare
 from kdstudy.environment import capture
 from kdstudy.errors import KdstudyError, ModelError, StoreError
-from kdstudy.ledger import LEASE_SECONDS, Holder, Ledger, StudyRecord, TrialRecord, new_study_id
-from kdstudy.overview import best_json, best_of
+from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.hold import held, terminable
+from kdstudy.search.outcome import Outcome, outcome_of
 from kdstudy.search.progress import Progress, clock, say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.store import Store
@@ -34,40 +27,8 @@ from kdstudy.tracking import Publisher, Tracker
 
 PUBLISH_SECONDS = 60.0
 """How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a study came to.
-
-    Args:
-        study: As the ledger has it at the end.
-        trials: All of them.
-        comparison: Of its arms; None if nothing was confirmed.
-        unpublished: Trials that MLflow has not got yet.
-    """
-
-    study: StudyRecord
-    trials: tuple[TrialRecord, ...]
-    comparison: Comparison | None
-    unpublished: int
-
-    @property
-    def best(self) -> TrialRecord | None:
-        """The search trial with the best validation score."""
-        return best_of(self.trials)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Trials by how they ended."""
-        found = Counter(trial.state for trial in self.trials)
-        return {state: found[state] for state in ("completed", "stopped", "diverged", "failed")}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what ``run --json`` prints."""
-        rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
-        return {"study_id": self.study.id, "status": self.study.status, "trials": self.counts,
-                "best": best_json(self.trials), "comparison": rows}
+LEAVE_SECONDS = 5.0
+"""The same where the study is left unfinished."""
 
 
 def run_study(study: Study, store: Store, *, address: str | None = None) -> Outcome:
@@ -106,10 +67,10 @@ def resume_study(reference: str, store: Store, *, address: str | None = None) ->
         StoreError: Another driver holds it.
     """
     with Ledger.open(store.ledger_url) as ledger:
-        study_id = ledger.resolve(reference)
-        study = parse_study(ledger.study(study_id).text, study_id)
-        known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
-        return _continue(study, study_id, ledger, store, address, max([study.confirm.seeds, *known]))
+        record = ledger.study(ledger.resolve(reference))
+        if record.status == "finished":
+            return outcome_of(ledger, record.id)
+        return _continue(record, ledger, store, address, extra_seeds=0)
 
 
 def confirm_study(reference: str, store: Store, *, seeds: int, address: str | None = None) -> Outcome:
@@ -126,14 +87,15 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
         StoreError: Another driver holds it.
     """
     with Ledger.open(store.ledger_url) as ledger:
-        study_id = ledger.resolve(reference)
-        study = parse_study(ledger.study(study_id).text, study_id)
-        known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
-        return _continue(study, study_id, ledger, store, address, max([study.confirm.seeds, *known]) + seeds)
+        record = ledger.study(ledger.resolve(reference))
+        return _continue(record, ledger, store, address, extra_seeds=seeds)
 
 
-def _continue(study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None, seeds: int) -> Outcome:
+def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | None, *, extra_seeds: int) -> Outcome:
     check_address(address)
+    study_id, study = record.id, parse_study(record.text, record.id)
+    known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
+    seeds = max([study.confirm.seeds, *known]) + extra_seeds
     holder = Holder.here()
     ledger.hold(study_id, holder)
     ledger.requeue(study_id)
@@ -154,7 +116,7 @@ class _Drive:
     def run(self, holder: Holder) -> Outcome:
         """Run to the end; whatever stops it is written down first."""
         try:
-            with _held(self._ledger, self._id, holder), _terminable():
+            with held(self._ledger, self._id, holder), terminable():
                 return self._run()
         except KeyboardInterrupt:
             self._leave("interrupted", None)
@@ -169,10 +131,12 @@ class _Drive:
             self._ledger.release(self._id, holder)
 
     def _leave(self, status: str, message: str | None) -> None:
+        """Write down that the study stands still: what was running goes back to the queue."""
         self._ledger.requeue(self._id)
         self._ledger.update_study(self._id, status=status, message=message)
         if self._publisher is not None:
-            self._publisher.close(5.0)
+            self._publisher.close(LEAVE_SECONDS)
+        say(f"study {self._id} is {status}; `kdstudy resume {self._id}` goes on from here")
 
     def _run(self) -> Outcome:
         began = time.monotonic()
@@ -308,10 +272,8 @@ class _Drive:
         assert self._publisher is not None
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
-        study, trials = self._ledger.study(self._id), self._ledger.trials(self._id)
-        confirmed = any(trial.phase == "confirm" for trial in trials)
-        comparison = compare(self._ledger, [self._id]) if confirmed else None
-        outcome = Outcome(study, trials, comparison, unpublished)
+        outcome = outcome_of(self._ledger, self._id, unpublished)
+        study, comparison = outcome.study, outcome.comparison
         best = outcome.best
         try:
             tracker.close_study(
@@ -322,43 +284,3 @@ class _Drive:
         except StoreError as error:
             say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")
         return outcome
-
-
-@contextmanager
-def _held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
-    """Renew the hold in the background; the caller releases it."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(LEASE_SECONDS / 6):
-            try:
-                ledger.renew(study_id, holder)
-            except StoreError as error:
-                say(f"error: {error}")
-                _thread.interrupt_main()
-                return
-
-    thread = threading.Thread(target=renew, name="kdstudy-lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: what is running goes back to the queue."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -125,7 +125,7 @@ class ArmScheduler(FIFOScheduler):
     """
 
     def __init__(self, *, epochs: int, grace: int, reduction: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._epochs, self._grace, self._reduction = epochs, grace, reduction
         self._arms: dict[str, AsyncHyperBandScheduler] = {}
 

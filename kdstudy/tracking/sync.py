@@ -27,9 +27,11 @@ def sync_study(ledger: Ledger, study_id: str, *, uri: str, artifacts: Path) -> N
     tracker = Tracker(uri, artifacts)
     ledger.update_study(study_id, tracking=tracker.open_study(ledger.study(study_id)))
     publisher = Publisher(tracker, ledger, study_id, gather=0.0)
-    publisher.catch_up()
+    publisher.catch_up(everything=True)
     pending = publisher.close(SYNC_SECONDS)
     trouble = publisher.trouble()
     tracker.close()
     if pending:
-        raise StoreError(f"tracking: {pending} trials are still missing ({trouble or 'no answer'}); run sync again later")
+        raise StoreError(
+            f"tracking: {pending} trials are still missing ({trouble or 'no answer'}); run sync again later"
+        )

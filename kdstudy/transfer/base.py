@@ -206,11 +206,11 @@ class MapTransfer(Transfer, ABC):
         """Raise if a map has been zero over a whole batch.
 
         Raises:
-            EmptyMapError: Naming the network and the layer, the shallowest first.
+            EmptyMapError: Naming the network and the layer: the teacher's first, then the shallowest.
         """
-        empty = self.empty.tolist()
+        flags = dict(zip(("student", "teacher"), self.empty.tolist(), strict=True))
         self.empty.zero_()
-        for index, layer in enumerate(self.layers):
-            for owner, flags in zip(("teacher", "student"), (empty[1], empty[0]), strict=True):
-                if flags[index]:
+        for owner in ("teacher", "student"):
+            for layer, empty in zip(self.layers, flags[owner], strict=True):
+                if empty:
                     raise EmptyMapError(self.name, owner, layer)

@@ -51,8 +51,8 @@ class DerivativeTransfer(MapTransfer):
     ``normalise: running`` n is the running RMS norm of that network's map of that layer, a constant for the
     gradient: the loss does not depend on the scale of either network and stays an honest estimator of the
     distance of the full derivatives. The running value contains the present batch with weight 0.1, which
-    keeps ``|| m / n ||^2`` below 10 even when a map grows suddenly. As n_S is a constant that follows m_S, the
-    gradient always has a part that shrinks m_S, as long as the two maps are not parallel: a large weight
+    keeps ``|| m / n ||^2`` below 10 even when a map grows suddenly. As n_S is a constant that follows m_S,
+    the gradient always has a part that shrinks m_S, as long as the two maps are not parallel: a large weight
     drives the student towards a constant function (docs/derivative-norms.md). With ``normalise: batch`` n is
     the RMS norm over the present batch and the gradient flows through it: free of scale and of that pull, at
     the price of a bias of the order of the norm's sampling error (1-4 % at 64 images). With ``normalise:

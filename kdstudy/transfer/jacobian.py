@@ -52,8 +52,8 @@ class JacobianTransfer(DerivativeTransfer):
         form: ``tangent``, ``projection`` or ``peak``.
         wrt: ``images``, or ``parameters`` with the forms ``projection`` and ``peak``.
         p: Power of the attention map, >= 1.
-        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch`` by the
-            batch's norm (nearly so), ``sample`` each map by its own (biased).
+        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch``
+            by the batch's norm (nearly so), ``sample`` each map by its own (biased).
         fraction: Share of the batch, in (0, 1], that has derivatives in training.
         kd_weight: Factor on soft targets; 0 leaves them out.
         temperature: Of the soft targets, > 0.

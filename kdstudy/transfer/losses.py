@@ -59,7 +59,7 @@ def mean_square_norm(maps: Tensor) -> Tensor:
 def batch_unit_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the squared distance of two batches of maps, each divided by its own RMS norm over the batch.
 
-    The gradient flows through the student's norm, so it has no component along the scale of the student's maps.
+    The gradient flows through the student's norm, so it has no component along the scale of its maps.
     """
     return squared_distance(_batch_unit(student), _batch_unit(teacher.detach()))
 

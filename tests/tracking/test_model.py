@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 import kdstudy
-from kdstudy.errors import RecordError
+from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.models import build_model
 from kdstudy.student import save_student
@@ -109,5 +109,5 @@ def test_code_that_came_with_a_model_folder_is_not_run_by_our_loader(saved: Path
 
 def test_what_is_not_a_student_is_refused(tracker: Tracker, study: StudyRecord, tmp_path: Path) -> None:
     opened = dataclasses.replace(study, tracking=tracker.open_study(study))
-    with pytest.raises(RecordError, match="not a saved student"):
+    with pytest.raises(StoreError, match="not a saved student"):
         tracker.close_study(opened, {}, "", tmp_path / "nowhere")
