@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger.records import iso
 from kdstudy.results import FINISHED_STATES
 from kdstudy.samplers import Observation
 from kdstudy.samplers.importance import importance
@@ -66,7 +67,7 @@ def show_json(ledger: Ledger, record: StudyRecord) -> dict[str, Any]:
     """Return what ``show --json`` prints."""
     study, trials = parse_study(record.text, record.id), ledger.trials(record.id)
     return {
-        "study_id": record.id, "name": record.name, "status": record.status, "created": record.created.isoformat(),
+        "study_id": record.id, "name": record.name, "status": record.status, "created": iso(record.created),
         "message": record.message, "seed": record.seed, "dataset": record.dataset, "teacher": record.teacher,
         "environment": record.environment, "tracking": record.tracking, "best": best_json(trials),
         "arms": arm_rows(study, trials), "importance": importances(study, trials),

@@ -6,6 +6,7 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import shutil
@@ -132,8 +133,9 @@ class _Drive:
 
     def _leave(self, status: str, message: str | None) -> None:
         """Write down that the study stands still: what was running goes back to the queue."""
-        self._ledger.requeue(self._id)
-        self._ledger.update_study(self._id, status=status, message=message)
+        with contextlib.suppress(StoreError):  # a hold that was lost: the study is another driver's now
+            self._ledger.requeue(self._id)
+            self._ledger.update_study(self._id, status=status, message=message)
         if self._publisher is not None:
             self._publisher.close(LEAVE_SECONDS)
         say(f"study {self._id} is {status}; `kdstudy resume {self._id}` goes on from here")

@@ -20,8 +20,6 @@ import yaml
 from kdstudy.ledger import Ledger
 from kdstudy.schemas import schema
 
-pytestmark = pytest.mark.slow
-
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 ARMS = {("attention", "constant"), ("attention", "layerwise")}
 
