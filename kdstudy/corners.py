@@ -44,6 +44,13 @@ def corner_configs(study: Study) -> list[tuple[str, TrialConfig]]:
 def _rehearse(config: TrialConfig) -> None:
     data = dataset_of(config, with_test=False)
     model = config.teacher.model
-    teacher = build_model(model.name, model.options, num_classes=data.num_classes, image_shape=data.image_shape,
-                          mean=config.teacher.mean or data.mean, std=config.teacher.std or data.std, seed=0)
+    teacher = build_model(
+        model.name,
+        model.options,
+        num_classes=data.num_classes,
+        image_shape=data.image_shape,
+        mean=config.teacher.mean or data.mean,
+        std=config.teacher.std or data.std,
+        seed=0,
+    )
     preflight(config, teacher, batch=True)

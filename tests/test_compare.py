@@ -137,9 +137,7 @@ def test_every_other_policy_is_compared_with_constant_of_the_same_transfer(ledge
     ]
     assert [row.analysis.pairs.p_value for row in rows] == pytest.approx(raw, rel=1e-6)
     # By size: jacobian (x 3), attention/layerwise (x 2), decay (x 1).
-    assert [row.analysis.p_adjusted for row in rows] == pytest.approx(
-        [2 * raw[0], raw[1], 3 * raw[2]], rel=1e-6
-    )
+    assert [row.analysis.p_adjusted for row in rows] == pytest.approx([2 * raw[0], raw[1], 3 * raw[2]], rel=1e-6)
     assert [row.analysis.verdict for row in rows] == ["better", "inconclusive", "worse"]
 
 
@@ -152,16 +150,12 @@ def test_every_arm_is_compared_with_plain_training_on_request(ledger: Ledger) ->
     ]
     assert rows[0].analysis.pairs.p_value == 1.0
     text = compare(ledger, [STUDY.id], baseline="none").table()
-    assert text.startswith(
-        "Test score over paired seeds, against arm none/constant:\n  none: layerwise +0.0 points"
-    )
+    assert text.startswith("Test score over paired seeds, against arm none/constant:\n  none: layerwise +0.0 points")
 
 
 def test_plain_training_must_be_there_to_be_the_baseline(ledger: Ledger) -> None:
     record(ledger, {"attention/constant": CONSTANT, "none/layerwise": CONSTANT})
-    with pytest.raises(
-        RecordError, match="study 'digits-00000001': has no arm none/constant to be the baseline; run"
-    ):
+    with pytest.raises(RecordError, match="study 'digits-00000001': has no arm none/constant to be the baseline; run"):
         compare(ledger, [STUDY.id], baseline="none")
     with pytest.raises(RecordError, match="baseline: there is no such one, got 'kd'"):
         compare(ledger, [STUDY.id], baseline="kd")
@@ -280,9 +274,7 @@ def test_the_difference_of_gains_between_studies(ledger: Ledger) -> None:
         "ci_high": pytest.approx(interval.high),
     }
     # All three comparisons of the call are corrected together.
-    assert comparison.rows[2].analysis.p_adjusted == pytest.approx(
-        3 * comparison.rows[2].analysis.pairs.p_value
-    )
+    assert comparison.rows[2].analysis.p_adjusted == pytest.approx(3 * comparison.rows[2].analysis.pairs.p_value)
     text = comparison.table()
     assert "digits-00000001, attention: layerwise +2.7 points" in text
     assert (
@@ -292,9 +284,7 @@ def test_the_difference_of_gains_between_studies(ledger: Ledger) -> None:
 
 
 def test_unknown_difficulty_and_gain_stay_unknown(ledger: Ledger) -> None:
-    record(
-        ledger, {"attention/constant": CONSTANT, "attention/layerwise": LAYERWISE}, replace(STUDY, teacher={})
-    )
+    record(ledger, {"attention/constant": CONSTANT, "attention/layerwise": LAYERWISE}, replace(STUDY, teacher={}))
     record(ledger, {"attention/constant": (), "attention/layerwise": ()}, replace(STUDY, id="b-00000002"))
     comparison = compare(ledger, [STUDY.id, "b-00000002"])
     (found,) = comparison.gain_differences
@@ -360,8 +350,7 @@ def test_equal_and_constant_differences_say_why_there_is_no_verdict(ledger: Ledg
     )
     text = compare(ledger, [STUDY.id]).table()
     assert (
-        "a: layerwise +0.0 points [+0.0, +0.0], p 1.00 (Holm 1.00): inconclusive "
-        "(n = 3; equal scores for every seed)"
+        "a: layerwise +0.0 points [+0.0, +0.0], p 1.00 (Holm 1.00): inconclusive (n = 3; equal scores for every seed)"
     ) in text
     assert "b: layerwise +1.0 points: inconclusive (n = 3; no spread, so no test)" in text
 
@@ -370,7 +359,5 @@ def test_a_study_of_one_arm_has_nothing_to_compare(ledger: Ledger) -> None:
     record(ledger, {"attention/constant": CONSTANT})
     comparison = compare(ledger, [STUDY.id])
     assert comparison.to_json() == {"study_id": STUDY.id, "comparisons": []}
-    assert comparison.table().startswith(
-        "Nothing to compare: no transfer has both a constant arm and another policy."
-    )
+    assert comparison.table().startswith("Nothing to compare: no transfer has both a constant arm and another policy.")
     json.dumps(comparison.to_json(), allow_nan=False)

@@ -56,11 +56,7 @@ def test_kdstudy_commands_and_options_exist(path: Path) -> None:
             verb = cli.get_command(context, name)
             assert verb is not None, f"{path.name}: {command}"
             known = {option for parameter in verb.params for option in parameter.opts} | {"--help"}
-            used = {
-                word.partition("=")[0].strip("[],.")
-                for word in words[2:]
-                if word.lstrip("[").startswith("--")
-            }
+            used = {word.partition("=")[0].strip("[],.") for word in words[2:] if word.lstrip("[").startswith("--")}
             assert used <= known, f"{path.name}: {command}: {used - known}"
 
 
@@ -88,8 +84,6 @@ def test_every_requirement_is_pinned() -> None:
     ]
     names = {re.split(r"[\[<>=~! ]", line)[0].lower().replace("_", "-") for line in wanted}
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in lines), (
-        "exact pins, no hosts"
-    )
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in lines), "exact pins, no hosts"
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
     assert names <= pinned

@@ -85,9 +85,7 @@ def test_creating_the_same_study_again_changes_nothing_and_another_of_its_id_is_
     ledger.update_study(STUDY.id, message="kept")
     ledger.create_study(STUDY)
     assert ledger.study(STUDY.id).message == "kept"
-    with pytest.raises(
-        RecordError, match=r"study 'digits-00000001': .*another one of that ID; take a new ID"
-    ):
+    with pytest.raises(RecordError, match=r"study 'digits-00000001': .*another one of that ID; take a new ID"):
         ledger.create_study(replace(STUDY, created=STUDY.created + timedelta(seconds=1)))
 
 
@@ -117,9 +115,7 @@ def test_a_reference_is_an_id_a_unique_prefix_or_latest(ledger: Ledger) -> None:
     assert ledger.resolve("digits-00000011") == "digits-00000011"
     assert ledger.resolve("digits-0000001") == "digits-0000001", "a whole ID wins over the longer ones"
     assert ledger.resolve("digits-00000001") == "digits-00000001"
-    with pytest.raises(
-        RecordError, match=r"study 'dig': 3 IDs begin so: digits-00000001, digits-0000001, digits-"
-    ):
+    with pytest.raises(RecordError, match=r"study 'dig': 3 IDs begin so: digits-00000001, digits-0000001, digits-"):
         ledger.resolve("dig")
     with pytest.raises(RecordError, match=r"study 'DIGITS': no ID in .* begins so; see 'kdstudy list'"):
         ledger.resolve("DIGITS")
@@ -201,9 +197,7 @@ def test_the_life_of_a_trial(ledger: Ledger) -> None:
 @pytest.mark.parametrize("state", FINISHED_STATES)
 def test_the_first_result_stands(ledger: Ledger, state: str) -> None:
     ledger.add_trial(trial())
-    assert ledger.finish_trial(
-        STUDY.id, 0, TrialResult(state, 2, 0.5, error="e" if state == "failed" else None)
-    )
+    assert ledger.finish_trial(STUDY.id, 0, TrialResult(state, 2, 0.5, error="e" if state == "failed" else None))
     before = ledger.trial(STUDY.id, 0)
     assert not ledger.finish_trial(STUDY.id, 0, TrialResult("completed", 3, 0.9))
     assert not ledger.start_trial(STUDY.id, 0)
@@ -367,9 +361,7 @@ def test_a_summary_counts_all_trials_and_takes_the_best_completed_search_score(l
     for number, end in enumerate(ends):
         if end is not None:
             ledger.finish_trial(STUDY.id, number, TrialResult(end[0], 1, end[1]))
-    ledger.create_study(
-        replace(STUDY, id="empty-00000000", status="failed", created=STUDY.created + timedelta(days=1))
-    )
+    ledger.create_study(replace(STUDY, id="empty-00000000", status="failed", created=STUDY.created + timedelta(days=1)))
     first, second = ledger.summaries()
     assert first.to_json() == {
         "study_id": STUDY.id,

@@ -79,9 +79,7 @@ def test_the_second_driver_is_refused_with_who_where_and_since_when(
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_a_killed_driver_is_recognised_at_once(
-    ledger: Ledger, driver: subprocess.Popen[str], reaped: bool
-) -> None:
+def test_a_killed_driver_is_recognised_at_once(ledger: Ledger, driver: subprocess.Popen[str], reaped: bool) -> None:
     driver.send_signal(signal.SIGKILL)
     if reaped:
         driver.wait()
@@ -205,9 +203,7 @@ def test_of_many_at_once_one_takes_hold(ledger: Ledger, kind: str) -> None:
     if kind == "processes":
         context = multiprocessing.get_context("spawn")
         barrier, winners = context.Barrier(count), context.Queue()
-        runners: list[Any] = [
-            context.Process(target=_take, args=(url, barrier, winners)) for _ in range(count)
-        ]
+        runners: list[Any] = [context.Process(target=_take, args=(url, barrier, winners)) for _ in range(count)]
     else:
         import queue
 

@@ -228,12 +228,8 @@ def test_what_may_not_be_written_can_be_read(filled: Path) -> None:
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[0] == "['digits-00000001']"
-    assert lines[1].startswith(
-        f"ledger {filled}: cannot be used, got 'attempt to write a readonly database'; check"
-    )
-    assert lines[2].startswith(
-        f"ledger {filled}.new: cannot be used, got 'unable to open database file'; check"
-    )
+    assert lines[1].startswith(f"ledger {filled}: cannot be used, got 'attempt to write a readonly database'; check")
+    assert lines[2].startswith(f"ledger {filled}.new: cannot be used, got 'unable to open database file'; check")
     assert len(lines) == 3
 
 
@@ -253,9 +249,7 @@ def test_a_transaction_waits_until_another_is_over(filled: Path) -> None:
         timer.join()
 
 
-def test_readers_do_not_wait_and_patience_ends_in_one_line(
-    filled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readers_do_not_wait_and_patience_ends_in_one_line(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdstudy.ledger.engine._SQLITE_WAIT", 0.05)
     with (
         closing(sqlite3.connect(filled, isolation_level=None)) as other,
@@ -288,6 +282,4 @@ def _half(connection: object, study: StudyRecord) -> None:
 def test_a_forgotten_ledger_leaves_nothing_open(filled: Path) -> None:
     ledger = Ledger(f"sqlite:///{filled}")
     ledger.hold(STUDY.id, Holder.here())
-    assert [path.name for path in filled.parent.iterdir()] == ["ledger.db"], (
-        "no connection, so no log beside it"
-    )
+    assert [path.name for path in filled.parent.iterdir()] == ["ledger.db"], "no connection, so no log beside it"

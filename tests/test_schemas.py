@@ -30,12 +30,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
             opened.create_study(study)
             number = 0
             for policy in ("constant", "layerwise"):
-                for index, state in enumerate(
-                    ("queued", "running", "completed", "stopped", "diverged", "failed")
-                ):
-                    opened.add_trial(
-                        TrialRecord(study.id, number, "search", "kd", policy, index, 1, 2, {"a.b": 1})
-                    )
+                for index, state in enumerate(("queued", "running", "completed", "stopped", "diverged", "failed")):
+                    opened.add_trial(TrialRecord(study.id, number, "search", "kd", policy, index, 1, 2, {"a.b": 1}))
                     end(opened, study.id, number, state, index / 10)
                     number += 1
                 for index in range(4):
@@ -64,9 +60,7 @@ def end(ledger: Ledger, study_id: str, number: int, state: str, score: float) ->
     if state in ("completed", "stopped"):
         ledger.finish_trial(study_id, number, TrialResult(state, 1, score, score, "ab" * 32))
     elif state != "running":
-        ledger.finish_trial(
-            study_id, number, TrialResult(state, 1, error="Traceback" if state == "failed" else None)
-        )
+        ledger.finish_trial(study_id, number, TrialResult(state, 1, error="Traceback" if state == "failed" else None))
 
 
 def validate(name: str, document: Any) -> None:

@@ -98,9 +98,7 @@ def test_nothing_is_nan_and_shares_are_shares(both: list[tuple[float, float]]) -
 def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni(p_values: list[float | None]) -> None:
     adjusted = holm(p_values)
     assert [one is None for one in adjusted] == [one is None for one in p_values]
-    known = [
-        (raw, new) for raw, new in zip(p_values, adjusted, strict=True) if raw is not None and new is not None
-    ]
+    known = [(raw, new) for raw, new in zip(p_values, adjusted, strict=True) if raw is not None and new is not None]
     assert all(raw <= new <= min(1.0, len(p_values) * raw) + 1e-15 for raw, new in known)
     for (raw, new), (other_raw, other_new) in itertools.permutations(known, 2):
         assert raw >= other_raw or new <= other_new
@@ -165,9 +163,7 @@ def test_the_textbook_sample_size_for_a_medium_effect() -> None:
 def test_at_the_detectable_difference_scipys_noncentral_t_has_80_percent_power(n: int, alpha: float) -> None:
     noncentrality = detectable(n, 0.02, alpha) / 0.02 * math.sqrt(n)
     critical = scipy_stats.t.isf(alpha / 2, n - 1)
-    power = scipy_stats.nct.sf(critical, n - 1, noncentrality) + scipy_stats.nct.cdf(
-        -critical, n - 1, noncentrality
-    )
+    power = scipy_stats.nct.sf(critical, n - 1, noncentrality) + scipy_stats.nct.cdf(-critical, n - 1, noncentrality)
     assert power == pytest.approx(0.8, abs=1e-4)
 
 
@@ -194,9 +190,7 @@ def test_what_is_detectable_scales_and_falls_with_the_pairs() -> None:
     assert detectable(5, None, 0.05) is None
 
 
-@given(
-    st.lists(st.integers(-9, 9), min_size=2, max_size=8), st.lists(st.integers(-9, 9), min_size=2, max_size=8)
-)
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=8), st.lists(st.integers(-9, 9), min_size=2, max_size=8))
 @pytest.mark.filterwarnings("ignore:Precision loss:RuntimeWarning")  # scipy's, where one sample is constant
 def test_the_difference_of_gains_has_scipys_welch_interval(first: list[float], second: list[float]) -> None:
     interval = welch_interval(first, second)

@@ -71,8 +71,11 @@ def _tell(outcome: Outcome, as_json: bool) -> int:
     else:
         _tell_people(outcome)
     if outcome.unpublished:
-        click.echo(f"warning: {outcome.unpublished} trials are not in MLflow yet; the record is whole, "
-                   f"`kdstudy sync {outcome.study.id}` delivers them", err=True)
+        click.echo(
+            f"warning: {outcome.unpublished} trials are not in MLflow yet; the record is whole, "
+            f"`kdstudy sync {outcome.study.id}` delivers them",
+            err=True,
+        )
     return FAILED_TRIALS if outcome.counts["failed"] else 0
 
 
@@ -88,8 +91,12 @@ def _tell_people(outcome: Outcome) -> None:
         values = ", ".join(f"{path} {value_text(value)}" for path, value in best.values.items())
         click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
     click.echo("\nnext:")
-    commands = {f"show {study_id}": "every trial, by arm", f"reproduce {study_id}": "the best trial again, bit for bit",
-                f"confirm {study_id} --seeds 5": "more seeds, for a narrower interval", "ui": "the runs in MLflow"}
+    commands = {
+        f"show {study_id}": "every trial, by arm",
+        f"reproduce {study_id}": "the best trial again, bit for bit",
+        f"confirm {study_id} --seeds 5": "more seeds, for a narrower interval",
+        "ui": "the runs in MLflow",
+    }
     width = max(map(len, commands))
     for command, meaning in commands.items():
         click.echo(f"  kdstudy {command.ljust(width)}  {meaning}")

@@ -59,6 +59,7 @@ class Store:
         Raises:
             StoreError: The database cannot be read.
         """
+
         def on_empty(connection: Connection) -> T:
             METADATA.create_all(connection)
             return work(connection)
@@ -89,6 +90,7 @@ class Store:
 
     def _create(self) -> None:
         """Create the tables, unless another process was faster."""
+
         def build(connection: Connection) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))

@@ -46,8 +46,9 @@ def run_study(study: Study, store: Store, *, address: str | None = None) -> Outc
     """
     check_address(address)
     store.create()
-    record = StudyRecord(id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text,
-                         environment=capture())
+    record = StudyRecord(
+        id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text, environment=capture()
+    )
     with Ledger.open(store.ledger_url, create=True) as ledger:
         holder = Holder.here()
         ledger.create_study(record, holder)
@@ -108,8 +109,9 @@ def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | 
 class _Drive:
     """One driver's work on one study."""
 
-    def __init__(self, study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None,
-                 seeds: int) -> None:
+    def __init__(
+        self, study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None, seeds: int
+    ) -> None:
         self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
         self._address, self._seeds = address, seeds
         self._publisher: Publisher | None = None
@@ -154,12 +156,14 @@ class _Drive:
             split = self._search(capacity, teacher_folder)
             self._score_teacher()
         outcome = self._close(tracker)
-        say(f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
-            f"confirmation {clock(split['confirmation'])}, all {clock(time.monotonic() - began)}")
+        say(
+            f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
+            f"confirmation {clock(split['confirmation'])}, all {clock(time.monotonic() - began)}"
+        )
         return outcome
 
     def _prepare(self) -> str:
-        """Prepare teacher and data on the cluster and check that every arm can be built; return the teacher's folder."""
+        """Prepare teacher and data on the cluster, see that every arm can be built; return the teacher's folder."""
         import ray
 
         from kdstudy.search.worker import prepare_in_worker
@@ -167,8 +171,9 @@ class _Drive:
         teacher = self._study.teacher
         source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
         say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
-        task = ray.remote(prepare_in_worker).options(num_cpus=self._study.resources.cpus,
-                                                     num_gpus=self._study.resources.gpus)
+        task = ray.remote(prepare_in_worker).options(
+            num_cpus=self._study.resources.cpus, num_gpus=self._study.resources.gpus
+        )
         found = ray.get(task.remote([config.to_json() for config in self._corner_configs()], str(self._store.teachers)))
         if "error" in found:
             raise ModelError(found["error"])
@@ -176,15 +181,24 @@ class _Drive:
         for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
             before = getattr(recorded, part).get(key)
             if before not in (None, found[part][key]):
-                raise StoreError(f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
-                                 "restore what it began with, or run the study anew")
+                raise StoreError(
+                    f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
+                    "restore what it began with, or run the study anew"
+                )
         self._ledger.update_study(self._id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
         say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
         return str(self._store.teachers / found["teacher"]["key"])
 
     def _corner_configs(self) -> list[TrialConfig]:
-        return [self._study.config(arm.name, {path: hole.ends()[0] for path, hole in self._study.space(arm).items()},
-                                   data_seed=0, init_seed=0) for arm in self._study.arms]
+        return [
+            self._study.config(
+                arm.name,
+                {path: hole.ends()[0] for path, hole in self._study.space(arm).items()},
+                data_seed=0,
+                init_seed=0,
+            )
+            for arm in self._study.arms
+        ]
 
     def _open_tracking(self, tracker: Tracker) -> None:
         self._ledger.update_study(self._id, tracking=tracker.open_study(self._ledger.study(self._id)))
@@ -214,18 +228,27 @@ class _Drive:
         resources = self._study.resources
         trainable = tune.with_resources(
             tune.with_parameters(run_in_worker, teacher=teacher_folder, folder=str(self._store.study(self._id))),
-            {"cpu": resources.cpus, "gpu": resources.gpus})
+            {"cpu": resources.cpus, "gpu": resources.gpus},
+        )
         notes = f"{self._id}-{secrets.token_hex(4)}"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue), num_samples=-1, reuse_actors=True,
+                search_alg=QueueSearcher(queue),
+                num_samples=-1,
+                reuse_actors=True,
                 scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
                 trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
-                trial_dirname_creator=lambda trial: trial.trial_id),
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
             run_config=tune.RunConfig(
-                name=notes, storage_path=str(self._store.ray), verbose=0, callbacks=[self._recorder(queue, progress)],
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures)))
+                name=notes,
+                storage_path=str(self._store.ray),
+                verbose=0,
+                callbacks=[self._recorder(queue, progress)],
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            ),
+        )
         try:
             tuner.fit()
         finally:
@@ -266,8 +289,11 @@ class _Drive:
         teacher = self._ledger.study(self._id).teacher
         if "test" in teacher or not self._ledger.trials(self._id, "confirm"):
             return
-        score = ray.get(ray.remote(score_teacher_in_worker).options(num_cpus=self._study.resources.cpus).remote(
-            self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"]))
+        score = ray.get(
+            ray.remote(score_teacher_in_worker)
+            .options(num_cpus=self._study.resources.cpus)
+            .remote(self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"])
+        )
         self._ledger.update_study(self._id, teacher={**teacher, "test": score})
 
     def _close(self, tracker: Tracker) -> Outcome:
@@ -279,9 +305,11 @@ class _Drive:
         best = outcome.best
         try:
             tracker.close_study(
-                study, {} if comparison is None else comparison.to_json(),
+                study,
+                {} if comparison is None else comparison.to_json(),
                 "" if comparison is None else comparison.table(),
-                None if best is None else self._store.trial(self._id, best.number) / "student")
+                None if best is None else self._store.trial(self._id, best.number) / "student",
+            )
             tracker.close()
         except StoreError as error:
             say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")

@@ -41,8 +41,13 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return what ``run --json`` prints."""
         rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
-        return {"study_id": self.study.id, "status": self.study.status, "trials": self.counts,
-                "best": best_json(self.trials), "comparison": rows}
+        return {
+            "study_id": self.study.id,
+            "status": self.study.status,
+            "trials": self.counts,
+            "best": best_json(self.trials),
+            "comparison": rows,
+        }
 
 
 def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:

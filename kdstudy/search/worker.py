@@ -42,8 +42,13 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         tune.report(metrics | {"result": None if result is None else result.to_json()})
 
     try:
-        run_trial(TrialConfig.from_json(json.loads(parameters["config"])), report, teacher=open_teacher(Path(teacher)),
-                  folder=Path(folder) / str(parameters["trial"]), with_test=parameters["phase"] == "confirm")
+        run_trial(
+            TrialConfig.from_json(json.loads(parameters["config"])),
+            report,
+            teacher=open_teacher(Path(teacher)),
+            folder=Path(folder) / str(parameters["trial"]),
+            with_test=parameters["phase"] == "confirm",
+        )
     except KdstudyError as error:
         failure = TrialResult("failed", epochs=epochs, error=str(error))
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})

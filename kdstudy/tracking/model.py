@@ -65,9 +65,7 @@ def log_student(client: MlflowClient, run_id: str, experiment_id: str, directory
     return model_id
 
 
-def write_model(
-    target: Path, directory: Path, *, run_id: str | None = None, model_id: str | None = None
-) -> None:
+def write_model(target: Path, directory: Path, *, run_id: str | None = None, model_id: str | None = None) -> None:
     """Write an MLflow model folder around the student in ``directory``.
 
     The signature: images float32 (B, C, H, W) in [0, 1] to logits float32 (B, K).

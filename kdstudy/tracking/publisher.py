@@ -32,9 +32,7 @@ class Publisher:
         gather: Seconds to wait for more notices before publishing.
     """
 
-    def __init__(
-        self, tracker: Tracker, ledger: Ledger, study_id: str, *, gather: float = GATHER_SECONDS
-    ) -> None:
+    def __init__(self, tracker: Tracker, ledger: Ledger, study_id: str, *, gather: float = GATHER_SECONDS) -> None:
         self._tracker = tracker
         self._ledger = ledger
         self._study_id = study_id

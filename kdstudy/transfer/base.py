@@ -167,9 +167,7 @@ class MapTransfer(Transfer, ABC):
     ) -> None:
         super().__init__(context)
         if not self.layers:
-            raise MapError(
-                f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers"
-            )
+            raise MapError(f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers")
         self.weight, self.kd_weight, self.temperature = weight, kd_weight, temperature
         shapes = zip(context.student_shapes, context.teacher_shapes, strict=True)
         self.sizes = tuple((min(s[1], t[1]), min(s[2], t[2])) for s, t in shapes)
@@ -184,10 +182,7 @@ class MapTransfer(Transfer, ABC):
         """Return the weighted distance of each layer's maps, and the soft targets' term if asked for."""
         self._look_for_empty(student.maps, teacher.maps)
         losses = self.losses(student.maps, teacher.maps)
-        terms = {
-            f"{self.name}/{layer}": self.weight * loss
-            for layer, loss in zip(self.layers, losses, strict=True)
-        }
+        terms = {f"{self.name}/{layer}": self.weight * loss for layer, loss in zip(self.layers, losses, strict=True)}
         if self.kd_weight > 0:
             multilabel = batch.labels.is_floating_point()
             loss = soft_target_loss(student.logits, teacher.logits, self.temperature, multilabel=multilabel)

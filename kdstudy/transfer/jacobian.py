@@ -110,10 +110,7 @@ class JacobianTransfer(DerivativeTransfer):
         for module, layers in sides:
             self._convolutions[module] = last_convolutions(module, layers, context.image_shape)
         for names in zip(*(self._convolutions[module] for module, _ in sides), strict=True):
-            shapes = [
-                tuple(module.get_parameter(name).shape)
-                for (module, _), name in zip(sides, names, strict=True)
-            ]
+            shapes = [tuple(module.get_parameter(name).shape) for (module, _), name in zip(sides, names, strict=True)]
             if shapes[0] != shapes[1]:
                 raise MapError(
                     f"jacobian: wrt: parameters needs equal weights, but the student's {names[0]} is "
@@ -162,9 +159,7 @@ class JacobianTransfer(DerivativeTransfer):
         return weights
 
 
-def last_convolutions(
-    module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]
-) -> list[str]:
+def last_convolutions(module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]) -> list[str]:
     """Return, for each layer, the name of the weights of the last convolution completed by its end.
 
     Kernels wider than one position go before 1x1 ones, which may belong to a shortcut.

@@ -123,9 +123,7 @@ def _affine(func: Rule, x: Dual, weight: Any, bias: Any = None, *args: Any, **kw
 
 
 def _pad(_: Rule, x: Dual, pad: Any, mode: str = "constant", value: float | None = None) -> Dual:
-    return x.like(
-        functional.pad(x.value, pad, mode, value), tuple(functional.pad(t, pad, mode) for t in x.tangents)
-    )
+    return x.like(functional.pad(x.value, pad, mode, value), tuple(functional.pad(t, pad, mode) for t in x.tangents))
 
 
 def _sum(func: Rule, a: Any, b: Any, *, alpha: float = 1) -> Dual:
@@ -214,9 +212,7 @@ def _max_pool(func: Rule, x: Dual, *args: Any, **kwargs: Any) -> Any:
     return (dual, indices) if with_indices else dual
 
 
-def _batch_norm(
-    func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any
-) -> Dual:
+def _batch_norm(func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any) -> Dual:
     _, variance = normalisation(x.value, running_mean, running_var, options["training"])
     value = func(x.value, running_mean, running_var, **options)
     weight, scale = options["weight"], (variance + options["eps"]).rsqrt()
@@ -266,9 +262,7 @@ _RULES: dict[str, Rule] = {
     "relu": _sloped(lambda v, *_: v > 0),
     "relu6": _sloped(lambda v, *_: (v > 0) & (v < 6)),
     "hardtanh": _sloped(lambda v, min_val=-1.0, max_val=1.0: (v > min_val) & (v < max_val)),
-    "leaky_relu": _sloped(
-        lambda v, negative_slope=0.01: torch.where(v > 0, 1.0, v.new_tensor(negative_slope))
-    ),
+    "leaky_relu": _sloped(lambda v, negative_slope=0.01: torch.where(v > 0, 1.0, v.new_tensor(negative_slope))),
     "prelu": _sloped(_prelu_slope),
     "abs": _sloped(torch.sign),
     "clamp": _sloped(_within),

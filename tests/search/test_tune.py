@@ -14,10 +14,24 @@ from kdstudy.search.tune import ArmScheduler, Recorder, parameters_of
 
 
 def trial_record() -> TrialRecord:
-    values = {"train.base_lr": 0.1, "arms.policies.layerwise.interval": 2, "arms.policies.layerwise.momentum": 0.5,
-              "arms.policies.layerwise.gain": -0.1}
-    return TrialRecord(study_id="s-00000000", number=7, phase="search", transfer="attention", policy="layerwise", index=1,
-                       data_seed=1, init_seed=2, values=values, config={"name": "s"})
+    values = {
+        "train.base_lr": 0.1,
+        "arms.policies.layerwise.interval": 2,
+        "arms.policies.layerwise.momentum": 0.5,
+        "arms.policies.layerwise.gain": -0.1,
+    }
+    return TrialRecord(
+        study_id="s-00000000",
+        number=7,
+        phase="search",
+        transfer="attention",
+        policy="layerwise",
+        index=1,
+        data_seed=1,
+        init_seed=2,
+        values=values,
+        config={"name": "s"},
+    )
 
 
 def test_searched_values_are_parameters_of_the_ray_trial() -> None:
@@ -33,8 +47,9 @@ def epoch(number: int) -> EpochRecord:
 
 
 def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search") -> Any:
-    return SimpleNamespace(config={"trial": number, "arm": arm, "phase": phase}, trial_id=str(number),
-                           get_error=lambda: "gone")
+    return SimpleNamespace(
+        config={"trial": number, "arm": arm, "phase": phase}, trial_id=str(number), get_error=lambda: "gone"
+    )
 
 
 @pytest.fixture
@@ -44,13 +59,17 @@ def heard() -> list[tuple]:
 
 @pytest.fixture
 def recorder(heard: list[tuple]) -> Recorder:
-    return Recorder(lambda number: heard.append(("start", number)),
-                    lambda number, record: heard.append(("epoch", number, record.epoch)),
-                    lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)))
+    return Recorder(
+        lambda number: heard.append(("start", number)),
+        lambda number, record: heard.append(("epoch", number, record.epoch)),
+        lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
+    )
 
 
 def report(recorder: Recorder, record: EpochRecord | None, result: TrialResult | None = None) -> None:
-    recorder.on_trial_result(0, [], ray_trial(), {"record": record and record.to_json(), "result": result and result.to_json()})
+    recorder.on_trial_result(
+        0, [], ray_trial(), {"record": record and record.to_json(), "result": result and result.to_json()}
+    )
 
 
 def test_a_trial_that_ends_by_itself_ends_once(recorder: Recorder, heard: list[tuple]) -> None:

@@ -58,9 +58,7 @@ def test_a_study_goes_to_a_server_whole_and_once(
 ) -> None:
     uri, process = server
     saved = tmp_path / "student"
-    module = build_model(
-        "resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=5
-    )
+    module = build_model("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=5)
     description = {
         "model": "resnet8",
         "options": {},

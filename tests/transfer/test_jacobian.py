@@ -75,11 +75,7 @@ def test_expected_loss_is_the_frobenius_distance(
     with torch.no_grad():
         maps = [method.observe(Network(module, method.layers), images, draws).maps for module in pair]
     for index, layer in enumerate(method.layers):
-        exact = (
-            (full_jacobian(pair[0], layer, images[:1]) - full_jacobian(pair[1], layer, images[:1]))
-            .square()
-            .sum()
-        )
+        exact = (full_jacobian(pair[0], layer, images[:1]) - full_jacobian(pair[1], layer, images[:1])).square().sum()
         single = (maps[0][index] - maps[1][index]).flatten(1).square().sum(dim=1)
         standard_error = single.std() / repeats**0.5
         assert abs(single.mean() - exact) < 4 * standard_error
@@ -100,9 +96,7 @@ def test_forms_agree_on_their_inner_product(
     sides = []
     for form in ("tangent", "projection"):
         method = JacobianTransfer(context_of(module, pair[1]), form=form)
-        weights = [
-            torch.randn(6, *size, generator=generator(2), dtype=torch.float64) for size in method.sizes
-        ]
+        weights = [torch.randn(6, *size, generator=generator(2), dtype=torch.float64) for size in method.sizes]
         draws = Directions(6, (directions,), tuple(weights))
         seen = method.observe(Network(module, method.layers), batch.images, draws)
         against = weights if form == "tangent" else [directions] * 3
@@ -213,9 +207,7 @@ def test_running_norms_make_the_loss_free_of_scale(
     torch.testing.assert_close(method.squares[0], 10.9 * before[0])
 
 
-def test_sample_norms_keep_no_state(
-    pair: tuple[nn.Module, nn.Module], context_of: ContextOf, batch: Batch
-) -> None:
+def test_sample_norms_keep_no_state(pair: tuple[nn.Module, nn.Module], context_of: ContextOf, batch: Batch) -> None:
     method = JacobianTransfer(context_of(*pair), normalise="sample")
     maps = [torch.rand(6, *size) - 0.5 for size in method.sizes]
     losses = method.losses(maps, [-m for m in maps])

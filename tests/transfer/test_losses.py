@@ -21,9 +21,7 @@ def test_soft_targets_by_hand() -> None:
     teacher = torch.tensor([[2 * math.log(3.0), 0.0]], dtype=torch.float64)
     student = torch.zeros(1, 2, dtype=torch.float64)
     expected = 4 * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))
-    assert soft_target_loss(student, teacher, 2.0, multilabel=False).item() == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert soft_target_loss(student, teacher, 2.0, multilabel=False).item() == pytest.approx(expected, abs=1e-12)
     assert soft_target_loss(teacher, teacher, 2.0, multilabel=False).item() == pytest.approx(0, abs=1e-15)
 
 
@@ -32,9 +30,7 @@ def test_soft_targets_of_several_labels_by_hand() -> None:
     teacher = torch.tensor([[math.log(4.0), 0.0]], dtype=torch.float64)
     student = torch.zeros(1, 2, dtype=torch.float64)
     expected = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
-    assert soft_target_loss(student, teacher, 1.0, multilabel=True).item() == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert soft_target_loss(student, teacher, 1.0, multilabel=True).item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_soft_targets_do_not_reach_the_teacher() -> None:
@@ -66,9 +62,7 @@ def test_batch_unit_distance_by_hand() -> None:
     distance = batch_unit_distance(student, teacher)
     assert distance.item() == pytest.approx((0.6**2 + 0.2**2) * 2 / 2, abs=1e-12)
     (gradient,) = torch.autograd.grad(distance, student)
-    assert (gradient * student).sum().item() == pytest.approx(
-        0, abs=1e-12
-    )  # none along the scale of the maps
+    assert (gradient * student).sum().item() == pytest.approx(0, abs=1e-12)  # none along the scale of the maps
 
 
 def test_a_zero_map_has_finite_derivatives() -> None:

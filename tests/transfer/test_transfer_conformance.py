@@ -77,9 +77,7 @@ Make = Callable[[str, dict[str, Any]], Setting]
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_terms_are_finite_scalars_that_teach_the_student_alone(
-    make: Make, name: str, options: dict[str, Any]
-) -> None:
+def test_terms_are_finite_scalars_that_teach_the_student_alone(make: Make, name: str, options: dict[str, Any]) -> None:
     setting = make(name, options)
     before = copy.deepcopy(setting.teacher.state_dict())
     student, teacher = setting.observe()
@@ -92,9 +90,7 @@ def test_terms_are_finite_scalars_that_teach_the_student_alone(
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
     for key, value in setting.teacher.state_dict().items():
         assert torch.equal(value, before[key]), key
-    assert all(
-        parameter.grad is None and not parameter.requires_grad for parameter in setting.teacher.parameters()
-    )
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in setting.teacher.parameters())
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
