@@ -19,7 +19,7 @@ from kdstudy.errors import KdstudyError, ModelError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.hold import held, terminable
-from kdstudy.search.outcome import Outcome, outcome_of
+from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome
 from kdstudy.search.progress import Progress, clock, say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.store import Store
@@ -301,15 +301,8 @@ class _Drive:
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
         outcome = outcome_of(self._ledger, self._id, unpublished)
-        study, comparison = outcome.study, outcome.comparison
-        best = outcome.best
         try:
-            tracker.close_study(
-                study,
-                {} if comparison is None else comparison.to_json(),
-                "" if comparison is None else comparison.table(),
-                None if best is None else self._store.trial(self._id, best.number) / "student",
-            )
+            publish_outcome(tracker, outcome, self._store)
             tracker.close()
         except StoreError as error:
             say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")

@@ -9,6 +9,8 @@ from typing import Any
 from kdstudy.compare import Comparison, compare
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.overview import best_json, best_of
+from kdstudy.store import Store
+from kdstudy.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,18 @@ def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
     trials = ledger.trials(study_id)
     confirmed = any(trial.phase == "confirm" for trial in trials)
     return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+
+
+def publish_outcome(tracker: Tracker, outcome: Outcome, store: Store) -> None:
+    """Put comparison and best student on the study's run in MLflow, and end it.
+
+    Raises:
+        StoreError: The server cannot be used, or refuses.
+    """
+    comparison, best = outcome.comparison, outcome.best
+    tracker.close_study(
+        outcome.study,
+        {} if comparison is None else comparison.to_json(),
+        "" if comparison is None else comparison.table(),
+        None if best is None else store.trial(outcome.study.id, best.number) / "student",
+    )

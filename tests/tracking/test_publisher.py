@@ -160,7 +160,7 @@ def test_a_server_that_lost_everything_is_rebuilt_by_sync(
     for run in client.search_runs([running.tracking["experiment_id"]]):
         client.delete_run(run.info.run_id)
     for _ in range(2):
-        sync_study(ledger, running.id, uri=default_uri(store), artifacts=store / "artifacts")
+        sync_study(ledger, running.id, Tracker(default_uri(store), store / "artifacts"))
     study, trial = ledger.study(running.id), ledger.trial(running.id, 7)
     runs = client.search_runs([study.tracking["experiment_id"]])
     assert {run.info.run_id for run in runs} == {study.tracking["run_id"], trial.run_id}
