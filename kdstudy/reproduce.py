@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kdstudy.assembly import dataset_of
 from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
@@ -13,7 +14,7 @@ from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.store import Store
 from kdstudy.study import TrialConfig
 from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import dataset_of, run_trial
+from kdstudy.trial import run_trial
 
 DEFAULT_TOLERANCE = 1e-3
 """What still counts as ``within_tolerance`` where the user names no tolerance."""

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kdstudy.assembly import dataset_of
 from kdstudy.data import Dataset, eval_batches
 from kdstudy.errors import ModelError
 from kdstudy.models import build_model
@@ -28,7 +29,7 @@ from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
 from kdstudy.training.checkpoint import weights_sha256, write_atomic
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
-from kdstudy.trial import EVAL_BATCH, dataset_of, run_trial
+from kdstudy.trial import EVAL_BATCH, run_trial
 
 CHANCE_MARGIN = 0.1
 """A teacher must be at least this share of the way from chance to perfect."""

@@ -19,6 +19,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("registry", "results", "seeds", "space", "stats", "network", "vision"),
     ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
     ("training", "student"),
+    ("assembly",),
     ("trial",),
     ("teacher",),
     ("ledger", "environment", "store"),

@@ -67,8 +67,9 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str) -> dict[str,
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions; or under ``error`` what the user must put right.
     """
+    from kdstudy.assembly import dataset_of, describe_dataset
     from kdstudy.teacher import open_teacher, prepare_teacher
-    from kdstudy.trial import dataset_of, describe_dataset, preflight
+    from kdstudy.trial import preflight
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
