@@ -74,8 +74,10 @@ class Registry:
         try:
             return getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError) as error:
-            raise PluginError(f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
-                              "of something importable here") from error
+            raise PluginError(
+                f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
+                "of something importable here"
+            ) from error
 
     def options(self, name: str) -> dict[str, Option]:
         """Return the options of plug-in ``name``: its keyword-only arguments."""
@@ -89,58 +91,79 @@ class Registry:
         }
 
 
-TRANSFERS = Registry("transfer", {
-    "none": "kdstudy.transfer.none:NoTransfer",
-    "kd": "kdstudy.transfer.kd:SoftTargetTransfer",
-    "attention": "kdstudy.transfer.attention:AttentionTransfer",
-    "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
-    "hessian": "kdstudy.transfer.hessian:HessianTransfer",
-    "dkd": "kdstudy.transfer.dkd:DecoupledTransfer",
-    "fitnet": "kdstudy.transfer.fitnet:HintTransfer",
-    "sp": "kdstudy.transfer.sp:SimilarityTransfer",
-    "rkd": "kdstudy.transfer.rkd:RelationalTransfer",
-    "pkt": "kdstudy.transfer.pkt:ProbabilisticTransfer",
-    "vid": "kdstudy.transfer.vid:VariationalTransfer",
-    "reviewkd": "kdstudy.transfer.reviewkd:ReviewTransfer",
-    "crd": "kdstudy.transfer.crd:ContrastiveTransfer",
-})
+TRANSFERS = Registry(
+    "transfer",
+    {
+        "none": "kdstudy.transfer.none:NoTransfer",
+        "kd": "kdstudy.transfer.kd:SoftTargetTransfer",
+        "attention": "kdstudy.transfer.attention:AttentionTransfer",
+        "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
+        "hessian": "kdstudy.transfer.hessian:HessianTransfer",
+        "dkd": "kdstudy.transfer.dkd:DecoupledTransfer",
+        "fitnet": "kdstudy.transfer.fitnet:HintTransfer",
+        "sp": "kdstudy.transfer.sp:SimilarityTransfer",
+        "rkd": "kdstudy.transfer.rkd:RelationalTransfer",
+        "pkt": "kdstudy.transfer.pkt:ProbabilisticTransfer",
+        "vid": "kdstudy.transfer.vid:VariationalTransfer",
+        "reviewkd": "kdstudy.transfer.reviewkd:ReviewTransfer",
+        "crd": "kdstudy.transfer.crd:ContrastiveTransfer",
+    },
+)
 
-POLICIES = Registry("policy", {
-    "constant": "kdstudy.layerwise.constant:ConstantPolicy",
-    "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
-    "decay": "kdstudy.layerwise.decay:DecayPolicy",
-})
+POLICIES = Registry(
+    "policy",
+    {
+        "constant": "kdstudy.layerwise.constant:ConstantPolicy",
+        "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
+        "decay": "kdstudy.layerwise.decay:DecayPolicy",
+    },
+)
 
-MODELS = Registry("model", {
-    "resnet8": "kdstudy.models.resnet:resnet8",
-    "resnet14": "kdstudy.models.resnet:resnet14",
-    "resnet20": "kdstudy.models.resnet:resnet20",
-    "resnet32": "kdstudy.models.resnet:resnet32",
-    "resnet56": "kdstudy.models.resnet:resnet56",
-    "resnet110": "kdstudy.models.resnet:resnet110",
-    "resnet8x4": "kdstudy.models.resnet:resnet8x4",
-    "resnet32x4": "kdstudy.models.resnet:resnet32x4",
-})
+MODELS = Registry(
+    "model",
+    {
+        "resnet8": "kdstudy.models.resnet:resnet8",
+        "resnet14": "kdstudy.models.resnet:resnet14",
+        "resnet20": "kdstudy.models.resnet:resnet20",
+        "resnet32": "kdstudy.models.resnet:resnet32",
+        "resnet56": "kdstudy.models.resnet:resnet56",
+        "resnet110": "kdstudy.models.resnet:resnet110",
+        "resnet8x4": "kdstudy.models.resnet:resnet8x4",
+        "resnet32x4": "kdstudy.models.resnet:resnet32x4",
+    },
+)
 
-DATASETS = Registry("data set", {
-    "digits": "kdstudy.data.digits:load",
-    "synthetic": "kdstudy.data.synthetic:load",
-})
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "kdstudy.data.digits:load",
+        "synthetic": "kdstudy.data.synthetic:load",
+    },
+)
 
-SAMPLERS = Registry("sampler", {
-    "tpe": "kdstudy.samplers.tpe:TPESampler",
-    "random": "kdstudy.samplers.random:RandomSampler",
-    "grid": "kdstudy.samplers.grid:GridSampler",
-    "cmaes": "kdstudy.samplers.cmaes:CmaEsSampler",
-})
+SAMPLERS = Registry(
+    "sampler",
+    {
+        "tpe": "kdstudy.samplers.tpe:TPESampler",
+        "random": "kdstudy.samplers.random:RandomSampler",
+        "grid": "kdstudy.samplers.grid:GridSampler",
+        "cmaes": "kdstudy.samplers.cmaes:CmaEsSampler",
+    },
+)
 
-SCHEDULES = Registry("schedule", {
-    "cosine": "kdstudy.training.schedule:cosine",
-    "constant": "kdstudy.training.schedule:constant",
-    "multistep": "kdstudy.training.schedule:multistep",
-})
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "cosine": "kdstudy.training.schedule:cosine",
+        "constant": "kdstudy.training.schedule:constant",
+        "multistep": "kdstudy.training.schedule:multistep",
+    },
+)
 
-PRUNERS = Registry("pruner", {
-    "none": "kdstudy.study.pruners:NoPruner",
-    "asha": "kdstudy.study.pruners:AshaPruner",
-})
+PRUNERS = Registry(
+    "pruner",
+    {
+        "none": "kdstudy.study.pruners:NoPruner",
+        "asha": "kdstudy.study.pruners:AshaPruner",
+    },
+)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from kdstudy.assembly import build_transfer, dataset_of, networks
 from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord
 from kdstudy.student import load_student
 from kdstudy.transfer.base import TransferContext
-from kdstudy.trial import build_transfer, dataset_of, networks, run_trial
+from kdstudy.trial import run_trial
 from tests.configs import fresh_teacher, trial_config
 
 

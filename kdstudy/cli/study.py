@@ -25,10 +25,19 @@ def check_command(path: Path, corners: bool, as_json: bool) -> None:
         print_json(_summary(study))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
-    click.echo(f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
-               f"data {study.data.name}")
-    rows = [[arm.name, str(study.search.trials_per_arm), str(study.confirm.seeds),
-             ", ".join(path.rsplit(".", 1)[-1] for path in study.space(arm)) or "nothing"] for arm in study.arms]
+    click.echo(
+        f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
+        f"data {study.data.name}"
+    )
+    rows = [
+        [
+            arm.name,
+            str(study.search.trials_per_arm),
+            str(study.confirm.seeds),
+            ", ".join(path.rsplit(".", 1)[-1] for path in study.space(arm)) or "nothing",
+        ]
+        for arm in study.arms
+    ]
     click.echo(table(["arm", "search trials", "confirmation seeds", "searched"], rows))
     click.echo(f"{_count(study)} trials of up to {study.max_epochs} epochs in all")
 
@@ -38,9 +47,19 @@ def _count(study: Study) -> int:
 
 
 def _summary(study: Study) -> dict[str, object]:
-    return {"name": study.name, "valid": True, "trials": _count(study), "arms": [
-        {"transfer": arm.transfer.name, "policy": arm.policy.name,
-         "space": {path: hole.to_yaml() for path, hole in study.space(arm).items()}} for arm in study.arms]}
+    return {
+        "name": study.name,
+        "valid": True,
+        "trials": _count(study),
+        "arms": [
+            {
+                "transfer": arm.transfer.name,
+                "policy": arm.policy.name,
+                "space": {path: hole.to_yaml() for path, hole in study.space(arm).items()},
+            }
+            for arm in study.arms
+        ],
+    }
 
 
 @click.command("schema")

@@ -22,9 +22,14 @@ def num_batches(size: int, batch_size: int) -> int:
     return max(size // batch_size, 1)
 
 
-def batches(  # noqa: PLR0913 - two independent streams, and where
-    split: Split, *, batch_size: int, augmentation: Augmentation,
-    order: torch.Generator, augment: torch.Generator, device: torch.device | str,
+def batches(
+    split: Split,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    order: torch.Generator,
+    augment: torch.Generator,
+    device: torch.device | str,
 ) -> Iterator[Batch]:
     """Yield the augmented training batches of one epoch.
 
@@ -46,7 +51,7 @@ def batches(  # noqa: PLR0913 - two independent streams, and where
     shift_N2 = torch.randint(0, 2 * augmentation.pad + 1, (size, 2), generator=augment).to(device)
     flip_N = torch.randint(0, 2, (size,), generator=augment).bool().to(device) & augmentation.flip
     for number in range(num_batches(size, batch_size)):
-        indices_B = order_N[number * batch_size:(number + 1) * batch_size]
+        indices_B = order_N[number * batch_size : (number + 1) * batch_size]
         images = split.images[indices_B]
         if augmentation.pad or augmentation.flip:
             images = shift_and_flip(images, shift_N2[indices_B], flip_N[indices_B], augmentation.pad)

@@ -116,5 +116,4 @@ def channel_statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[fl
     """
     values = images_NCHW.double() / 255
     mean, std = values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3), correction=0)
-    return (tuple(round(value, 4) for value in mean.tolist()),
-            tuple(round(value, 4) or 1.0 for value in std.tolist()))
+    return (tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) or 1.0 for value in std.tolist()))

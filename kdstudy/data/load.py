@@ -20,9 +20,16 @@ from kdstudy.seeds import derive
 
 
 def load_data(  # noqa: PLR0913 - each argument is a key of the study file
-    name: str, *, val_fraction: float, split_seed: int, root: str | Path | None = None,
-    train_images: int | None = None, download: bool = False, augment: bool = True,
-    options: Mapping[str, Any] | None = None, with_test: bool = False,
+    name: str,
+    *,
+    val_fraction: float,
+    split_seed: int,
+    root: str | Path | None = None,
+    train_images: int | None = None,
+    download: bool = False,
+    augment: bool = True,
+    options: Mapping[str, Any] | None = None,
+    with_test: bool = False,
 ) -> Dataset:
     """Return a data set with a validation split carved from its official training split.
 
@@ -46,15 +53,31 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     """
     folder = Path(root or os.environ.get("KDSTUDY_DATA") or "data").expanduser().absolute()
     plain = json.dumps(dict(options or {}), sort_keys=True)
-    dataset = _load(name, folder=folder, download=download, options=plain, val_fraction=val_fraction,
-                    train_images=train_images, split_seed=split_seed)
-    return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(),
-                   test=dataset.test if with_test else None)
+    dataset = _load(
+        name,
+        folder=folder,
+        download=download,
+        options=plain,
+        val_fraction=val_fraction,
+        train_images=train_images,
+        split_seed=split_seed,
+    )
+    return replace(
+        dataset,
+        augmentation=dataset.augmentation if augment else Augmentation(),
+        test=dataset.test if with_test else None,
+    )
 
 
 @functools.lru_cache(maxsize=2)
 def _load(  # noqa: PLR0913 - together the key of the cache
-    name: str, *, folder: Path, download: bool, options: str, val_fraction: float, train_images: int | None,
+    name: str,
+    *,
+    folder: Path,
+    download: bool,
+    options: str,
+    val_fraction: float,
+    train_images: int | None,
     split_seed: int,
 ) -> Dataset:
     source: Source = DATASETS.load(name)(folder, download, **json.loads(options))
@@ -62,8 +85,10 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     chosen = len(kept)
     count = round(val_fraction * chosen)
     if not 0 < count < chosen:
-        raise DataError(f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
-                        "choose a share that leaves images on both sides")
+        raise DataError(
+            f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
+            "choose a share that leaves images on both sides"
+        )
     generator = torch.Generator().manual_seed(derive(split_seed, "validation split"))
     parts = stratified(source.train.labels[kept], count, generator, "data.val_fraction")
     val, train = (kept[part] for part in parts)
@@ -72,9 +97,17 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     fingerprints["split"] = digest(train, val)
     _, channels, height, width = source.train.images.shape
     return Dataset(
-        name=name, num_classes=source.num_classes, multilabel=source.multilabel,
-        image_shape=(channels, height, width), **splits, mean=source.mean, std=source.std,
-        augmentation=source.augmentation, fingerprint=combine(fingerprints), fingerprints=fingerprints)
+        name=name,
+        num_classes=source.num_classes,
+        multilabel=source.multilabel,
+        image_shape=(channels, height, width),
+        **splits,
+        mean=source.mean,
+        std=source.std,
+        augmentation=source.augmentation,
+        fingerprint=combine(fingerprints),
+        fingerprints=fingerprints,
+    )
 
 
 def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.Tensor:
@@ -82,7 +115,6 @@ def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.
     if train_images is None or train_images == available:
         return torch.arange(available)
     if not 0 < train_images < available:
-        raise DataError(f"data.train_images: the data set has {available}, got {train_images}; "
-                        f"choose 1 to {available}")
+        raise DataError(f"data.train_images: the data set has {available}, got {train_images}; choose 1 to {available}")
     generator = torch.Generator().manual_seed(derive(split_seed, "train images"))
     return stratified(source.train.labels, train_images, generator, "data.train_images")[0]

@@ -41,8 +41,10 @@ def stratified(labels_N: Tensor, count: int, generator: torch.Generator, what: s
         quotas[place] += 1
     for label, size, quota in zip(classes.tolist(), sizes, quotas, strict=True):
         if not 0 < quota < size:
-            raise DataError(f"{what}: class {label} has {size} image(s), of which {quota} would be taken; "
-                            "every class needs one on both sides, so take more images or another share")
+            raise DataError(
+                f"{what}: class {label} has {size} image(s), of which {quota} would be taken; "
+                "every class needs one on both sides, so take more images or another share"
+            )
     taken = torch.zeros(total, dtype=torch.bool)
     for label, quota in zip(classes.tolist(), quotas, strict=True):
         members = (labels_N == label).nonzero().flatten()

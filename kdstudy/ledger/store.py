@@ -17,8 +17,8 @@ from kdstudy.ledger.tables import METADATA, SCHEMA, SCHEMA_VERSION
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds for which a transaction is tried again while the database is locked or away."""
+PATIENCE = 180.0
+"""Seconds for which a transaction is tried again while the database is locked or away, as in a restart."""
 
 _CREATION_LOCK = 0x6B647374  # any constant: under it PostgreSQL lets one process at a time create the tables
 
@@ -43,9 +43,10 @@ class Store:
         self._file = Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
         self._patience = patience
         self._opened = False
-        if create:
-            self._create()
         found = self._find()
+        if found is None and create:
+            self._create()
+            found = self._find()
         # An empty database in memory stands in for a missing ledger: the same queries find nothing there.
         self._missing = found is None
         self._engine = found or engine.sqlite_engine(None, create=False)
@@ -58,6 +59,7 @@ class Store:
         Raises:
             StoreError: The database cannot be read.
         """
+
         def on_empty(connection: Connection) -> T:
             METADATA.create_all(connection)
             return work(connection)
@@ -87,7 +89,8 @@ class Store:
         return engine.sqlite_engine(self._file, create=create)
 
     def _create(self) -> None:
-        """Create what is missing."""
+        """Create the tables, unless another process was faster."""
+
         def build(connection: Connection) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))

@@ -71,13 +71,20 @@ class Problems:
     def told(self) -> list[str]:
         """Return one line a problem: unknown names first, then in file order; the same line only once."""
         ordered = sorted(self._found, key=lambda problem: problem[:2])
-        return list(dict.fromkeys(" ".join(text.split()) for *_, text in ordered))
+        return list(dict.fromkeys(_one_line(text) for *_, text in ordered))
 
     def _line(self, steps: Steps) -> int:
         for end in range(len(steps), -1, -1):
             if steps[:end] in self.lines:
                 return self.lines[steps[:end]]
         return 0
+
+
+def _one_line(text: str) -> str:
+    """Return ``text`` on one line, what no terminal should be sent (escape codes and the like) spelt out."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in " ".join(text.split())
+    )
 
 
 def show(value: Any) -> str:

@@ -165,9 +165,7 @@ class WeighedTransfer(Transfer, ABC):
             MapError: There is no crucial layer.
         """
         if not self.layers:
-            raise MapError(
-                f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers"
-            )
+            raise MapError(f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers")
 
     def weighed(
         self, losses: Mapping[str, Tensor], student: Observation, teacher: Observation, batch: Batch
@@ -241,11 +239,11 @@ class MapTransfer(WeighedTransfer, ABC):
         """Raise if a map has been zero over a whole batch.
 
         Raises:
-            EmptyMapError: Naming the network and the layer, the shallowest first.
+            EmptyMapError: Naming the network and the layer: the teacher's first, then the shallowest.
         """
-        empty = self.empty.tolist()
+        flags = dict(zip(("student", "teacher"), self.empty.tolist(), strict=True))
         self.empty.zero_()
-        for index, layer in enumerate(self.layers):
-            for owner, flags in zip(("teacher", "student"), (empty[1], empty[0]), strict=True):
-                if flags[index]:
+        for owner in ("teacher", "student"):
+            for layer, empty in zip(self.layers, flags[owner], strict=True):
+                if empty:
                     raise EmptyMapError(self.name, owner, layer)

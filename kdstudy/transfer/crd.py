@@ -115,7 +115,7 @@ class ContrastiveTransfer(FeatureTransfer):
             return usable
         return usable & (self.classes[drawn].unsqueeze(0) != batch.labels.unsqueeze(1))
 
-    def _contrast(  # noqa: PLR0913 - one loss, two anchors
+    def _contrast(
         self,
         anchors_BD: Tensor,
         memory_ND: Tensor,

@@ -81,12 +81,9 @@ class DecoupledTransfer(WeighedTransfer):
         """
         if batch.labels.is_floating_point():
             raise MapError(
-                "dkd: needs one true class an image, got multi-label data; choose kd or a method that "
-                "compares layers"
+                "dkd: needs one true class an image, got multi-label data; choose kd or a method that compares layers"
             )
-        target, others = decoupled_losses(
-            student.logits, teacher.logits.detach(), batch.labels, self.temperature
-        )
+        target, others = decoupled_losses(student.logits, teacher.logits.detach(), batch.labels, self.temperature)
         factor = self.warmup(len(batch.labels))
         losses = {"target": factor * self.alpha * target, "others": factor * self.beta * others}
         return self.weighed(losses, student, teacher, batch)

@@ -67,19 +67,13 @@ class ReviewTransfer(FeatureTransfer):
         width = min(student[-1], _WIDEST)
         self.fusions = nn.ModuleList(
             Fusion(own, width, target, deepest=part == POOLED)
-            for part, own, target in zip(
-                self.parts, [*student, student[-1]], [*teacher, teacher[-1]], strict=True
-            )
+            for part, own, target in zip(self.parts, [*student, student[-1]], [*teacher, teacher[-1]], strict=True)
         )
 
-    def losses(
-        self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch) -> Mapping[str, Tensor]:
         """Return each level's hierarchical context loss, the shallowest first."""
         factor = self.warmup(len(batch.labels))
-        levels = list(
-            zip(self.parts, self.fusions, _with_pooled(student), _with_pooled(teacher), strict=True)
-        )
+        levels = list(zip(self.parts, self.fusions, _with_pooled(student), _with_pooled(teacher), strict=True))
         residual: Tensor | None = None
         losses: dict[str, Tensor] = {}
         for part, fusion, own, target in reversed(levels):

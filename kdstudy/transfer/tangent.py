@@ -123,9 +123,7 @@ def _affine(func: Rule, x: Dual, weight: Any, bias: Any = None, *args: Any, **kw
 
 
 def _pad(_: Rule, x: Dual, pad: Any, mode: str = "constant", value: float | None = None) -> Dual:
-    return x.like(
-        functional.pad(x.value, pad, mode, value), tuple(functional.pad(t, pad, mode) for t in x.tangents)
-    )
+    return x.like(functional.pad(x.value, pad, mode, value), tuple(functional.pad(t, pad, mode) for t in x.tangents))
 
 
 def _sum(func: Rule, a: Any, b: Any, *, alpha: float = 1) -> Dual:
@@ -207,16 +205,14 @@ def _max_pool(func: Rule, x: Dual, *args: Any, **kwargs: Any) -> Any:
     """Pick the tangents where the maxima are."""
     with_indices = kwargs.pop("return_indices", False)
     value, indices = getattr(functional, func.__name__)(x.value, *args, return_indices=True, **kwargs)
-    start = 2 if func.__name__.endswith("2d") else 1
+    start = 2 if "2d" in func.__name__ else 1
     picked = x.first(indices).flatten(-start)
     tangents = (t.flatten(-start).gather(-1, picked).view_as(x.first(indices)) for t in x.tangents)
     dual = x.like(value, tuple(tangents))
     return (dual, indices) if with_indices else dual
 
 
-def _batch_norm(
-    func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any
-) -> Dual:
+def _batch_norm(func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any) -> Dual:
     _, variance = normalisation(x.value, running_mean, running_var, options["training"])
     value = func(x.value, running_mean, running_var, **options)
     weight, scale = options["weight"], (variance + options["eps"]).rsqrt()
@@ -245,6 +241,7 @@ _SMOOTH = """
     celu elu exp gelu hardsigmoid hardswish log log1p logsigmoid mish pow reciprocal rsqrt selu sigmoid silu
     softplus softsign sqrt square tanh
 """
+_MAX_POOLS = ("max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_LINEAR.split(), _linear),
     **dict.fromkeys(_SMOOTH.split(), _smooth),
@@ -253,15 +250,19 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("add", "sub", "subtract"), _sum),
     **dict.fromkeys(("mul", "multiply", "matmul", "bmm"), _product),
     **dict.fromkeys(("div", "divide", "true_divide"), _quotient),
-    **dict.fromkeys(("max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d"), _max_pool),
+    **dict.fromkeys(_MAX_POOLS, _max_pool),
+    **dict.fromkeys((f"{name}_with_indices" for name in _MAX_POOLS), _max_pool),
     **dict.fromkeys(DROPOUTS, dropped),
-    **dict.fromkeys(("size", "dim", "numel", "is_floating_point", "is_contiguous", "stride"), _about),
+    **dict.fromkeys(
+        ("size", "dim", "numel", "is_floating_point", "is_contiguous", "stride", "ones_like", "zeros_like"),
+        _about,
+    ),
     "pad": _pad,
     "batch_norm": _batch_norm,
     "relu": _sloped(lambda v, *_: v > 0),
     "relu6": _sloped(lambda v, *_: (v > 0) & (v < 6)),
     "hardtanh": _sloped(lambda v, min_val=-1.0, max_val=1.0: (v > min_val) & (v < max_val)),
-    "leaky_relu": _sloped(lambda v, negative_slope=0.01: torch.where(v > 0, 1.0, negative_slope)),
+    "leaky_relu": _sloped(lambda v, negative_slope=0.01: torch.where(v > 0, 1.0, v.new_tensor(negative_slope))),
     "prelu": _sloped(_prelu_slope),
     "abs": _sloped(torch.sign),
     "clamp": _sloped(_within),

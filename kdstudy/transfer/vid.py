@@ -46,7 +46,7 @@ class VariationalTransfer(FeatureTransfer):
 
     name: ClassVar[str] = "vid"
 
-    def __init__(  # noqa: PLR0913 - a method's options
+    def __init__(
         self,
         context: TransferContext,
         *,

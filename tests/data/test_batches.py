@@ -12,15 +12,26 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+PLAIN = Augmentation()
+
+
 def split(size: int = 50) -> Split:
     images = torch.randint(0, 256, (size, 3, 6, 5), dtype=torch.uint8, generator=stream(0))
     return Split(images, torch.arange(size) % 4)
 
 
-def epoch(part: Split, augmentation: Augmentation = Augmentation(), size: int = 8, order: int = 1,  # noqa: B008
-          augment: int = 2) -> list[tuple[Tensor, Tensor, Tensor]]:
-    return list(batches(part, batch_size=size, augmentation=augmentation, order=stream(order),
-                        augment=stream(augment), device="cpu"))
+def epoch(
+    part: Split,
+    augmentation: Augmentation = PLAIN,
+    size: int = 8,
+    order: int = 1,
+    augment: int = 2,
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    return list(
+        batches(
+            part, batch_size=size, augmentation=augmentation, order=stream(order), augment=stream(augment), device="cpu"
+        )
+    )
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
@@ -31,8 +42,8 @@ def test_shift_and_flip_equals_a_loop_over_samples(pad: int) -> None:
     expected = torch.zeros_like(images)
     for i, ((down, right), flip) in enumerate(zip(shifts.tolist(), flips.tolist(), strict=True)):
         padded = torch.zeros(3, 6 + 2 * pad, 5 + 2 * pad, dtype=torch.uint8)
-        padded[:, pad:pad + 6, pad:pad + 5] = images[i]
-        window = padded[:, down:down + 6, right:right + 5]
+        padded[:, pad : pad + 6, pad : pad + 5] = images[i]
+        window = padded[:, down : down + 6, right : right + 5]
         expected[i] = window.flip(2) if flip else window
     assert torch.equal(shift_and_flip(images, shifts, flips, pad), expected)
 
@@ -47,7 +58,7 @@ def test_without_augmentation_images_are_the_splits_in_zero_to_one() -> None:
 
 def test_every_sample_has_a_shift_and_flip_of_its_own() -> None:
     ramp = torch.arange(1, 31, dtype=torch.uint8).view(1, 1, 6, 5).repeat(64, 1, 1, 1)
-    (images, _, _), = epoch(Split(ramp, torch.zeros(64, dtype=torch.long)), Augmentation(2, True), size=64)
+    ((images, _, _),) = epoch(Split(ramp, torch.zeros(64, dtype=torch.long)), Augmentation(2, True), size=64)
     assert len(images.unique(dim=0)) > 20
 
 
@@ -78,7 +89,7 @@ def test_no_sample_repeats_and_a_last_partial_batch_is_left_out() -> None:
 
 
 def test_fewer_samples_than_a_batch_give_one_batch() -> None:
-    (images, _, _), = epoch(split(5), size=8)
+    ((images, _, _),) = epoch(split(5), size=8)
     assert len(images) == 5
     assert num_batches(5, 8) == 1
 

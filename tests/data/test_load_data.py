@@ -27,8 +27,14 @@ def tiny(root: Path, download: bool, *, changed: int | None = None, rare: int = 
     if changed is not None:
         test.view(-1)[changed] += 1
     labels = torch.tensor([0] * (20 - rare) + [1] * rare)
-    return Source(num_classes=2, train=Split(images, labels), test=Split(test, torch.tensor([0, 0, 1, 1])),
-                  mean=(0.5,), std=(0.25,), augmentation=Augmentation(1, True))
+    return Source(
+        num_classes=2,
+        train=Split(images, labels),
+        test=Split(test, torch.tensor([0, 0, 1, 1])),
+        mean=(0.5,),
+        std=(0.25,),
+        augmentation=Augmentation(1, True),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +68,9 @@ def test_validation_is_stratified_and_the_parts_make_up_the_whole(name: str) -> 
         in_class = int((source.train.labels == label).sum())
         assert abs(int((data.val.labels == label).sum()) - 0.2 * in_class) <= 1
     together = torch.cat([data.train.images, data.val.images])
-    assert torch.equal(together.flatten(1).long().sum(1).sort().values,
-                       source.train.images.flatten(1).long().sum(1).sort().values)
+    assert torch.equal(
+        together.flatten(1).long().sum(1).sort().values, source.train.images.flatten(1).long().sum(1).sort().values
+    )
 
 
 @pytest.mark.parametrize("name", tuple(DATASETS))
@@ -103,7 +110,8 @@ def test_a_users_data_set_is_loaded_once_for_equal_arguments(tmp_path: Path) -> 
 
 
 def test_root_comes_from_the_argument_then_the_environment_then_here(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     load(f"{__name__}:tiny")
     monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "shelf"))
@@ -123,14 +131,17 @@ def test_augmentation_can_be_switched_off() -> None:
     assert load(f"{__name__}:tiny", augment=False).augmentation == Augmentation(0, False)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"val_fraction": 0.01}, "data.val_fraction: 0.01 of 20 training images is 0"),
-    ({"val_fraction": 0.99}, "data.val_fraction: 0.99 of 20 training images is 20"),
-    ({"train_images": 21}, "data.train_images: the data set has 20, got 21"),
-    ({"train_images": 0}, "data.train_images: the data set has 20, got 0"),
-    ({"options": {"rare": 1}}, "data.val_fraction: class 1 has 1 image"),
-    ({"train_images": 3}, "data.train_images: class 1 has 4 image|data.val_fraction"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val_fraction": 0.01}, "data.val_fraction: 0.01 of 20 training images is 0"),
+        ({"val_fraction": 0.99}, "data.val_fraction: 0.99 of 20 training images is 20"),
+        ({"train_images": 21}, "data.train_images: the data set has 20, got 21"),
+        ({"train_images": 0}, "data.train_images: the data set has 20, got 0"),
+        ({"options": {"rare": 1}}, "data.val_fraction: class 1 has 1 image"),
+        ({"train_images": 3}, "data.train_images: class 1 has 4 image|data.val_fraction"),
+    ],
+)
 def test_what_cannot_be_given_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         load(f"{__name__}:tiny", **changes)

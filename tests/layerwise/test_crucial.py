@@ -43,8 +43,15 @@ class Block(nn.Module):
 
 def test_a_flat_network_gives_the_last_layer_before_each_change_of_size() -> None:
     flat = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 10),
+    )
     pairs = match_layers(trace(flat, (3, 8, 8)), traced("resnet8"))
     assert [(pair.student, pair.teacher) for pair in pairs] == [("1", "layer1"), ("4", "layer2")]
 
@@ -82,11 +89,14 @@ def test_explicit_pairs_are_taken_in_the_students_order() -> None:
     assert pairs[1].teacher_shape == (32, 4, 4)
 
 
-@pytest.mark.parametrize(("pair", "message"), [
-    (("layer4", "layer3"), "the student has no layer 'layer4'.*did you mean 'layer"),
-    (("layer3", "zzz"), "the teacher has no layer 'zzz'.*choose from"),
-    (("fc", "layer3"), r"the student's layer 'fc' gives shape \(10,\)"),
-])
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("layer4", "layer3"), "the student has no layer 'layer4'.*did you mean 'layer"),
+        (("layer3", "zzz"), "the teacher has no layer 'zzz'.*choose from"),
+        (("fc", "layer3"), r"the student's layer 'fc' gives shape \(10,\)"),
+    ],
+)
 def test_a_pair_that_cannot_be_is_refused_in_one_line(pair: tuple[str, str], message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         match_layers(traced("resnet8"), traced("resnet20"), [pair])

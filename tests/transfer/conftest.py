@@ -17,8 +17,13 @@ LAYERS = ("stage1", "stage2", "stage3")
 class SmallNet(nn.Module):
     """Normalisation, three times convolution, batch norm, activation, then mean and a linear head."""
 
-    def __init__(self, widths: tuple[int, int, int] = (4, 6, 8), *, activation: Callable[[], nn.Module] = nn.ReLU,
-                 strides: tuple[int, int, int] = (1, 2, 1)) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (4, 6, 8),
+        *,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        strides: tuple[int, int, int] = (1, 2, 1),
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
         channels = 3
@@ -59,8 +64,12 @@ def context_of() -> Callable[..., TransferContext]:
     def build(student: nn.Module, teacher: nn.Module, size: int = 8) -> TransferContext:
         def shapes(module: nn.Module) -> tuple[Any, ...]:
             seen: list[Any] = []
-            handles = [module.get_submodule(name).register_forward_hook(
-                lambda _m, _i, output: seen.append(tuple(output.shape[1:]))) for name in LAYERS]
+            handles = [
+                module.get_submodule(name).register_forward_hook(
+                    lambda _m, _i, output: seen.append(tuple(output.shape[1:]))
+                )
+                for name in LAYERS
+            ]
             training = module.training
             module.eval()(torch.zeros(1, 3, size, size, dtype=next(module.parameters()).dtype))
             module.train(training)
@@ -68,8 +77,9 @@ def context_of() -> Callable[..., TransferContext]:
                 handle.remove()
             return tuple(seen)
 
-        return TransferContext(LAYERS, shapes(student), shapes(teacher), (3, size, size), 5, 100, student, teacher,
-                               LAYERS)
+        return TransferContext(
+            LAYERS, shapes(student), shapes(teacher), (3, size, size), 5, 100, student, teacher, LAYERS
+        )
 
     return build
 

@@ -44,9 +44,7 @@ def test_against_torchdistill() -> None:
     # CRDLoss with 8 samples, contrast indices NEGATIVES for every sample, two steps on the same embeddings.
     made = method()
     assert loss(made) == pytest.approx(6.492688112796019, **TORCHDISTILL)
-    assert made.log_scales.exp().tolist() == pytest.approx(
-        [14.481580064516702, 21.62669173483595], **TORCHDISTILL
-    )
+    assert made.log_scales.exp().tolist() == pytest.approx([14.481580064516702, 21.62669173483595], **TORCHDISTILL)
     assert loss(made) == pytest.approx(5.264597723904241, **TORCHDISTILL)
     assert made.student_memory[4].tolist() == pytest.approx(
         [0.5330981889617272, -0.19040037331171566, -0.8243506649287582], **TORCHDISTILL
@@ -59,8 +57,7 @@ def test_against_torchdistill() -> None:
 def one_anchor(anchors: Tensor, memory: Tensor, usable: Sequence[Sequence[int]]) -> float:
     """The loss of one anchor network in its first batch, written out."""
     scores = [
-        [math.exp((anchors[i] @ memory[k]).item() / 0.5) for k in (INDICES[i].item(), *usable[i])]
-        for i in range(3)
+        [math.exp((anchors[i] @ memory[k]).item() / 0.5) for k in (INDICES[i].item(), *usable[i])] for i in range(3)
     ]
     entries = [score for row in scores for score in row]
     z = sum(entries) / len(entries) * 8

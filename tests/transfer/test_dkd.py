@@ -20,9 +20,7 @@ def method(**options: float) -> DecoupledTransfer:
     return DecoupledTransfer(context((3, 2, 2), (3, 2, 2)), **options)
 
 
-def terms(
-    made: DecoupledTransfer, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor
-) -> dict:
+def terms(made: DecoupledTransfer, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -> dict:
     return made.terms(Observation(student, ()), Observation(teacher, ()), batch_of(len(student), labels))
 
 
@@ -50,14 +48,10 @@ def test_soft_targets_are_the_case_beta_one_minus_p(temperature: float) -> None:
 def test_options_weigh_the_parts() -> None:
     student, teacher = wave(4, 3), wave(4, 3, phase=1.0)
     target, others = decoupled_losses(student, teacher, LABELS, 2.0)
-    made = terms(
-        method(weight=0.5, alpha=3.0, beta=5.0, temperature=2.0, kd_weight=1.0), student, teacher, LABELS
-    )
+    made = terms(method(weight=0.5, alpha=3.0, beta=5.0, temperature=2.0, kd_weight=1.0), student, teacher, LABELS)
     assert made["dkd/target"].item() == pytest.approx(1.5 * target.item())
     assert made["dkd/others"].item() == pytest.approx(2.5 * others.item())
-    assert made["kd"].item() == pytest.approx(
-        soft_target_loss(student, teacher, 2.0, multilabel=False).item()
-    )
+    assert made["kd"].item() == pytest.approx(soft_target_loss(student, teacher, 2.0, multilabel=False).item())
     defaults = terms(method(), student, teacher, LABELS)
     target, others = decoupled_losses(student, teacher, LABELS, 4.0)
     assert defaults["dkd/target"].item() == pytest.approx(target.item())
@@ -82,8 +76,6 @@ def test_extreme_logits_and_two_classes_are_finite() -> None:
 
 
 def test_several_labels_are_refused_in_one_line() -> None:
-    with pytest.raises(
-        MapError, match="dkd: needs one true class an image, got multi-label data; choose"
-    ) as error:
+    with pytest.raises(MapError, match="dkd: needs one true class an image, got multi-label data; choose") as error:
         terms(method(), wave(4, 3), wave(4, 3), torch.ones(4, 3))
     assert "\n" not in str(error.value)

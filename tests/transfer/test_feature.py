@@ -34,14 +34,10 @@ def test_the_smaller_height_and_the_smaller_width_are_common() -> None:
     assert torch.equal(teacher, torch.tensor([[[[0.5, 2.5], [4.5, 6.5]]]]))
 
 
-@pytest.mark.parametrize(
-    ("shape", "size"), [((7, 14), (4, 4)), ((5, 3), (2, 3)), ((6, 4), (4, 3)), ((5, 9), (1, 2))]
-)
+@pytest.mark.parametrize(("shape", "size"), [((7, 14), (4, 4)), ((5, 3), (2, 3)), ((6, 4), (4, 3)), ((5, 9), (1, 2))])
 def test_sizes_that_do_not_divide_pool_as_torch_does(shape: tuple[int, int], size: tuple[int, int]) -> None:
     feature = wave(2, 3, *shape)
-    assert torch.allclose(
-        resize(feature, size), functional.adaptive_avg_pool2d(feature, size), rtol=0, atol=1e-14
-    )
+    assert torch.allclose(resize(feature, size), functional.adaptive_avg_pool2d(feature, size), rtol=0, atol=1e-14)
 
 
 def test_pooling_keeps_channels() -> None:

@@ -99,9 +99,7 @@ def bench(small_net, context_of) -> Callable[..., Bench]:
 
 
 @pytest.mark.parametrize("name", TEACHING)
-def test_terms_are_finite_scalars_and_reach_the_student_and_every_adaptor(
-    name: str, bench, batch: Batch
-) -> None:
+def test_terms_are_finite_scalars_and_reach_the_student_and_every_adaptor(name: str, bench, batch: Batch) -> None:
     made = bench(name)
     terms = made.terms(batch)
     assert terms
@@ -173,9 +171,7 @@ def test_its_source_and_every_option_are_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_soft_targets_can_be_added_and_weight_scales(
-    name: str, bench, small_net, context_of, batch: Batch
-) -> None:
+def test_soft_targets_can_be_added_and_weight_scales(name: str, bench, small_net, context_of, batch: Batch) -> None:
     plain = bench(name)
     values = {key: term.item() for key, term in plain.terms(batch).items()}
     context = context_of(plain.student, plain.teacher)
@@ -211,9 +207,7 @@ def test_a_dead_layer_gives_finite_losses_and_gradients(name: str, bench, batch:
     made.student.stage3[1].weight.data.zero_()
     made.student.stage3[1].bias.data.fill_(-1.0)
     sum(made.terms(batch).values()).backward()
-    gradients = [
-        p.grad for p in (*made.student.parameters(), *made.transfer.parameters()) if p.grad is not None
-    ]
+    gradients = [p.grad for p in (*made.student.parameters(), *made.transfer.parameters()) if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 

@@ -45,6 +45,4 @@ def test_other_channels_go_through_convolution_and_batch_norm() -> None:
 def test_by_default_the_middle_layer_gets_the_hint() -> None:
     method = HintTransfer(context((3, 2, 2), (3, 2, 2), layers=3))
     assert method.chosen == (1,)
-    assert list(method.terms(seen(wave(2, 3, 2, 2)), seen(wave(2, 3, 2, 2)), batch_of(2))) == [
-        "fitnet/layer2"
-    ]
+    assert list(method.terms(seen(wave(2, 3, 2, 2)), seen(wave(2, 3, 2, 2)), batch_of(2))) == ["fitnet/layer2"]

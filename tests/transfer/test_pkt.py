@@ -24,6 +24,4 @@ def test_two_samples_by_hand() -> None:
 def test_against_torchdistill() -> None:
     method = ProbabilisticTransfer(context((3, 2, 2), (4, 2, 2)))
     value = method.terms(seen(STUDENT), seen(TEACHER), batch_of(5))["pkt/layer1"].item()
-    assert value == pytest.approx(
-        30000 * 0.08239959516226508, **TORCHDISTILL
-    )  # PKTLoss of the pooled features
+    assert value == pytest.approx(30000 * 0.08239959516226508, **TORCHDISTILL)  # PKTLoss of the pooled features

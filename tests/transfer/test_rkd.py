@@ -29,9 +29,7 @@ def test_against_torchdistill() -> None:
 def test_size_and_position_do_not_matter() -> None:
     moved = 3 * STUDENT + 7
     method = RelationalTransfer(context((3, 2, 2), (3, 2, 2)))
-    assert method.terms(seen(STUDENT), seen(moved), batch_of(5))["rkd/layer1"].item() == pytest.approx(
-        0, abs=1e-20
-    )
+    assert method.terms(seen(STUDENT), seen(moved), batch_of(5))["rkd/layer1"].item() == pytest.approx(0, abs=1e-20)
 
 
 def test_samples_that_coincide_take_finite_gradients() -> None:

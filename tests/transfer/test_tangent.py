@@ -16,6 +16,8 @@ from kdstudy.network import Network
 from kdstudy.transfer.tangent import Dual
 
 LAYERS = ("stage1", "stage2", "stage3")
+# Forward-mode differentiation in torch still compiles a script at its first use.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 CLOSE = {"rtol": 0, "atol": 1e-10}
 
 
@@ -61,8 +63,10 @@ def freeze(module: nn.Module, images: Tensor) -> nn.Module:
     """A network that shares the module's parameters, with the batch statistics of ``images`` frozen in."""
     norms = {name: child for name, child in module.named_modules() if isinstance(child, nn.BatchNorm2d)}
     seen: dict[str, Tensor] = {}
-    handles = [child.register_forward_pre_hook(lambda _m, args, name=name: seen.update({name: args[0]}))
-               for name, child in norms.items()]
+    handles = [
+        child.register_forward_pre_hook(lambda _m, args, name=name: seen.update({name: args[0]}))
+        for name, child in norms.items()
+    ]
     probe = copy.deepcopy(module)  # hooks are copied; the module's own running statistics stay
     probe(images)
     for handle in handles:
@@ -98,8 +102,11 @@ def gradients(scalar: Tensor, module: nn.Module) -> list[Tensor]:
 def agree(mine: Tensor, theirs: Tensor, module: nn.Module) -> None:
     torch.testing.assert_close(mine, theirs, **CLOSE)
     cotangent = torch.randn(mine.shape, generator=torch.Generator().manual_seed(1), dtype=mine.dtype)
-    for a, b in zip(gradients((mine * cotangent).sum(), module), gradients((theirs * cotangent).sum(), module),
-                    strict=True):
+    for a, b in zip(
+        gradients((mine * cotangent).sum(), module),
+        gradients((theirs * cotangent).sum(), module),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, **CLOSE)
 
 
@@ -114,8 +121,9 @@ def direction() -> Tensor:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_eval_network_agrees_with_jvp(small_net: Callable[..., nn.Module], images: Tensor, direction: Tensor,
-                                      layer: str) -> None:
+def test_eval_network_agrees_with_jvp(
+    small_net: Callable[..., nn.Module], images: Tensor, direction: Tensor, layer: str
+) -> None:
     module = small_net().eval()
     (dual,) = Network(module, (layer,))(Dual(images, (direction,))).features
     value, tangent = oracle(module, layer, images, direction)
@@ -124,8 +132,9 @@ def test_eval_network_agrees_with_jvp(small_net: Callable[..., nn.Module], image
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_train_network_agrees_with_frozen_statistics(small_net: Callable[..., nn.Module], images: Tensor,
-                                                     direction: Tensor, layer: str) -> None:
+def test_train_network_agrees_with_frozen_statistics(
+    small_net: Callable[..., nn.Module], images: Tensor, direction: Tensor, layer: str
+) -> None:
     module = small_net().train()
     plain = copy.deepcopy(module)
     frozen = freeze(module, images)
@@ -134,13 +143,15 @@ def test_train_network_agrees_with_frozen_statistics(small_net: Callable[..., nn
     agree(dual.tangents[0], tangent, module)
     (feature,) = Network(plain, (layer,))(images).features
     assert torch.equal(dual.value, feature)
-    for a, b in zip(gradients(dual.value.square().sum(), module), gradients(feature.square().sum(), plain),
-                    strict=True):
+    for a, b in zip(
+        gradients(dual.value.square().sum(), module), gradients(feature.square().sum(), plain), strict=True
+    ):
         assert torch.equal(a, b)
 
 
-def test_running_statistics_are_updated_once(small_net: Callable[..., nn.Module], images: Tensor,
-                                             direction: Tensor) -> None:
+def test_running_statistics_are_updated_once(
+    small_net: Callable[..., nn.Module], images: Tensor, direction: Tensor
+) -> None:
     with_tangents, plain = small_net().train(), small_net().train()
     with_tangents(Dual(images, (direction, direction)))
     plain(images)
@@ -157,26 +168,54 @@ def test_zoo_agrees_with_jvp(images: Tensor, direction: Tensor, training: bool) 
     dual = module(Dual(images, (direction,)))
     value, tangent = oracle(reference, "", images, direction) if training else jvp(module, (images,), (direction,))
     torch.testing.assert_close(dual.value, value, **CLOSE)
-    agree(dual.tangents[0], tangent, module)
+    torch.testing.assert_close(dual.tangents[0], tangent, **CLOSE)
+    if not training:  # in training the slope of a curved function depends on live statistics, frozen in the oracle
+        agree(dual.tangents[0], tangent, module)
     assert dual.curved == "sigmoid"
 
 
-@pytest.mark.parametrize("function", [
-    torch.relu, functional.hardtanh, functional.leaky_relu, functional.elu, functional.silu, functional.softplus,
-    torch.tanh, torch.abs, functional.mish, functional.hardswish, functional.gelu,
-    lambda x: torch.clamp(x, min=0.1), lambda x: x.clip(-0.5, 0.5), lambda x: x**3, lambda x: 1 / (x + 9),
-    lambda x: 3 - x, lambda x: torch.ones(5, 3, 8, 8, dtype=x.dtype) * 2 - x, lambda x: x / (x.abs() + 1),
-    lambda x: torch.add(x, x * x, alpha=0.5), lambda x: torch.sub(x, x * x, alpha=0.5), lambda x: -x,
-    lambda x: x + torch.ones(7, 1, 1, 1, 1, dtype=x.dtype),
-    lambda x: x.permute(0, 2, 3, 1).reshape(5, 64, 3) @ torch.arange(6.0, dtype=x.dtype).view(3, 2),
-    lambda x: torch.matmul(x, x.transpose(2, 3)), lambda x: torch.stack([x, x.detach() if False else x * 2], 1),
-    lambda x: functional.adaptive_max_pool2d(x, 2), lambda x: functional.max_pool2d(x, 2, return_indices=True)[0],
-    lambda x: functional.max_pool1d(x.flatten(2), 2), lambda x: functional.interpolate(x, scale_factor=2),
-    lambda x: torch.where(torch.ones(()) > 0, 1.0, 2.0) * x.view(x.size(0), -1), lambda x: x.sum((1, 2)),
-    lambda x: functional.linear(x, torch.arange(16.0, dtype=x.dtype).view(2, 8), torch.ones(2, dtype=x.dtype)),
-    lambda x: x.unsqueeze(1).squeeze(1).contiguous().clone()[:, 1:, ..., 0], lambda x: x.mean(),
-    lambda x: x.mul_(2).add_(1).relu_(), lambda x: torch.cat([x.split(1, 1)[2], x.unbind(1)[0].unsqueeze(1)], 1),
-])
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.relu,
+        lambda x: functional.relu6(20 * x),
+        functional.hardtanh,
+        functional.leaky_relu,
+        functional.elu,
+        functional.silu,
+        functional.softplus,
+        torch.tanh,
+        torch.abs,
+        functional.mish,
+        functional.hardswish,
+        functional.gelu,
+        lambda x: torch.clamp(x, min=0.1),
+        lambda x: x.clip(-0.5, 0.5),
+        lambda x: x**3,
+        lambda x: 1 / (x + 9),
+        lambda x: 3 - x,
+        lambda x: torch.ones(5, 3, 8, 8, dtype=x.dtype) * 2 - x,
+        lambda x: x / (x.abs() + 1),
+        lambda x: torch.add(x, x * x, alpha=0.5),
+        lambda x: torch.sub(x, x * x, alpha=0.5),
+        lambda x: -x,
+        lambda x: x + torch.ones(7, 1, 1, 1, 1, dtype=x.dtype),
+        lambda x: x.permute(0, 2, 3, 1).reshape(5, 64, 3) @ torch.arange(6.0, dtype=x.dtype).view(3, 2),
+        lambda x: torch.matmul(x, x.transpose(2, 3)),
+        lambda x: torch.stack([x, x * 2], 1),
+        lambda x: functional.adaptive_max_pool2d(x, 2),
+        lambda x: functional.max_pool2d(x, 2, return_indices=True)[0],
+        lambda x: functional.max_pool1d(x.flatten(2), 2),
+        lambda x: functional.interpolate(x, scale_factor=2),
+        lambda x: torch.where(torch.ones(()) > 0, 1.0, 2.0) * x.view(x.size(0), -1),
+        lambda x: x.sum((1, 2)),
+        lambda x: functional.linear(x, torch.arange(16.0, dtype=x.dtype).view(2, 8), torch.ones(2, dtype=x.dtype)),
+        lambda x: x.unsqueeze(1).squeeze(1).contiguous().clone()[:, 1:, ..., 0],
+        lambda x: x.mean(),
+        lambda x: x.mul_(2).add_(1).relu_(),
+        lambda x: torch.cat([x.split(1, 1)[2], x.unbind(1)[0].unsqueeze(1)], 1),
+    ],
+)
 def test_each_function_agrees_with_jvp(function: Callable[..., Tensor], images: Tensor, direction: Tensor) -> None:
     x = images - 0.5
     value, tangent = jvp(lambda item: function(item * 1), (x,), (direction,))
@@ -202,35 +241,60 @@ def test_tangents_of_part_of_the_batch(small_net: Callable[..., nn.Module], imag
         torch.testing.assert_close(a.tangents[0], b.tangents[0][:2], **CLOSE)
 
 
-@pytest.mark.parametrize("function", [
-    lambda x: x.view(x.size(0), -1), lambda x: x.reshape((x.shape[0], 3, -1)), lambda x: x.view(-1, 192),
-    lambda x: x * torch.arange(5.0).view(5, 1, 1, 1), lambda x: torch.arange(5.0).view(5, 1, 1, 1) - x,
-    lambda x: x[:, 1], lambda x: x / torch.arange(1.0, 6).view(5, 1, 1, 1), lambda x: x.silu() if False else x * x,
-    lambda x: torch.cat([x, torch.ones(5, 1, 8, 8)], 1), lambda x: x.expand(5, 3, 8, 8),
-])
-def test_part_of_the_batch_through_functions_of_rows(function: Callable[..., Tensor], images: Tensor,
-                                                     direction: Tensor) -> None:
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.reshape((x.shape[0], 3, -1)),
+        lambda x: x.view(-1, 192),
+        lambda x: x * torch.arange(5.0).view(5, 1, 1, 1),
+        lambda x: torch.arange(5.0).view(5, 1, 1, 1) - x,
+        lambda x: x[:, 1],
+        lambda x: x / torch.arange(1.0, 6).view(5, 1, 1, 1),
+        lambda x: x * x,
+        lambda x: torch.cat([x, torch.ones(5, 1, 8, 8)], 1),
+        lambda x: x.expand(5, 3, 8, 8),
+    ],
+)
+def test_part_of_the_batch_through_functions_of_rows(
+    function: Callable[..., Tensor], images: Tensor, direction: Tensor
+) -> None:
     full, part = function(Dual(images, (direction,))), function(Dual(images, (direction[:2],)))
     torch.testing.assert_close(part.tangents[0], full.tangents[0][:2], **CLOSE)
 
 
-@pytest.mark.parametrize("function", [
-    lambda x: x.mean(0), lambda x: x.mean(), lambda x: x[:2], lambda x: torch.cat([x, x]), lambda x: x.transpose(0, 1),
-])
-def test_mixing_samples_is_refused_for_part_of_the_batch(function: Callable[..., Tensor], images: Tensor,
-                                                         direction: Tensor) -> None:
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.mean(0),
+        lambda x: x.mean(),
+        lambda x: x[:2],
+        lambda x: torch.cat([x, x]),
+        lambda x: x.transpose(0, 1),
+    ],
+)
+def test_mixing_samples_is_refused_for_part_of_the_batch(
+    function: Callable[..., Tensor], images: Tensor, direction: Tensor
+) -> None:
     function(Dual(images, (direction,)))
     with pytest.raises(MapError, match=r"fraction: 1\.0|indexing of samples"):
         function(Dual(images, (direction[:2],)))
 
 
-@pytest.mark.parametrize(("function", "name"), [
-    (lambda x: functional.layer_norm(x, (8,)), "layer_norm"), (lambda x: x.softmax(1), "softmax"),
-    (lambda x: torch.fft.fft(x), "fft_fft"), (lambda x: x.T, "T"), (lambda x: torch.zeros(5, 3, 8, 8).add_(x), "add_"),
-    (lambda x: functional.conv2d(torch.ones(1, 3, 9, 9), x), "conv2d"),
-])
-def test_unknown_function_is_named(function: Callable[..., Tensor], name: str, images: Tensor,
-                                   direction: Tensor) -> None:
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda x: functional.layer_norm(x, (8,)), "layer_norm"),
+        (lambda x: x.softmax(1), "softmax"),
+        (torch.fft.fft, "fft_fft"),
+        (lambda x: x.T, "T"),
+        (lambda x: torch.zeros(5, 3, 8, 8).add_(x), "add"),
+        (lambda x: functional.conv2d(torch.ones(1, 3, 9, 9), x), "conv2d"),
+    ],
+)
+def test_unknown_function_is_named(
+    function: Callable[..., Tensor], name: str, images: Tensor, direction: Tensor
+) -> None:
     with pytest.raises(MapError, match=f"'{name}.*form: projection") as caught:
         function(Dual(images.float(), (direction.float(),)))
     assert "\n" not in str(caught.value)

@@ -18,9 +18,7 @@ def test_a_perfect_prediction_costs_the_logarithm_of_the_variance() -> None:
         for weight in method.means.parameters():
             weight.fill_(1.0)
     two = torch.full((1, 1, 1, 1), 2.0)
-    assert method.terms(seen(two), seen(two), batch_of(1))["vid/layer1"].item() == pytest.approx(
-        math.log(3) / 2
-    )
+    assert method.terms(seen(two), seen(two), batch_of(1))["vid/layer1"].item() == pytest.approx(math.log(3) / 2)
     off = method.terms(seen(two), seen(two + 1.5), batch_of(1))["vid/layer1"].item()
     assert off == pytest.approx((1.5**2 / 3 + math.log(3)) / 2, rel=1e-6)
 
