@@ -117,6 +117,10 @@ MODELS = Registry("model", {
 DATASETS = Registry("data set", {
     "digits": "kdstudy.data.digits:load",
     "synthetic": "kdstudy.data.synthetic:load",
+    "cifar10": "kdstudy.data.cifar:load_cifar10",
+    "cifar100": "kdstudy.data.cifar:load_cifar100",
+    "coco": "kdstudy.data.coco:load",
+    "imagefolder": "kdstudy.data.imagefolder:load",
 })
 
 SAMPLERS = Registry("sampler", {

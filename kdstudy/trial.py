@@ -204,7 +204,7 @@ class _Trial:
         return EpochRecord(
             epoch=epoch, loss=finite(totals.loss), terms=totals.terms, val=val.score if healthy else None,
             val_loss=finite(val.loss), rate=totals.rate, rates=totals.rates, layers=layers,
-            seconds=time.perf_counter() - started)
+            seconds=time.perf_counter() - started, scores=dict(val.scores) if healthy else {})
 
     def _finish(self, last: EpochRecord) -> TrialResult:
         """Build the result and report it with the last record, in one report: nothing can come between."""
@@ -262,8 +262,8 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
     """Return what the record keeps of a data set."""
     channels, height, width = data.image_shape
     return {"name": data.name, "fingerprint": data.fingerprint, "fingerprints": data.fingerprints,
-            "num_classes": data.num_classes, "channels": channels, "height": height, "width": width,
-            "train": len(data.train), "val": len(data.val)}
+            "num_classes": data.num_classes, "multilabel": data.multilabel,
+            "channels": channels, "height": height, "width": width, "train": len(data.train), "val": len(data.val)}
 
 
 def networks(config: TrialConfig, data: Dataset, teacher: torch.nn.Module | None,
