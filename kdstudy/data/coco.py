@@ -115,8 +115,9 @@ def _find(root: Path, part: str) -> tuple[Path, Path]:
             if file.is_file() and (folder / images.format(part=part)).is_dir():
                 return file, folder / images.format(part=part)
     raise DataError(
-        f"data.root: no COCO at {root} or {root / 'coco'} (annotations/instances_{part}.json and images/); get "
-        "it from https://cocodataset.org, or name the folder that holds images/ and annotations/"
+        f"data.root: no COCO at {root} or {root / 'coco'} (annotations/instances_{part}.json "
+        "and images/); get it from https://cocodataset.org, or name the folder that holds images/ and "
+        "annotations/"
     )
 
 

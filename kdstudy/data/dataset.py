@@ -128,7 +128,8 @@ class Dataset:
 def channel_statistics(images: Tensor | ImageFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of uint8 images (N, C, H, W), in [0, 1] units, per channel.
 
-    To four decimals, so that they are the same wherever they are computed; a constant channel has standard deviation 1.
+    To four decimals, so that they are the same wherever they are computed; a constant channel has standard
+    deviation 1.
     """
     assert not isinstance(images, ImageFiles), "statistics need the images in memory"
     values = images.double() / 255

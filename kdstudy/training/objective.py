@@ -20,7 +20,9 @@ def is_multilabel(labels: Tensor) -> bool:
 def label_loss(logits_BK: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
     """Return the cross-entropy with the labels, in nats.
 
-    Of several labels, the binary cross-entropies of the K independent questions, averaged over classes.
+    Of several labels, the binary cross-entropies of the K independent questions, averaged over classes, as is
+    usual. Where most answers are no it is much smaller than that of one label, and so are its gradients:
+    larger learning rates and smaller transfer weights suit it.
 
     Args:
         logits_BK: Unscaled predictions.
@@ -47,16 +49,20 @@ def multilabel_scores(logits_NK: Tensor, labels_NK: Tensor) -> dict[str, float]:
     from kdstudy.vision import import_torchvision
 
     import_torchvision()  # torchmetrics imports it, and cannot where its native library does not load
-    from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
+    from torchmetrics.functional.classification import binary_average_precision, multilabel_f1_score
 
-    probabilities, labels = logits_NK.double().sigmoid(), labels_NK.long()
-    present = labels.any(dim=0)
-    some, truth, classes = probabilities[:, present], labels[:, present], int(present.sum())
+    probabilities_NK, labels_NK = logits_NK.double().sigmoid(), labels_NK.long()  # float32 would tie near 1
+    num_classes = labels_NK.shape[1]
+    present_P = labels_NK.any(dim=0).nonzero().flatten()
+    precisions = [
+        binary_average_precision(probabilities_NK[:, k], labels_NK[:, k]) for k in present_P.tolist()
+    ]
+    f1_K = multilabel_f1_score(probabilities_NK, labels_NK, num_classes, average="none")
     return {
-        "map": float(multilabel_average_precision(some, truth, classes, average="macro")),
-        "f1_micro": float(multilabel_f1_score(probabilities, labels, labels.shape[1], average="micro")),
-        "f1_macro": float(multilabel_f1_score(some, truth, classes, average="macro")),
-        "map_classes": float(classes),
+        "map": float(torch.stack(precisions).double().mean()),
+        "f1_micro": float(multilabel_f1_score(probabilities_NK, labels_NK, num_classes, average="micro")),
+        "f1_macro": float(f1_K[present_P].double().mean()),
+        "map_classes": float(len(present_P)),
     }
 
 
