@@ -12,7 +12,7 @@ from kdstudy.errors import ModelError
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import dataset_of, describe_dataset, run_trial
+from kdstudy.trial import _Trial, dataset_of, describe_dataset, run_trial
 from tests.data.layouts import make_coco
 
 TEXT = """
@@ -24,14 +24,16 @@ student: {{model: resnet8}}
 train: {{epochs: 2, batch_size: 16, base_lr: 0.05}}
 arms:
   transfers: [{transfer}]
-  policies: [{{layerwise: {{interval: 1}}}}]
+  policies: [{policy}]
 search: {{trials_per_arm: 1}}
 confirm: {{seeds: 0}}
 """
 
 
 def config(root: Path, transfer: str = "attention", memory: float = 1) -> TrialConfig:
-    study = parse_study(TEXT.format(root=root, transfer=transfer, memory=memory), "several.yaml")
+    policy = "constant" if transfer == "none" else "{layerwise: {interval: 1}}"
+    text = TEXT.format(root=root, transfer=transfer, memory=memory, policy=policy)
+    study = parse_study(text, "several.yaml")
     return study.config(study.arms[0].name, {}, data_seed=1, init_seed=2)
 
 
@@ -98,3 +100,10 @@ def test_a_record_written_before_there_were_scores_still_loads() -> None:
     old = record.to_json()
     del old["scores"]
     assert EpochRecord.from_json(old) == record
+
+
+def test_the_labels_are_independent_questions_in_training(root: Path) -> None:
+    trial = _Trial(config(root / "coco", "none"), lambda _record, _result: None, None, None, with_test=False)
+    batch = trial.data.train.images[:16].float() / 255, torch.zeros(16, 3), torch.arange(16)
+    totals = trial.distiller.train_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
+    assert totals.terms["cross_entropy"] > 0.1, "a cross-entropy over the classes would be 0 without any"

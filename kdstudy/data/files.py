@@ -37,7 +37,7 @@ GIGABYTE = 10**9
 FINGERPRINT_BYTES = 2 * GIGABYTE
 """Up to here a fingerprint covers every byte of the files, above it their lengths and beginnings."""
 BEGINNING = 4096
-PREFETCH = 4
+PREFETCH = 2
 
 
 @dataclass(frozen=True, eq=False)
