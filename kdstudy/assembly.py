@@ -41,6 +41,7 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "fingerprints": data.fingerprints,
         "num_classes": data.num_classes,
+        "multilabel": data.multilabel,
         "channels": channels,
         "height": height,
         "width": width,

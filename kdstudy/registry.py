@@ -138,6 +138,10 @@ DATASETS = Registry(
     {
         "digits": "kdstudy.data.digits:load",
         "synthetic": "kdstudy.data.synthetic:load",
+        "cifar10": "kdstudy.data.cifar:load_cifar10",
+        "cifar100": "kdstudy.data.cifar:load_cifar100",
+        "coco": "kdstudy.data.coco:load",
+        "imagefolder": "kdstudy.data.imagefolder:load",
     },
 )
 

@@ -29,10 +29,13 @@ from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
 from kdstudy.training.checkpoint import weights_sha256, write_atomic
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
+from kdstudy.training.objective import chance_score
 from kdstudy.trial import EVAL_BATCH, run_trial
 
 CHANCE_MARGIN = 0.1
 """A teacher must be at least this share of the way from chance to perfect."""
+MULTILABEL_MARGIN = 0.02
+"""Likewise of mean average precision, which is low throughout where classes are rare, and varies less by luck."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def prepare_teacher(config: TrialConfig, teachers: Path) -> Teacher:
         loaded = config.teacher.path is not None
         found = _load(config, data, folder, key) if loaded else _train(config, folder, key)
         write_atomic(folder / "teacher.json", json.dumps(found.to_json(), indent=1).encode())
-    _refuse_weak(config, found, data.num_classes)
+    _refuse_weak(config, found, data)
     return found
 
 
@@ -199,9 +202,10 @@ def _load(config: TrialConfig, data: Dataset, folder: Path, key: str) -> Teacher
     return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
 
 
-def _refuse_weak(config: TrialConfig, teacher: Teacher, num_classes: int) -> None:
-    chance = 1 / num_classes
-    if teacher.val < chance + CHANCE_MARGIN * (1 - chance) and not config.teacher.allow_weak:
+def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
+    chance = chance_score(data.val.labels, data.num_classes)
+    margin = MULTILABEL_MARGIN if data.multilabel else CHANCE_MARGIN
+    if teacher.val < chance + margin * (1 - chance) and not config.teacher.allow_weak:
         raise ModelError(
             f"teacher: its validation score {teacher.val:.3f} is near chance ({chance:.3f}); train it longer, "
             "check mean, std and key_map, or set teacher.allow_weak: true"

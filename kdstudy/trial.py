@@ -240,6 +240,7 @@ class _Trial:
             rates=totals.rates,
             layers=layers,
             seconds=time.perf_counter() - started,
+            scores=dict(val.scores) if healthy else {},
         )
 
     def _finish(self, last: EpochRecord) -> TrialResult:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from kdstudy.data.dataset import Augmentation, Dataset, Source
+from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.files import ImageFiles
 from kdstudy.data.split import combine, digest, stratified
 from kdstudy.errors import DataError
 from kdstudy.registry import DATASETS
@@ -62,11 +63,10 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         train_images=train_images,
         split_seed=split_seed,
     )
-    return replace(
-        dataset,
-        augmentation=dataset.augmentation if augment else Augmentation(),
-        test=dataset.test if with_test else None,
-    )
+    test = dataset.test if with_test else None
+    if test is not None and not isinstance(dataset.train.images, ImageFiles):
+        test = _decoded(test)
+    return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(), test=test)
 
 
 @functools.lru_cache(maxsize=2)
@@ -96,6 +96,8 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
     fingerprints["split"] = digest(train, val)
     _, channels, height, width = source.train.images.shape
+    if _fits(splits):
+        splits |= {part: splits[part].decoded() for part in ("train", "val")}
     return Dataset(
         name=name,
         num_classes=source.num_classes,
@@ -108,6 +110,19 @@ def _load(  # noqa: PLR0913 - together the key of the cache
         fingerprint=combine(fingerprints),
         fingerprints=fingerprints,
     )
+
+
+def _fits(splits: Mapping[str, Split]) -> bool:
+    """Return whether the images of all splits, once decoded, may stay in memory."""
+    total = sum(split.images.nbytes for split in splits.values())
+    files = [split.images for split in splits.values() if isinstance(split.images, ImageFiles)]
+    return all(total <= images.memory for images in files)
+
+
+@functools.lru_cache(maxsize=2)
+def _decoded(split: Split) -> Split:
+    """Decode a test split when it is first asked for, never before."""
+    return split.decoded()
 
 
 def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.Tensor:

@@ -197,6 +197,7 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
         "rate": record.rate,
         "seconds": record.seconds,
     }
+    values |= {f"val_scores/{name}": value for name, value in record.scores.items()}
     values |= {f"terms/{name}": value for name, value in record.terms.items()}
     values |= {f"rates/{layer}": rate for layer, rate in record.rates.items()}
     for layer in record.layers:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdstudy.network import Network
 from kdstudy.results import finite
+from kdstudy.training.objective import label_loss
 from kdstudy.transfer.base import Batch, EmptyMapError, Transfer
 
 HEAD = "head"
@@ -156,7 +156,7 @@ class Distiller:
         draws = self.transfer.draw(batch.images, directions)
         terms: dict[str, Tensor] = {}
         student = self.transfer.observe(self.student, batch.images, draws)
-        terms["cross_entropy"] = F.cross_entropy(student.logits, batch.labels)
+        terms["cross_entropy"] = label_loss(student.logits, batch.labels)
         if self.teacher is not None and self.transfer.uses_teacher:
             with torch.no_grad():
                 target = self.transfer.observe(self.teacher, batch.images, draws)
