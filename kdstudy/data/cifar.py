@@ -62,7 +62,7 @@ def load_cifar100(root: Path, download: bool, *, cutout: Cutout = 0) -> Source:
     )
 
 
-def _load(  # noqa: PLR0913 - what differs between the two
+def _load(
     name: str,
     root: Path,
     download: bool,

@@ -25,7 +25,7 @@ LAYOUTS = (
 """Annotations file in ``annotations/`` and folder of images, as kept by users and as distributed."""
 
 
-def load(  # noqa: PLR0913 - each keyword is a key of the study file
+def load(
     root: Path,
     download: bool,
     *,
