@@ -36,7 +36,7 @@ OWNERS = {
     "mlflow": {"tracking"},
     "optuna": {"samplers"},
     "sqlalchemy": {"ledger"},
-    "torchvision": {"vision"},
+    "torchvision": {"vision", "data", "models"},
 }
 # What a command that only reads or checks does not pay for.
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")
@@ -95,6 +95,13 @@ def test_a_library_has_one_owner(path: Path) -> None:
         library = name.partition(".")[0]
         owners = OWNERS.get(library)
         assert owners is None or part(path) in owners, f"{library} belongs to {owners}"
+
+
+def test_torchvision_is_imported_through_its_guard() -> None:
+    for path in MODULES:
+        names = set(imports(path))
+        used = any(name.partition(".")[0] == "torchvision" for name in names)
+        assert not used or part(path) == "vision" or "kdstudy.vision.import_torchvision" in names, path
 
 
 def test_optuna_is_imported_only_where_a_proposal_is_made() -> None:

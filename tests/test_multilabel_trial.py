@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdstudy.assembly import dataset_of, describe_dataset
 from kdstudy.errors import ModelError
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import _Trial, dataset_of, describe_dataset, run_trial
+from kdstudy.trial import _Trial, run_trial
 from tests.data.layouts import make_coco
 
 TEXT = """
