@@ -112,6 +112,23 @@ MODELS = Registry("model", {
     "resnet110": "kdstudy.models.resnet:resnet110",
     "resnet8x4": "kdstudy.models.resnet:resnet8x4",
     "resnet32x4": "kdstudy.models.resnet:resnet32x4",
+    "wrn_16_1": "kdstudy.models.wide_resnet:wrn_16_1",
+    "wrn_16_2": "kdstudy.models.wide_resnet:wrn_16_2",
+    "wrn_40_1": "kdstudy.models.wide_resnet:wrn_40_1",
+    "wrn_40_2": "kdstudy.models.wide_resnet:wrn_40_2",
+    "vgg8": "kdstudy.models.vgg:vgg8",
+    "vgg13": "kdstudy.models.vgg:vgg13",
+    "mobilenetv2": "kdstudy.models.mobilenet:mobilenetv2",
+    "shufflenetv1": "kdstudy.models.shufflenet:shufflenetv1",
+    "shufflenetv2": "kdstudy.models.shufflenet:shufflenetv2",
+    "tv_resnet18": "kdstudy.models.torchvision_models:resnet18",
+    "tv_resnet34": "kdstudy.models.torchvision_models:resnet34",
+    "tv_resnet50": "kdstudy.models.torchvision_models:resnet50",
+    "tv_densenet121": "kdstudy.models.torchvision_models:densenet121",
+    "tv_mobilenet_v2": "kdstudy.models.torchvision_models:mobilenet_v2",
+    "tv_mobilenet_v3_small": "kdstudy.models.torchvision_models:mobilenet_v3_small",
+    "tv_shufflenet_v2_x1_0": "kdstudy.models.torchvision_models:shufflenet_v2_x1_0",
+    "tv_efficientnet_b0": "kdstudy.models.torchvision_models:efficientnet_b0",
 })
 
 DATASETS = Registry("data set", {
