@@ -27,6 +27,7 @@ test-full: lint ## the same with the slow tests: real clusters, whole studies
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean: ## remove .venv and caches; studies in kdstudy-data stay

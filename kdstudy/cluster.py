@@ -16,7 +16,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they write a file a trial and hold every result in memory
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",         # Ctrl-C is ours: the ledger must hear of it
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: the ledger must hear of it
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -44,12 +44,19 @@ def connected(address: str | None, store: Path) -> Iterator[None]:
     import ray
 
     try:
-        ray.init(address=address or "local", include_dashboard=False if address is None else None,
-                 log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ClusterError(f"--address: no Ray cluster answers at {address or 'this machine'} ({reason}); "
-                           "check that its head runs and that both use the same Ray version and token") from error
+        raise ClusterError(
+            f"--address: no Ray cluster answers at {address or 'this machine'} ({reason}); "
+            "check that its head runs and that both use the same Ray version and token"
+        ) from error
     try:
         yield
     finally:
@@ -75,8 +82,10 @@ def check_address(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise ClusterError(f"--address: nothing listens at {address} ({error.strerror or error}); "
-                           "check that the head runs and that its port can be reached from here") from error
+        raise ClusterError(
+            f"--address: nothing listens at {address} ({error.strerror or error}); "
+            "check that the head runs and that its port can be reached from here"
+        ) from error
 
 
 def _set_local_token(store: Path) -> None:
@@ -113,6 +122,8 @@ def slots(cpus: int, gpus: float) -> int:
         by_gpu = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus > 0 else by_cpu
         total += min(by_cpu, by_gpu)
     if total == 0:
-        raise ClusterError(f"resources: no node of the cluster has {cpus} CPUs and {gpus} GPUs for one trial; "
-                           "lower resources.cpus or resources.gpus")
+        raise ClusterError(
+            f"resources: no node of the cluster has {cpus} CPUs and {gpus} GPUs for one trial; "
+            "lower resources.cpus or resources.gpus"
+        )
     return total

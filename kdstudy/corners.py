@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from kdstudy.assembly import dataset_of
 from kdstudy.errors import KdstudyError, StudyError
 from kdstudy.models import build_model
 from kdstudy.study import Study, TrialConfig
-from kdstudy.trial import dataset_of, preflight
+from kdstudy.trial import preflight
 
 
 def run_corners(study: Study) -> int:
@@ -44,6 +45,13 @@ def corner_configs(study: Study) -> list[tuple[str, TrialConfig]]:
 def _rehearse(config: TrialConfig) -> None:
     data = dataset_of(config, with_test=False)
     model = config.teacher.model
-    teacher = build_model(model.name, model.options, num_classes=data.num_classes, image_shape=data.image_shape,
-                          mean=config.teacher.mean or data.mean, std=config.teacher.std or data.std, seed=0)
+    teacher = build_model(
+        model.name,
+        model.options,
+        num_classes=data.num_classes,
+        image_shape=data.image_shape,
+        mean=config.teacher.mean or data.mean,
+        std=config.teacher.std or data.std,
+        seed=0,
+    )
     preflight(config, teacher, batch=True)

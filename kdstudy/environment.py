@@ -129,9 +129,7 @@ def _git(directory: Path) -> dict[str, Any] | None:
     if commit is None:
         return None
     # No external diff or text conversion: a repository must not choose programs for us to run.
-    diff = (
-        _run_git(directory, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", ":/") or ""
-    )
+    diff = _run_git(directory, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", ":/") or ""
     untracked = _run_git(directory, "ls-files", "--others", "--exclude-standard", "--full-name", ":/") or ""
     cut = diff.encode()[:MAX_DIFF_BYTES].decode(errors="ignore")
     return {

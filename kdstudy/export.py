@@ -107,9 +107,7 @@ def _save_onnx(program: torch.export.ExportedProgram, path: Path, text: str) -> 
 def _require_onnx() -> None:
     missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ModelError(
-            f"export: --format onnx needs {' and '.join(missing)}; run pip install 'kdstudy[export]'"
-        )
+        raise ModelError(f"export: --format onnx needs {' and '.join(missing)}; run pip install 'kdstudy[export]'")
 
 
 def _replace(target: Path, write: Callable[[Path], None]) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from kdstudy.assembly import dataset_of
 from kdstudy.layerwise.crucial import LayerPair, match_layers
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.models import build_model
 from kdstudy.network import trace
 from kdstudy.study import Study, TrialConfig
-from kdstudy.trial import dataset_of
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def _students(study: Study) -> list[TrialConfig]:
     """Return a trial of the first arm for each end of the student's ranges, other ranges at the first."""
     arm = study.arms[0]
     ends = {
-        path: hole.ends() if path.startswith("student.") else hole.ends()[:1]
-        for path, hole in study.space(arm).items()
+        path: hole.ends() if path.startswith("student.") else hole.ends()[:1] for path, hole in study.space(arm).items()
     }
     return [
         study.config(arm.name, dict(zip(ends, values, strict=True)), data_seed=0, init_seed=0)

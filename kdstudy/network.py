@@ -47,12 +47,15 @@ class Network:
         modules = dict(module.named_modules())
         for name in self.layers:
             if name not in modules:
-                raise ModelError(f"layers: the network has no layer '{name}'; it has {', '.join(filter(None, modules))}")
+                raise ModelError(
+                    f"layers: the network has no layer '{name}'; it has {', '.join(filter(None, modules))}"
+                )
             self._hooks.append(modules[name].register_forward_hook(self._recorder(name)))
 
     def _recorder(self, name: str) -> Any:
         def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
             self._recorded.setdefault(name, output)  # the first call, as in `trace`
+
         return record
 
     def __call__(self, images: Any) -> Output:
@@ -86,6 +89,7 @@ def trace(module: nn.Module, image_shape: tuple[int, int, int]) -> list[tuple[st
         def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
                 order.setdefault(name, tuple(output.shape[1:]))
+
         return record
 
     modes = {name: child.training for name, child in module.named_modules()}

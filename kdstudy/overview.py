@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger.records import iso
 from kdstudy.results import FINISHED_STATES
 from kdstudy.samplers import Observation
 from kdstudy.samplers.importance import importance
@@ -16,8 +17,9 @@ from kdstudy.study import Study, parse_study
 
 def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return the completed search trial with the highest last-epoch validation score; the earliest of equals."""
-    completed = [trial for trial in trials
-                 if trial.phase == "search" and trial.state == "completed" and trial.val is not None]
+    completed = [
+        trial for trial in trials if trial.phase == "search" and trial.state == "completed" and trial.val is not None
+    ]
     return max(completed, key=lambda trial: (trial.val, -trial.number), default=None)
 
 
@@ -35,8 +37,10 @@ def observe(trial: TrialRecord, steps: dict[int, float] | None = None) -> Observ
 
 def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """Return one row an arm: its search and its confirmation."""
-    return [_row(arm.transfer.name, arm.policy.name, [trial for trial in trials if trial.arm == arm.name])
-            for arm in study.arms]
+    return [
+        _row(arm.transfer.name, arm.policy.name, [trial for trial in trials if trial.arm == arm.name])
+        for arm in study.arms
+    ]
 
 
 def _row(transfer: str, policy: str, trials: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -44,10 +48,13 @@ def _row(transfer: str, policy: str, trials: Sequence[TrialRecord]) -> dict[str,
     states, best = Counter(trial.state for trial in search), best_of(search)
     tests = [trial.test for trial in trials if trial.phase == "confirm" and trial.test is not None]
     return {
-        "arm": {"transfer": transfer, "policy": policy}, "trials": len(search),
+        "arm": {"transfer": transfer, "policy": policy},
+        "trials": len(search),
         **{state: states[state] for state in FINISHED_STATES},
-        "best": None if best is None else best.number, "best_val": None if best is None else best.val,
-        "confirmed": len(tests), "test_mean": statistics.fmean(tests) if tests else None,
+        "best": None if best is None else best.number,
+        "best_val": None if best is None else best.val,
+        "confirmed": len(tests),
+        "test_mean": statistics.fmean(tests) if tests else None,
         "test_sd": statistics.stdev(tests) if len(tests) > 1 else None,
     }
 
@@ -56,8 +63,11 @@ def importances(study: Study, trials: Sequence[TrialRecord]) -> dict[str, dict[s
     """Return the importance of each searched value by arm; arms with too few trials are left out."""
     found = {}
     for arm in study.arms:
-        history = [observe(trial) for trial in trials if trial.arm == arm.name and trial.phase == "search"
-                   and trial.state in ("completed", "diverged")]
+        history = [
+            observe(trial)
+            for trial in trials
+            if trial.arm == arm.name and trial.phase == "search" and trial.state in ("completed", "diverged")
+        ]
         found[arm.name] = importance(study.space(arm), history)
     return {arm: shares for arm, shares in found.items() if shares}
 
@@ -66,9 +76,18 @@ def show_json(ledger: Ledger, record: StudyRecord) -> dict[str, Any]:
     """Return what ``show --json`` prints."""
     study, trials = parse_study(record.text, record.id), ledger.trials(record.id)
     return {
-        "study_id": record.id, "name": record.name, "status": record.status, "created": record.created.isoformat(),
-        "message": record.message, "seed": record.seed, "dataset": record.dataset, "teacher": record.teacher,
-        "environment": record.environment, "tracking": record.tracking, "best": best_json(trials),
-        "arms": arm_rows(study, trials), "importance": importances(study, trials),
+        "study_id": record.id,
+        "name": record.name,
+        "status": record.status,
+        "created": iso(record.created),
+        "message": record.message,
+        "seed": record.seed,
+        "dataset": record.dataset,
+        "teacher": record.teacher,
+        "environment": record.environment,
+        "tracking": record.tracking,
+        "best": best_json(trials),
+        "arms": arm_rows(study, trials),
+        "importance": importances(study, trials),
         "trials": [trial.to_json() for trial in trials],
     }

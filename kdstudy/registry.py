@@ -74,8 +74,10 @@ class Registry:
         try:
             return getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError) as error:
-            raise PluginError(f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
-                              "of something importable here") from error
+            raise PluginError(
+                f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
+                "of something importable here"
+            ) from error
 
     def options(self, name: str) -> dict[str, Option]:
         """Return the options of plug-in ``name``: its keyword-only arguments."""
@@ -89,67 +91,100 @@ class Registry:
         }
 
 
-TRANSFERS = Registry("transfer", {
-    "none": "kdstudy.transfer.none:NoTransfer",
-    "kd": "kdstudy.transfer.kd:SoftTargetTransfer",
-    "attention": "kdstudy.transfer.attention:AttentionTransfer",
-    "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
-    "hessian": "kdstudy.transfer.hessian:HessianTransfer",
-})
+TRANSFERS = Registry(
+    "transfer",
+    {
+        "none": "kdstudy.transfer.none:NoTransfer",
+        "kd": "kdstudy.transfer.kd:SoftTargetTransfer",
+        "attention": "kdstudy.transfer.attention:AttentionTransfer",
+        "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
+        "hessian": "kdstudy.transfer.hessian:HessianTransfer",
+        "dkd": "kdstudy.transfer.dkd:DecoupledTransfer",
+        "fitnet": "kdstudy.transfer.fitnet:HintTransfer",
+        "sp": "kdstudy.transfer.sp:SimilarityTransfer",
+        "rkd": "kdstudy.transfer.rkd:RelationalTransfer",
+        "pkt": "kdstudy.transfer.pkt:ProbabilisticTransfer",
+        "vid": "kdstudy.transfer.vid:VariationalTransfer",
+        "reviewkd": "kdstudy.transfer.reviewkd:ReviewTransfer",
+        "crd": "kdstudy.transfer.crd:ContrastiveTransfer",
+    },
+)
 
-POLICIES = Registry("policy", {
-    "constant": "kdstudy.layerwise.constant:ConstantPolicy",
-    "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
-    "decay": "kdstudy.layerwise.decay:DecayPolicy",
-})
+POLICIES = Registry(
+    "policy",
+    {
+        "constant": "kdstudy.layerwise.constant:ConstantPolicy",
+        "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
+        "decay": "kdstudy.layerwise.decay:DecayPolicy",
+    },
+)
 
-MODELS = Registry("model", {
-    "resnet8": "kdstudy.models.resnet:resnet8",
-    "resnet14": "kdstudy.models.resnet:resnet14",
-    "resnet20": "kdstudy.models.resnet:resnet20",
-    "resnet32": "kdstudy.models.resnet:resnet32",
-    "resnet56": "kdstudy.models.resnet:resnet56",
-    "resnet110": "kdstudy.models.resnet:resnet110",
-    "resnet8x4": "kdstudy.models.resnet:resnet8x4",
-    "resnet32x4": "kdstudy.models.resnet:resnet32x4",
-    "wrn_16_1": "kdstudy.models.wide_resnet:wrn_16_1",
-    "wrn_16_2": "kdstudy.models.wide_resnet:wrn_16_2",
-    "wrn_40_1": "kdstudy.models.wide_resnet:wrn_40_1",
-    "wrn_40_2": "kdstudy.models.wide_resnet:wrn_40_2",
-    "vgg8": "kdstudy.models.vgg:vgg8",
-    "vgg13": "kdstudy.models.vgg:vgg13",
-    "mobilenetv2": "kdstudy.models.mobilenet:mobilenetv2",
-    "shufflenetv1": "kdstudy.models.shufflenet:shufflenetv1",
-    "shufflenetv2": "kdstudy.models.shufflenet:shufflenetv2",
-    "tv_resnet18": "kdstudy.models.torchvision_models:resnet18",
-    "tv_resnet34": "kdstudy.models.torchvision_models:resnet34",
-    "tv_resnet50": "kdstudy.models.torchvision_models:resnet50",
-    "tv_densenet121": "kdstudy.models.torchvision_models:densenet121",
-    "tv_mobilenet_v2": "kdstudy.models.torchvision_models:mobilenet_v2",
-    "tv_mobilenet_v3_small": "kdstudy.models.torchvision_models:mobilenet_v3_small",
-    "tv_shufflenet_v2_x1_0": "kdstudy.models.torchvision_models:shufflenet_v2_x1_0",
-    "tv_efficientnet_b0": "kdstudy.models.torchvision_models:efficientnet_b0",
-})
+MODELS = Registry(
+    "model",
+    {
+        "resnet8": "kdstudy.models.resnet:resnet8",
+        "resnet14": "kdstudy.models.resnet:resnet14",
+        "resnet20": "kdstudy.models.resnet:resnet20",
+        "resnet32": "kdstudy.models.resnet:resnet32",
+        "resnet56": "kdstudy.models.resnet:resnet56",
+        "resnet110": "kdstudy.models.resnet:resnet110",
+        "resnet8x4": "kdstudy.models.resnet:resnet8x4",
+        "resnet32x4": "kdstudy.models.resnet:resnet32x4",
+        "wrn_16_1": "kdstudy.models.wide_resnet:wrn_16_1",
+        "wrn_16_2": "kdstudy.models.wide_resnet:wrn_16_2",
+        "wrn_40_1": "kdstudy.models.wide_resnet:wrn_40_1",
+        "wrn_40_2": "kdstudy.models.wide_resnet:wrn_40_2",
+        "vgg8": "kdstudy.models.vgg:vgg8",
+        "vgg13": "kdstudy.models.vgg:vgg13",
+        "mobilenetv2": "kdstudy.models.mobilenet:mobilenetv2",
+        "shufflenetv1": "kdstudy.models.shufflenet:shufflenetv1",
+        "shufflenetv2": "kdstudy.models.shufflenet:shufflenetv2",
+        "tv_resnet18": "kdstudy.models.torchvision_models:resnet18",
+        "tv_resnet34": "kdstudy.models.torchvision_models:resnet34",
+        "tv_resnet50": "kdstudy.models.torchvision_models:resnet50",
+        "tv_densenet121": "kdstudy.models.torchvision_models:densenet121",
+        "tv_mobilenet_v2": "kdstudy.models.torchvision_models:mobilenet_v2",
+        "tv_mobilenet_v3_small": "kdstudy.models.torchvision_models:mobilenet_v3_small",
+        "tv_shufflenet_v2_x1_0": "kdstudy.models.torchvision_models:shufflenet_v2_x1_0",
+        "tv_efficientnet_b0": "kdstudy.models.torchvision_models:efficientnet_b0",
+    },
+)
 
-DATASETS = Registry("data set", {
-    "digits": "kdstudy.data.digits:load",
-    "synthetic": "kdstudy.data.synthetic:load",
-})
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "kdstudy.data.digits:load",
+        "synthetic": "kdstudy.data.synthetic:load",
+        "cifar10": "kdstudy.data.cifar:load_cifar10",
+        "cifar100": "kdstudy.data.cifar:load_cifar100",
+        "coco": "kdstudy.data.coco:load",
+        "imagefolder": "kdstudy.data.imagefolder:load",
+    },
+)
 
-SAMPLERS = Registry("sampler", {
-    "tpe": "kdstudy.samplers.tpe:TPESampler",
-    "random": "kdstudy.samplers.random:RandomSampler",
-    "grid": "kdstudy.samplers.grid:GridSampler",
-    "cmaes": "kdstudy.samplers.cmaes:CmaEsSampler",
-})
+SAMPLERS = Registry(
+    "sampler",
+    {
+        "tpe": "kdstudy.samplers.tpe:TPESampler",
+        "random": "kdstudy.samplers.random:RandomSampler",
+        "grid": "kdstudy.samplers.grid:GridSampler",
+        "cmaes": "kdstudy.samplers.cmaes:CmaEsSampler",
+    },
+)
 
-SCHEDULES = Registry("schedule", {
-    "cosine": "kdstudy.training.schedule:cosine",
-    "constant": "kdstudy.training.schedule:constant",
-    "multistep": "kdstudy.training.schedule:multistep",
-})
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "cosine": "kdstudy.training.schedule:cosine",
+        "constant": "kdstudy.training.schedule:constant",
+        "multistep": "kdstudy.training.schedule:multistep",
+    },
+)
 
-PRUNERS = Registry("pruner", {
-    "none": "kdstudy.study.pruners:NoPruner",
-    "asha": "kdstudy.study.pruners:AshaPruner",
-})
+PRUNERS = Registry(
+    "pruner",
+    {
+        "none": "kdstudy.study.pruners:NoPruner",
+        "asha": "kdstudy.study.pruners:AshaPruner",
+    },
+)

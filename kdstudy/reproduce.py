@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kdstudy.assembly import dataset_of
 from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
@@ -13,7 +14,7 @@ from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.store import Store
 from kdstudy.study import TrialConfig
 from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import dataset_of, run_trial
+from kdstudy.trial import run_trial
 
 DEFAULT_TOLERANCE = 1e-3
 """What still counts as ``within_tolerance`` where the user names no tolerance."""
@@ -43,17 +44,29 @@ class Reproduction:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``reproduce --json`` prints."""
-        return {"study_id": self.study_id, "trial": self.trial, "verdict": self.verdict,
-                "epochs_compared": self.epochs_compared, "max_abs_difference": self.max_abs_difference,
-                "weights_identical": self.weights_identical, "differences": list(self.differences)}
+        return {
+            "study_id": self.study_id,
+            "trial": self.trial,
+            "verdict": self.verdict,
+            "epochs_compared": self.epochs_compared,
+            "max_abs_difference": self.max_abs_difference,
+            "weights_identical": self.weights_identical,
+            "differences": list(self.differences),
+        }
 
 
 class _EnoughError(Exception):
     """The recorded epochs have been repeated; the trial was stopped there."""
 
 
-def reproduce(ledger: Ledger, store: Store, trial: TrialRecord, *, tolerance: float | None = None,
-              listen: Callable[[EpochRecord], None] = lambda _: None) -> Reproduction:
+def reproduce(
+    ledger: Ledger,
+    store: Store,
+    trial: TrialRecord,
+    *,
+    tolerance: float | None = None,
+    listen: Callable[[EpochRecord], None] = lambda _: None,
+) -> Reproduction:
     """Rerun ``trial`` in this process.
 
     Args:
@@ -67,7 +80,9 @@ def reproduce(ledger: Ledger, store: Store, trial: TrialRecord, *, tolerance: fl
         RecordError: The trial has no result to compare with.
     """
     if trial.state not in ("completed", "stopped", "diverged"):
-        raise RecordError(f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial")
+        raise RecordError(
+            f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial"
+        )
     config = TrialConfig.from_json(trial.config)
     study = ledger.study(trial.study_id)
     found = list(differences(study.environment, capture()))
@@ -75,14 +90,24 @@ def reproduce(ledger: Ledger, store: Store, trial: TrialRecord, *, tolerance: fl
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
         return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
     records, result = _rerun(config, trial, store, str(study.teacher["key"]), listen)
-    found += [{"field": f"numerics.{name}", "recorded": value, "here": result.numerics.get(name)}
-              for name, value in trial.numerics.items() if result is not None and result.numerics.get(name) != value]
-    return _judge(trial, ledger.epochs(trial.study_id, trial.number), records, result,
-                  DEFAULT_TOLERANCE if tolerance is None else tolerance, found)
+    found += [
+        {"field": f"numerics.{name}", "recorded": value, "here": result.numerics.get(name)}
+        for name, value in trial.numerics.items()
+        if result is not None and result.numerics.get(name) != value
+    ]
+    return _judge(
+        trial,
+        ledger.epochs(trial.study_id, trial.number),
+        records,
+        result,
+        DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        found,
+    )
 
 
-def _inputs_differ(dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig,
-                   store: Store) -> list[dict[str, Any]]:
+def _inputs_differ(
+    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, store: Store
+) -> list[dict[str, Any]]:
     data = dataset_of(config, with_test=False)
     if data.fingerprint != dataset["fingerprint"]:
         return [{"field": "data.fingerprint", "recorded": dataset["fingerprint"], "here": data.fingerprint}]
@@ -92,8 +117,9 @@ def _inputs_differ(dataset: Mapping[str, Any], teacher: Mapping[str, Any], confi
     return []
 
 
-def _rerun(config: TrialConfig, trial: TrialRecord, store: Store, key: str,
-           listen: Callable[[EpochRecord], None]) -> tuple[list[EpochRecord], TrialResult | None]:
+def _rerun(
+    config: TrialConfig, trial: TrialRecord, store: Store, key: str, listen: Callable[[EpochRecord], None]
+) -> tuple[list[EpochRecord], TrialResult | None]:
     records: list[EpochRecord] = []
 
     def report(record: EpochRecord, result: TrialResult | None) -> None:
@@ -103,15 +129,22 @@ def _rerun(config: TrialConfig, trial: TrialRecord, store: Store, key: str,
             raise _EnoughError
 
     try:
-        result = run_trial(config, report, teacher=open_teacher(store.teachers / key),
-                           with_test=trial.phase == "confirm")
+        result = run_trial(
+            config, report, teacher=open_teacher(store.teachers / key), with_test=trial.phase == "confirm"
+        )
     except _EnoughError:
         return records, None
     return records, result
 
 
-def _judge(trial: TrialRecord, recorded: Sequence[EpochRecord], here: Sequence[EpochRecord], result: TrialResult | None,
-           tolerance: float, found: list[dict[str, Any]]) -> Reproduction:
+def _judge(
+    trial: TrialRecord,
+    recorded: Sequence[EpochRecord],
+    here: Sequence[EpochRecord],
+    result: TrialResult | None,
+    tolerance: float,
+    found: list[dict[str, Any]],
+) -> Reproduction:
     pairs = list(zip(recorded, here, strict=False))
     gaps = [gap for old, new in pairs for gap in _gaps(old.numbers(), new.numbers())]
     if result is not None:

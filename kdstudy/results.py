@@ -46,12 +46,15 @@ class EpochRecord:
         epoch: From 1.
         loss: Mean total training loss; None if it was not finite.
         terms: Mean of each named term of the loss, weights included (``cross_entropy``, ``attention/layer1``, ...).
-        val: Validation score in [0, 1]; None if the trial diverged in this epoch.
+        val: Validation score in [0, 1]: accuracy, or macro mean average precision of several labels; None if the
+            trial diverged in this epoch.
         val_loss: Mean validation cross-entropy; None likewise.
         rate: The base learning rate at the epoch's last step, before multipliers.
         rates: The learning rate of each layer group at the epoch's last step, head included.
         layers: One entry a crucial layer where the controller updated after this epoch, else empty.
         seconds: Wall time of the epoch (training, validation, probe).
+        scores: Further validation scores by name, and how many classes ``map`` is a mean over; empty for single
+            labels.
     """
 
     epoch: int
@@ -63,6 +66,7 @@ class EpochRecord:
     rates: dict[str, float]
     layers: tuple[LayerRecord, ...] = ()
     seconds: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -78,8 +78,9 @@ class Log:
     def __post_init__(self) -> None:
         problems = _number_problems(self.low, self.high)
         if _is_number(self.low) and self.low <= 0:
-            problems.append(f"the low end of a log range must be greater than 0, got {self.low}; "
-                            "raise it, or use uniform")
+            problems.append(
+                f"the low end of a log range must be greater than 0, got {self.low}; raise it, or use uniform"
+            )
         _set_float_ends(self, problems)
 
     def at(self, u: float) -> float:
@@ -122,9 +123,11 @@ class Int:
     high: int
 
     def __post_init__(self) -> None:
-        problems = [f"the ends of an int range must be whole numbers, got {_show(end)}; "
-                    "write whole numbers, or use uniform"
-                    for end in (self.low, self.high) if not isinstance(end, int) or isinstance(end, bool)]
+        problems = [
+            f"the ends of an int range must be whole numbers, got {_show(end)}; write whole numbers, or use uniform"
+            for end in (self.low, self.high)
+            if not isinstance(end, int) or isinstance(end, bool)
+        ]
         if problems:
             raise RangeError(problems)
         if problems := _order_problems(self.low, self.high):
@@ -170,12 +173,14 @@ class Choice:
     def __post_init__(self) -> None:
         problems = []
         if len(self.options) < 2:
-            problems.append(f"a choice needs at least 2 options, got {len(self.options)}; "
-                            "add another, or write the value itself")
+            problems.append(
+                f"a choice needs at least 2 options, got {len(self.options)}; add another, or write the value itself"
+            )
         texts = [_json(option) for option in self.options]
         for text in sorted({text for text in texts if texts.count(text) > 1}):
-            problems.append(f"a choice must not repeat an option, got {text} {texts.count(text)} times; "
-                            "keep one of them")
+            problems.append(
+                f"a choice must not repeat an option, got {text} {texts.count(text)} times; keep one of them"
+            )
         if problems:
             raise RangeError(problems)
 
@@ -234,12 +239,10 @@ def read_range(value: dict[str, Any]) -> Range:
     kind, argument = next(iter(value.items()))
     if kind == "choice":
         if not isinstance(argument, list):
-            raise RangeError([f"a choice takes a list, got {_show(argument)}; "
-                              "write {choice: [first, second]}"])
+            raise RangeError([f"a choice takes a list, got {_show(argument)}; write {{choice: [first, second]}}"])
         return Choice(tuple(argument))
     if not isinstance(argument, list) or len(argument) != 2:
-        raise RangeError([f"{kind} takes a list of two ends, got {_show(argument)}; "
-                          f"write {{{kind}: [low, high]}}"])
+        raise RangeError([f"{kind} takes a list of two ends, got {_show(argument)}; write {{{kind}: [low, high]}}"])
     if kind == "int":
         return Int(*argument)
     return Uniform(*argument) if kind == "uniform" else Log(*argument)
@@ -253,8 +256,11 @@ def _set_float_ends(ends: Uniform | Log, problems: list[str]) -> None:
 
 
 def _number_problems(low: Any, high: Any) -> list[str]:
-    problems = [f"the ends of a range must be finite numbers, got {_show(end)}; write numbers"
-                for end in (low, high) if not _is_number(end)]
+    problems = [
+        f"the ends of a range must be finite numbers, got {_show(end)}; write numbers"
+        for end in (low, high)
+        if not _is_number(end)
+    ]
     return problems or _order_problems(low, high)
 
 

@@ -74,7 +74,7 @@ def compare_paired(baseline: Sequence[float], treatment: Sequence[float]) -> Pai
     Raises:
         ValueError: The numbers of scores differ.
     """
-    differences = _differences(baseline, treatment)
+    differences = paired_differences(baseline, treatment)
     n = len(differences)
     if n == 0:
         return PairedResult(0)
@@ -198,7 +198,7 @@ def _t_test(n: int, mean: float, sd: float | None) -> _TTest:
     return _TTest(mean - reach, mean + reach, p_value, mean / sd)
 
 
-def _differences(baseline: Sequence[float], treatment: Sequence[float]) -> list[float]:
+def paired_differences(baseline: Sequence[float], treatment: Sequence[float]) -> list[float]:
     """Return treatment - baseline, with what only rounding tells apart made equal.
 
     0.9 - 0.8 and 0.8 - 0.7 differ in the last bit; taken at its word, that bit would be a spread to test

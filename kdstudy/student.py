@@ -63,8 +63,7 @@ def save_student(module: nn.Module, directory: Path, config: Mapping[str, Any]) 
             temporary.replace(directory / name)
     except OSError as error:
         raise StoreError(
-            f"{directory}: the student cannot be written ({error.strerror}); free the disk or choose another "
-            "--store"
+            f"{directory}: the student cannot be written ({error.strerror}); free the disk or choose another --store"
         ) from error
 
 
@@ -102,16 +101,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(
-            f"{directory}: holds no {CONFIG_FILE}; give the directory of a saved student"
-        ) from error
+        raise ModelError(f"{directory}: holds no {CONFIG_FILE}; give the directory of a saved student") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format") if isinstance(config, dict) else type(config).__name__
-        raise ModelError(
-            f"{path}: format {got!r} is not {FORMAT}; it was written by another version of kdstudy"
-        )
+        raise ModelError(f"{path}: format {got!r} is not {FORMAT}; it was written by another version of kdstudy")
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise ModelError(f"{path}: lacks {', '.join(missing)}; save the student again")

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kdstudy.assembly import dataset_of
 from kdstudy.data import Dataset, eval_batches
 from kdstudy.errors import ModelError
 from kdstudy.models import build_model
@@ -28,10 +29,13 @@ from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
 from kdstudy.training.checkpoint import weights_sha256, write_atomic
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
-from kdstudy.trial import EVAL_BATCH, dataset_of, run_trial
+from kdstudy.training.objective import chance_score
+from kdstudy.trial import EVAL_BATCH, run_trial
 
 CHANCE_MARGIN = 0.1
 """A teacher must be at least this share of the way from chance to perfect."""
+MULTILABEL_MARGIN = 0.02
+"""Likewise of mean average precision, which is low throughout where classes are rare, and varies less by luck."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def prepare_teacher(config: TrialConfig, teachers: Path) -> Teacher:
         loaded = config.teacher.path is not None
         found = _load(config, data, folder, key) if loaded else _train(config, folder, key)
         write_atomic(folder / "teacher.json", json.dumps(found.to_json(), indent=1).encode())
-    _refuse_weak(config, found, data.num_classes)
+    _refuse_weak(config, found, data)
     return found
 
 
@@ -98,7 +102,9 @@ def open_teacher(folder: Path) -> nn.Module:
         raise ModelError(f"teacher: {folder} holds no teacher; run or resume the study to prepare it again")
     module = load_student(folder / "student", trust_plugins=True).requires_grad_(False)
     if weights_sha256(module) != found.sha256:
-        raise ModelError(f"teacher: the weights in {folder} are not those recorded; delete the folder to prepare it again")
+        raise ModelError(
+            f"teacher: the weights in {folder} are not those recorded; delete the folder to prepare it again"
+        )
     return module
 
 
@@ -118,9 +124,15 @@ def teacher_key(config: TrialConfig, data: Dataset) -> str:
         teacher["path"] = hashlib.sha256(_read_bytes(Path(config.teacher.path))).hexdigest()
         basis: dict[str, Any] = {"teacher": teacher, "data": data.fingerprint}
     else:
-        basis = {"teacher": teacher, "data": data.fingerprint, "augment": config.data.augment,
-                 "seed": teacher_seed(config.split_seed), "cpus": config.resources.cpus,
-                 "gpu": config.resources.gpus > 0, "torch": torch.__version__}
+        basis = {
+            "teacher": teacher,
+            "data": data.fingerprint,
+            "augment": config.data.augment,
+            "seed": teacher_seed(config.split_seed),
+            "cpus": config.resources.cpus,
+            "gpu": config.resources.gpus > 0,
+            "torch": torch.__version__,
+        }
     return hashlib.sha256(json.dumps(basis, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -130,19 +142,32 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
     assert teacher.epochs is not None
     seed = teacher_seed(config.split_seed)
     return dataclasses.replace(
-        config, student=StudentConfig(model=teacher.model),
-        train=TrainConfig(epochs=teacher.epochs, batch_size=teacher.batch_size, base_lr=teacher.base_lr,
-                          weight_decay=teacher.weight_decay, momentum=0.9, nesterov=False,
-                          schedule=PluginSpec("cosine", {})),
-        transfer=PluginSpec("none", {}), policy=PluginSpec("constant", {}), layers="auto",
-        data_seed=seed, init_seed=seed)
+        config,
+        student=StudentConfig(model=teacher.model),
+        train=TrainConfig(
+            epochs=teacher.epochs,
+            batch_size=teacher.batch_size,
+            base_lr=teacher.base_lr,
+            weight_decay=teacher.weight_decay,
+            momentum=0.9,
+            nesterov=False,
+            schedule=PluginSpec("cosine", {}),
+        ),
+        transfer=PluginSpec("none", {}),
+        policy=PluginSpec("constant", {}),
+        layers="auto",
+        data_seed=seed,
+        init_seed=seed,
+    )
 
 
 def _train(config: TrialConfig, folder: Path, key: str) -> Teacher:
     result = run_trial(teacher_trial(config), lambda _record, _result: None, folder=folder)
     if result.state != "completed" or result.val is None or result.weights_sha256 is None:
-        raise ModelError(f"teacher: its training diverged in epoch {result.epochs + 1}; lower teacher.base_lr "
-                         f"(now {config.teacher.base_lr})")
+        raise ModelError(
+            f"teacher: its training diverged in epoch {result.epochs + 1}; lower teacher.base_lr "
+            f"(now {config.teacher.base_lr})"
+        )
     return Teacher(key, result.weights_sha256, result.val, seen=False, epochs=result.epochs, seconds=result.seconds)
 
 
@@ -150,30 +175,50 @@ def _load(config: TrialConfig, data: Dataset, folder: Path, key: str) -> Teacher
     teacher = config.teacher
     assert teacher.path is not None
     mean, std = teacher.mean or data.mean, teacher.std or data.std
-    module = build_model(teacher.model.name, teacher.model.options, num_classes=data.num_classes,
-                         image_shape=data.image_shape, mean=mean, std=std, seed=0)
+    module = build_model(
+        teacher.model.name,
+        teacher.model.options,
+        num_classes=data.num_classes,
+        image_shape=data.image_shape,
+        mean=mean,
+        std=std,
+        seed=0,
+    )
     fit_weights(module, read_weights(Path(teacher.path)), teacher.key_map, where=teacher.path)
     with fixed_numerics(config.resources.cpus):
         val = evaluate(module, eval_batches(data.val, EVAL_BATCH, torch.device("cpu"))).score
-    save_student(module, folder / "student", {
-        "model": teacher.model.name, "options": teacher.model.options, "num_classes": data.num_classes,
-        "image_shape": list(data.image_shape), "mean": list(mean), "std": list(std)})
+    save_student(
+        module,
+        folder / "student",
+        {
+            "model": teacher.model.name,
+            "options": teacher.model.options,
+            "num_classes": data.num_classes,
+            "image_shape": list(data.image_shape),
+            "mean": list(mean),
+            "std": list(std),
+        },
+    )
     return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
 
 
-def _refuse_weak(config: TrialConfig, teacher: Teacher, num_classes: int) -> None:
-    chance = 1 / num_classes
-    if teacher.val < chance + CHANCE_MARGIN * (1 - chance) and not config.teacher.allow_weak:
-        raise ModelError(f"teacher: its validation score {teacher.val:.3f} is near chance ({chance:.3f}); train it longer, "
-                         "check mean, std and key_map, or set teacher.allow_weak: true")
+def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
+    chance = chance_score(data.val.labels, data.num_classes)
+    margin = MULTILABEL_MARGIN if data.multilabel else CHANCE_MARGIN
+    if teacher.val < chance + margin * (1 - chance) and not config.teacher.allow_weak:
+        raise ModelError(
+            f"teacher: its validation score {teacher.val:.3f} is near chance ({chance:.3f}); train it longer, "
+            "check mean, std and key_map, or set teacher.allow_weak: true"
+        )
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"teacher.path: {path} cannot be read ({error.strerror}); name a safetensors or "
-                         "state-dict file") from error
+        raise ModelError(
+            f"teacher.path: {path} cannot be read ({error.strerror}); name a safetensors or state-dict file"
+        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -186,11 +231,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     _read_bytes(path)
     try:
-        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(
-            path, map_location="cpu", weights_only=True)
+        content: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ModelError(f"teacher.path: {path} is neither safetensors nor a plain state dict "
-                         f"({type(error).__name__}); save it with safetensors or torch.save(model.state_dict())") from error
+        raise ModelError(
+            f"teacher.path: {path} is neither safetensors nor a plain state dict "
+            f"({type(error).__name__}); save it with safetensors or torch.save(model.state_dict())"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -216,19 +266,27 @@ def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], key_map: Mappi
     """
     renamed = {_rename(name, key_map): value for name, value in weights.items()}
     own = module.state_dict()
-    missing = [name for name in own if name not in renamed and not name.startswith("normalise.")
-               and not name.endswith("num_batches_tracked")]
+    missing = [
+        name
+        for name in own
+        if name not in renamed and not name.startswith("normalise.") and not name.endswith("num_batches_tracked")
+    ]
     surplus = [name for name in renamed if name not in own]
-    wrong = [f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}" for name in renamed
-             if name in own and renamed[name].shape != own[name].shape]
+    wrong = [
+        f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}"
+        for name in renamed
+        if name in own and renamed[name].shape != own[name].shape
+    ]
     if missing or surplus or wrong:
-        raise ModelError(f"teacher.path: {where} does not fit the network: missing {missing[:3]}, not in it {surplus[:3]}, "
-                         f"other shape {wrong[:3]}; check teacher.model and map names with teacher.key_map")
+        raise ModelError(
+            f"teacher.path: {where} does not fit the network: missing {missing[:3]}, not in it {surplus[:3]}, "
+            f"other shape {wrong[:3]}; check teacher.model and map names with teacher.key_map"
+        )
     module.load_state_dict({**own, **renamed})
 
 
 def _rename(name: str, key_map: Mapping[str, str]) -> str:
     for old, new in key_map.items():
         if name == old or name.startswith(old + "."):
-            return new + name[len(old):]
+            return new + name[len(old) :]
     return name

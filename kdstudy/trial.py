@@ -14,19 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdstudy.data import Dataset, batches, eval_batches, load_data, num_batches
-from kdstudy.layerwise.base import Policy
-from kdstudy.layerwise.crucial import match_layers
+from kdstudy.assembly import build_instrument, build_policy, build_transfer, dataset_of, networks, student_description
+from kdstudy.data import batches, eval_batches, num_batches
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
-from kdstudy.models import build_model
-from kdstudy.network import Network, trace
-from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.student import save_student
 from kdstudy.study import TrialConfig
@@ -37,15 +32,21 @@ from kdstudy.training.numerics import choose_device, describe_numerics, fixed_nu
 from kdstudy.training.probe import Probe, StudentMapsEmptyError
 from kdstudy.training.schedule import schedule
 from kdstudy.training.seeding import generator, seed_ambient
-from kdstudy.transfer.base import MapTransfer, Transfer, TransferContext
+from kdstudy.transfer.base import TransferContext
 
 EVAL_BATCH = 512
 
 Report = Callable[[EpochRecord, TrialResult | None], None]
 
 
-def run_trial(config: TrialConfig, report: Report, *, teacher: torch.nn.Module | None = None,
-              folder: Path | None = None, with_test: bool = False) -> TrialResult:
+def run_trial(
+    config: TrialConfig,
+    report: Report,
+    *,
+    teacher: torch.nn.Module | None = None,
+    folder: Path | None = None,
+    with_test: bool = False,
+) -> TrialResult:
     """Train one student and return how it ended.
 
     Args:
@@ -110,8 +111,9 @@ class _Progress:
 class _Trial:
     """The parts of one trial, assembled once."""
 
-    def __init__(self, config: TrialConfig, report: Report, teacher: torch.nn.Module | None,
-                 folder: Path | None, with_test: bool) -> None:
+    def __init__(
+        self, config: TrialConfig, report: Report, teacher: torch.nn.Module | None, folder: Path | None, with_test: bool
+    ) -> None:
         self.config, self.report, self.folder, self.with_test = config, report, folder, with_test
         self.device = choose_device(config.resources.gpus)
         self.data = dataset_of(config, with_test=with_test)
@@ -130,12 +132,17 @@ class _Trial:
 
     def _build_distiller(self, context: TransferContext) -> Distiller:
         train = self.config.train
-        transfer = build_transfer(self.config.transfer.name, self.config.transfer.options, context).to(self.device)
+        transfer = build_transfer(
+            self.config.transfer.name, self.config.transfer.options, context, seed=self.config.init_seed
+        ).to(self.device)
         return Distiller(
-            self.student, self.teacher, transfer,
+            self.student,
+            self.teacher,
+            transfer,
             groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
             sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
-            schedule=schedule(train.schedule.name, train.schedule.options, train.epochs))
+            schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
+        )
 
     def _build_probe(self, context: TransferContext) -> Probe | None:
         epochs = self.config.train.epochs
@@ -144,9 +151,12 @@ class _Trial:
         choice = generator(self.config.data_seed, "probe-images")
         chosen = torch.randperm(len(self.data.train.images), generator=choice)[: self.policy.probe_size]
         images = self.data.train.images[chosen].to(self.device).float() / 255
-        return Probe(build_instrument(self.config, self.policy, context).to(self.device), images,
-                     generator(self.config.data_seed, "probe-directions"),
-                     functools.partial(divergence, b1=self.policy.b1))
+        return Probe(
+            build_instrument(self.config, self.policy, context).to(self.device),
+            images,
+            generator(self.config.data_seed, "probe-directions"),
+            functools.partial(divergence, b1=self.policy.b1),
+        )
 
     def run(self) -> TrialResult:
         epochs = self.config.train.epochs
@@ -165,17 +175,27 @@ class _Trial:
 
     def rehearse(self) -> None:
         """Train one batch and measure the probe."""
-        self.distiller.train_epoch(1, itertools.islice(self._batches(1), 1), steps=1,
-                                   directions=generator(self.config.data_seed, "directions", 1), multipliers={})
+        self.distiller.train_epoch(
+            1,
+            itertools.islice(self._batches(1), 1),
+            steps=1,
+            directions=generator(self.config.data_seed, "directions", 1),
+            multipliers={},
+        )
         if self.probe is not None and self.teacher is not None:
             with contextlib.suppress(StudentMapsEmptyError):
                 self.probe.measure(self.student, self.teacher)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         seed = self.config.data_seed
-        return batches(self.data.train, batch_size=self.config.train.batch_size, device=self.device,
-                       augmentation=self.data.augmentation, order=generator(seed, "order", epoch),
-                       augment=generator(seed, "augment", epoch))
+        return batches(
+            self.data.train,
+            batch_size=self.config.train.batch_size,
+            device=self.device,
+            augmentation=self.data.augmentation,
+            order=generator(seed, "order", epoch),
+            augment=generator(seed, "augment", epoch),
+        )
 
     def _train_to_end(self, epochs: int) -> TrialResult:
         while True:
@@ -191,20 +211,37 @@ class _Trial:
         config = self.config
         seed_ambient(config.init_seed, epoch)
         totals = self.distiller.train_epoch(
-            epoch, self._batches(epoch), steps=num_batches(len(self.data.train), config.train.batch_size),
-            directions=generator(config.data_seed, "directions", epoch), multipliers=self.policy.multipliers)
+            epoch,
+            self._batches(epoch),
+            steps=num_batches(len(self.data.train), config.train.batch_size),
+            directions=generator(config.data_seed, "directions", epoch),
+            multipliers=self.policy.multipliers,
+        )
         val = evaluate(self.student.module, eval_batches(self.data.val, EVAL_BATCH, self.device))
         healthy = math.isfinite(totals.loss) and math.isfinite(val.loss)
         layers: tuple[LayerRecord, ...] = ()
-        if healthy and self.probe is not None and self.teacher is not None and self.policy.due(epoch, config.train.epochs):
+        if (
+            healthy
+            and self.probe is not None
+            and self.teacher is not None
+            and self.policy.due(epoch, config.train.epochs)
+        ):
             try:
                 layers = self.policy.update(self.probe.measure(self.student, self.teacher))
             except StudentMapsEmptyError:
                 healthy = False
         return EpochRecord(
-            epoch=epoch, loss=finite(totals.loss), terms=totals.terms, val=val.score if healthy else None,
-            val_loss=finite(val.loss), rate=totals.rate, rates=totals.rates, layers=layers,
-            seconds=time.perf_counter() - started)
+            epoch=epoch,
+            loss=finite(totals.loss),
+            terms=totals.terms,
+            val=val.score if healthy else None,
+            val_loss=finite(val.loss),
+            rate=totals.rate,
+            rates=totals.rates,
+            layers=layers,
+            seconds=time.perf_counter() - started,
+            scores=dict(val.scores) if healthy else {},
+        )
 
     def _finish(self, last: EpochRecord) -> TrialResult:
         """Build the result and report it with the last record, in one report: nothing can come between."""
@@ -213,9 +250,15 @@ class _Trial:
         if diverged:
             result = TrialResult("diverged", epochs=last.epoch - 1, seconds=self.progress.seconds, numerics=numerics)
         else:
-            result = TrialResult("completed", epochs=last.epoch, val=last.val, test=self._test_score(),
-                                 weights_sha256=weights_sha256(self.student.module),
-                                 seconds=self.progress.seconds, numerics=numerics)
+            result = TrialResult(
+                "completed",
+                epochs=last.epoch,
+                val=last.val,
+                test=self._test_score(),
+                weights_sha256=weights_sha256(self.student.module),
+                seconds=self.progress.seconds,
+                numerics=numerics,
+            )
             if self.folder is not None:
                 save_student(self.student.module, self.folder / "student", student_description(self.config, self.data))
         self.report(last, result)
@@ -230,13 +273,16 @@ class _Trial:
     def _save(self) -> None:
         if self.checkpoints is None:
             return
-        self.checkpoints.save(self.progress.epoch, {
-            "student": self.student.module.state_dict(),
-            "optimizer": self.distiller.optimizer.state_dict(),
-            "transfer": self.distiller.transfer.state_dict(),
-            "policy": self.policy.state_dict(),
-            "history": [record.to_json() for record in self.progress.history],
-        })
+        self.checkpoints.save(
+            self.progress.epoch,
+            {
+                "student": self.student.module.state_dict(),
+                "optimizer": self.distiller.optimizer.state_dict(),
+                "transfer": self.distiller.transfer.state_dict(),
+                "policy": self.policy.state_dict(),
+                "history": [record.to_json() for record in self.progress.history],
+            },
+        )
 
     def _restore(self) -> None:
         loaded = None if self.checkpoints is None else self.checkpoints.load()
@@ -248,74 +294,3 @@ class _Trial:
         self.distiller.transfer.load_state_dict(state["transfer"])
         self.policy.load_state_dict(state["policy"])
         self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
-
-
-def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
-    """Load the configuration's data set; the test split only where it may be looked at."""
-    data = config.data
-    return load_data(data.name, val_fraction=data.val_fraction, root=data.root, train_images=data.train_images,
-                     download=data.download, augment=data.augment, options=data.options,
-                     split_seed=config.split_seed, with_test=with_test)
-
-
-def describe_dataset(data: Dataset) -> dict[str, Any]:
-    """Return what the record keeps of a data set."""
-    channels, height, width = data.image_shape
-    return {"name": data.name, "fingerprint": data.fingerprint, "fingerprints": data.fingerprints,
-            "num_classes": data.num_classes, "channels": channels, "height": height, "width": width,
-            "train": len(data.train), "val": len(data.val)}
-
-
-def networks(config: TrialConfig, data: Dataset, teacher: torch.nn.Module | None,
-             device: torch.device) -> tuple[Network, Network | None, TransferContext]:
-    """Build the student, match its crucial layers with the teacher's, and wrap both.
-
-    Returns:
-        Student, teacher (None if none is given), and what a transfer method may know of them.
-
-    Raises:
-        ModelError: No layers match.
-    """
-    model = config.student.model
-    module = build_model(model.name, model.options, num_classes=data.num_classes, image_shape=data.image_shape,
-                         mean=data.mean, std=data.std, seed=config.init_seed)
-    pairs = () if teacher is None else match_layers(
-        trace(module, data.image_shape), trace(teacher, data.image_shape), config.layers)
-    context = TransferContext(
-        layers=tuple(pair.student for pair in pairs), student_shapes=tuple(pair.student_shape for pair in pairs),
-        teacher_shapes=tuple(pair.teacher_shape for pair in pairs), image_shape=data.image_shape,
-        num_classes=data.num_classes, num_train=len(data.train.images), student=module,
-        teacher=module if teacher is None else teacher, teacher_layers=tuple(pair.teacher for pair in pairs))
-    student = Network(module.to(device), context.layers)
-    return student, None if teacher is None else Network(teacher.to(device), context.teacher_layers), context
-
-
-def build_transfer(name: str, options: dict[str, Any], context: TransferContext) -> Transfer:
-    """Build the transfer method called ``name``."""
-    transfer: Transfer = TRANSFERS.load(name)(context, **options)
-    return transfer
-
-
-def build_policy(config: TrialConfig, layers: tuple[str, ...]) -> Policy:
-    """Build the configuration's learning-rate policy over the crucial layers."""
-    policy: Policy = POLICIES.load(config.policy.name)(layers, **config.policy.options)
-    return policy
-
-
-def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:
-    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention."""
-    own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
-    name = policy.map_name or (config.transfer.name if own else "attention")
-    options = config.transfer.options if name == config.transfer.name else {}
-    instrument = build_transfer(name, options, context)
-    assert isinstance(instrument, MapTransfer)
-    return instrument
-
-
-def student_description(config: TrialConfig, data: Dataset) -> dict[str, Any]:
-    """Return what rebuilds the student's network from its weights file."""
-    model = config.student.model
-    return {"model": model.name, "options": model.options, "num_classes": data.num_classes,
-            "image_shape": list(data.image_shape), "mean": list(data.mean), "std": list(data.std),
-            "provenance": {"study": config.name, "arm": config.arm, "data": data.fingerprint,
-                           "data_seed": config.data_seed, "init_seed": config.init_seed}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from kdstudy.assembly import dataset_of
 from kdstudy.models import build_model
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.trial import dataset_of
 
 TEXT = """
 name: tiny
@@ -24,8 +24,15 @@ confirm: {{seeds: 0}}
 """
 
 
-def trial_config(transfer: str = "attention", policy: str = "constant", *, epochs: int = 3, base_lr: float = 0.05,
-                 data_seed: int = 11, init_seed: int = 12) -> TrialConfig:
+def trial_config(
+    transfer: str = "attention",
+    policy: str = "constant",
+    *,
+    epochs: int = 3,
+    base_lr: float = 0.05,
+    data_seed: int = 11,
+    init_seed: int = 12,
+) -> TrialConfig:
     """Return a trial; ``transfer`` and ``policy`` are YAML of one plug-in."""
     study = parse_study(TEXT.format(transfer=transfer, policy=policy, epochs=epochs, base_lr=base_lr), "tiny.yaml")
     return study.config(study.arms[0].name, {}, data_seed=data_seed, init_seed=init_seed)
@@ -34,8 +41,9 @@ def trial_config(transfer: str = "attention", policy: str = "constant", *, epoch
 def fresh_teacher() -> nn.Module:
     """Return an untrained teacher with settled BatchNorm statistics."""
     data = dataset_of(trial_config(), with_test=False)
-    module = build_model("resnet8", {}, num_classes=data.num_classes, image_shape=data.image_shape, mean=data.mean,
-                         std=data.std, seed=99)
+    module = build_model(
+        "resnet8", {}, num_classes=data.num_classes, image_shape=data.image_shape, mean=data.mean, std=data.std, seed=99
+    )
     module.train()
     with torch.no_grad():
         for _ in range(20):

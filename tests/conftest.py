@@ -13,10 +13,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Only where torch is in use already: a test that checks light imports must not load it."""
+    """One thread and one seed; only where torch is in use already: some tests check that nothing loads it."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

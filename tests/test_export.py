@@ -103,9 +103,7 @@ def test_onnx_gives_the_same_logits_for_any_number_of_images(tmp_path: Path, nam
         torch.testing.assert_close(torch.from_numpy(logits), module(images(rows)), rtol=1e-4, atol=1e-5)
 
 
-def test_missing_packages_name_the_extra(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_name_the_extra(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "_ONNX_PACKAGES", ("no_such_package", "torch"))
     with pytest.raises(ModelError, match=r"needs no_such_package; run pip install 'kdstudy\[export\]'"):
         export_student(saved, tmp_path / "student.onnx", "onnx")
@@ -113,9 +111,7 @@ def test_missing_packages_name_the_extra(
 
 def test_a_network_that_cannot_be_recorded_is_one_line(tmp_path: Path) -> None:
     saved = write(tmp_path / "student", f"{__name__}:Fickle")
-    with pytest.raises(
-        ModelError, match=r"cannot be recorded as a program.*choose --format safetensors"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"cannot be recorded as a program.*choose --format safetensors") as caught:
         export_student(saved, tmp_path / "out.pt2", "torch")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.pt2").exists()
@@ -148,9 +144,7 @@ def command(store: Store, *arguments: str) -> int:
     return run(["export", "latest", *arguments, "--store", str(store.root)])
 
 
-def test_the_command_exports_the_best_trial(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_exports_the_best_trial(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "best"
     assert command(store, "--format", "safetensors", "-o", str(target), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {

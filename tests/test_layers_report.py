@@ -43,9 +43,7 @@ def study_file(tmp_path: Path, student: str = "resnet8", layers: str = "auto") -
     return path
 
 
-def test_pairs_are_shown_with_shapes_and_parameters(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_are_shown_with_shapes_and_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(study_file(tmp_path)), "--layers", "--json"]) == 0
     (matched,) = json.loads(capsys.readouterr().out)["layers"]
     assert matched["student"] == {"resnet8": {"shortcut": "B"}}

@@ -25,8 +25,18 @@ STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n", dataset={"
 
 
 def trial(number: int = 0, **changes: Any) -> TrialRecord:
-    plain = TrialRecord(STUDY.id, number, "search", "attention", "layerwise", number, 11, 2**62 + number,
-                        values={"train.base_lr": 0.1, "arms.policies.layerwise.interval": 2}, config={"name": "x"})
+    plain = TrialRecord(
+        STUDY.id,
+        number,
+        "search",
+        "attention",
+        "layerwise",
+        number,
+        11,
+        2**62 + number,
+        values={"train.base_lr": 0.1, "arms.policies.layerwise.interval": 2},
+        config={"name": "x"},
+    )
     return replace(plain, **changes)
 
 
@@ -42,29 +52,36 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def reopened(ledger: Ledger) -> Ledger:
-    return Ledger.open(f"sqlite:///{ledger.place}")
-
-
 # Studies
 
 
 def test_a_study_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
     study = StudyRecord(
-        "x-0123abcd", "x", 2**63 - 1, "a: 1\n# \N{GREEK SMALL LETTER ALPHA}\n", "failed",
+        "x-0123abcd",
+        "x",
+        2**63 - 1,
+        "a: 1\n# \N{GREEK SMALL LETTER ALPHA}\n",
+        "failed",
         datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5))),
-        {"packages": {"torch": "2.13.0"}}, {"name": "digits", "fingerprint": "f"}, {"val": 0.1 + 0.2}, 3,
-        {"uri": "u"}, "why",
+        {"packages": {"torch": "2.13.0"}},
+        {"name": "digits", "fingerprint": "f"},
+        {"val": 0.1 + 0.2},
+        3,
+        {"uri": "u"},
+        "why",
     )
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
         ledger.create_study(study)
-        found = reopened(ledger).study(study.id)
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as again:
+        found = again.study(study.id)
     assert found == study
     assert found.created.utcoffset() == timedelta(0)
     assert found.teacher["val"] == 0.1 + 0.2
 
 
-def test_creating_the_same_study_again_changes_nothing_and_another_of_its_id_is_refused(ledger: Ledger) -> None:
+def test_creating_the_same_study_again_changes_nothing_and_another_of_its_id_is_refused(
+    ledger: Ledger,
+) -> None:
     ledger.update_study(STUDY.id, message="kept")
     ledger.create_study(STUDY)
     assert ledger.study(STUDY.id).message == "kept"
@@ -87,7 +104,7 @@ def test_fields_of_a_study_are_set_and_only_those_that_may_change(ledger: Ledger
 
 def test_a_naive_time_is_refused(ledger: Ledger) -> None:
     with pytest.raises(Exception, match="naive datetime"):
-        ledger.create_study(replace(STUDY, id="x-00000000", created=datetime(2026, 1, 1)))  # noqa: DTZ001
+        ledger.create_study(replace(STUDY, id="x-00000000", created=datetime(2026, 1, 1)))
 
 
 def test_a_reference_is_an_id_a_unique_prefix_or_latest(ledger: Ledger) -> None:
@@ -128,7 +145,8 @@ def test_ids_are_fresh_and_end_in_eight_hex_digits() -> None:
 def test_a_trial_comes_back_as_it_was_proposed(ledger: Ledger) -> None:
     proposed = trial(3, phase="confirm", exploratory=True)
     ledger.add_trial(proposed)
-    assert reopened(ledger).trial(STUDY.id, 3) == proposed
+    with Ledger.open(f"sqlite:///{ledger.place}") as again:
+        assert again.trial(STUDY.id, 3) == proposed
     assert proposed.arm == "attention/layerwise"
 
 
@@ -215,7 +233,12 @@ def test_what_is_not_a_number_is_never_stored(ledger: Ledger) -> None:
     ledger.finish_trial(STUDY.id, 0, TrialResult("diverged", 1, nan, math.inf, seconds=nan))
     record, found = ledger.epochs(STUDY.id, 0)[0], ledger.trial(STUDY.id, 0)
     assert (record.val, record.loss, record.terms) == (None, None, {"t": None})
-    assert (found.values, found.val, found.test, found.seconds) == ({"a": None, "b": [1.0, None]}, None, None, 0.0)
+    assert (found.values, found.val, found.test, found.seconds) == (
+        {"a": None, "b": [1.0, None]},
+        None,
+        None,
+        0.0,
+    )
     json.dumps([record.to_json(), found.to_json()], allow_nan=False)
 
 
@@ -262,12 +285,17 @@ def test_the_epoch_in_which_a_trial_broke_off_is_kept(ledger: Ledger, state: str
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(
-    st.tuples(st.just("epoch"), st.integers(1, 5)),
-    st.tuples(st.just("start"), st.just(0)),
-    st.tuples(st.just("requeue"), st.just(0)),
-    st.tuples(st.sampled_from(FINISHED_STATES), st.integers(0, 5)),
-), max_size=12))
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("epoch"), st.integers(1, 5)),
+            st.tuples(st.just("start"), st.just(0)),
+            st.tuples(st.just("requeue"), st.just(0)),
+            st.tuples(st.sampled_from(FINISHED_STATES), st.integers(0, 5)),
+        ),
+        max_size=12,
+    )
+)
 def test_no_order_of_messages_breaks_a_trial(tmp_path: Path, messages: list[tuple[str, int]]) -> None:
     study = replace(STUDY, id=new_study_id("x"))
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
@@ -322,15 +350,26 @@ def test_what_the_published_view_lacks(ledger: Ledger) -> None:
 def test_a_summary_counts_all_trials_and_takes_the_best_completed_search_score(ledger: Ledger) -> None:
     ledger.add_trials([trial(number) for number in range(5)])
     ledger.add_trial(trial(5, phase="confirm", index=0))
-    ends = [("completed", 0.5), ("completed", 0.75), ("stopped", 0.875), ("diverged", None), None, ("completed", 1.0)]
+    ends = [
+        ("completed", 0.5),
+        ("completed", 0.75),
+        ("stopped", 0.875),
+        ("diverged", None),
+        None,
+        ("completed", 1.0),
+    ]
     for number, end in enumerate(ends):
         if end is not None:
             ledger.finish_trial(STUDY.id, number, TrialResult(end[0], 1, end[1]))
     ledger.create_study(replace(STUDY, id="empty-00000000", status="failed", created=STUDY.created + timedelta(days=1)))
     first, second = ledger.summaries()
     assert first.to_json() == {
-        "study_id": STUDY.id, "name": "digits", "status": "running", "trials": 6,
-        "created": STUDY.created.isoformat(timespec="seconds"), "best_val": 0.75,
+        "study_id": STUDY.id,
+        "name": "digits",
+        "status": "running",
+        "trials": 6,
+        "created": STUDY.created.isoformat(timespec="seconds"),
+        "best_val": 0.75,
     }
     assert first.to_json()["created"].endswith("+00:00")
     assert (second.id, second.trials, second.best_val, second.status) == ("empty-00000000", 0, None, "failed")
@@ -341,8 +380,12 @@ def test_ten_thousand_trials_are_listed_at_once(ledger: Ledger) -> None:
     for study in range(20):
         record = replace(STUDY, id=f"many-{study:08x}")
         ledger.create_study(record)
-        ledger.add_trials([trial(number, study_id=record.id, config=config, state="completed", val=number / 1000)
-                           for number in range(500)])
+        ledger.add_trials(
+            [
+                trial(number, study_id=record.id, config=config, state="completed", val=number / 1000)
+                for number in range(500)
+            ]
+        )
     begun = time.perf_counter()
     summaries = ledger.summaries()
     assert time.perf_counter() - begun < 0.5
@@ -389,8 +432,10 @@ def test_of_two_processes_one_finishes_each_trial(ledger: Ledger) -> None:
     ledger.add_trials([trial(number) for number in range(30)])
     context = multiprocessing.get_context("spawn")
     barrier, wins = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_finish_all, args=(f"sqlite:///{ledger.place}", name, barrier, wins))
-                 for name in ("one", "two")]
+    processes = [
+        context.Process(target=_finish_all, args=(f"sqlite:///{ledger.place}", name, barrier, wins))
+        for name in ("one", "two")
+    ]
     for process in processes:
         process.start()
     won = dict(wins.get(timeout=60) for _ in range(30))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger import LEASE_SECONDS, Hold, Holder, Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger.tables import HOLDS
 from kdstudy.results import EpochRecord, TrialResult
 
 STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n")
@@ -45,8 +45,12 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def driver(ledger: Ledger) -> Iterator[subprocess.Popen[str]]:
     """A real process that holds the study."""
-    with subprocess.Popen([sys.executable, "-c", DRIVER, f"sqlite:///{ledger.place}"], stdout=subprocess.PIPE,
-                          text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, f"sqlite:///{ledger.place}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -56,25 +60,26 @@ def driver(ledger: Ledger) -> Iterator[subprocess.Popen[str]]:
 def silence(ledger: Ledger, seconds: float) -> None:
     """Make every hold look as if it had last been renewed so long ago."""
     renewed = datetime.now(UTC) - timedelta(seconds=seconds)
-    with closing(sqlite3.connect(ledger.place)) as connection, connection:
-        connection.execute("UPDATE kdstudy_holds SET renewed = ?", [renewed.strftime("%Y-%m-%d %H:%M:%S.%f")])
+    ledger._store.write(lambda connection: connection.execute(update(HOLDS), {"renewed": renewed}))
 
 
 def test_the_second_driver_is_refused_with_who_where_and_since_when(
-        ledger: Ledger, driver: subprocess.Popen[str]) -> None:
+    ledger: Ledger, driver: subprocess.Popen[str]
+) -> None:
     hold = ledger.held_by(STUDY.id)
     assert hold is not None
     assert ledger.study(STUDY.id).status == "running"
     with pytest.raises(StoreError) as caught:
         ledger.hold(STUDY.id, Holder.here())
     since = hold.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-    assert str(caught.value) == (f"study 'digits-00000001': process {driver.pid} on host {os.uname().nodename} since "
-                                 f"{since} drives it; wait for its end, or end it first")
+    assert str(caught.value) == (
+        f"study 'digits-00000001': process {driver.pid} on host {os.uname().nodename} since "
+        f"{since} drives it; wait for its end, or end it first"
+    )
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_a_killed_driver_is_recognised_at_once(
-        ledger: Ledger, driver: subprocess.Popen[str], reaped: bool) -> None:
+def test_a_killed_driver_is_recognised_at_once(ledger: Ledger, driver: subprocess.Popen[str], reaped: bool) -> None:
     driver.send_signal(signal.SIGKILL)
     if reaped:
         driver.wait()
@@ -87,7 +92,8 @@ def test_a_killed_driver_is_recognised_at_once(
 
 
 def test_a_living_driver_that_is_silent_for_a_minute_has_lost_its_study(
-        ledger: Ledger, driver: subprocess.Popen[str]) -> None:
+    ledger: Ledger, driver: subprocess.Popen[str]
+) -> None:
     silence(ledger, LEASE_SECONDS - 5)
     with pytest.raises(StoreError, match=f"process {driver.pid}"):
         ledger.hold(STUDY.id, Holder.here())
@@ -157,7 +163,9 @@ def test_a_driver_that_lost_its_study_can_change_nothing_of_it(ledger: Ledger) -
             lambda: ledger.finish_trial(STUDY.id, 0, TrialResult("completed", 1, 0.5)),
             lambda: ledger.add_trial(TrialRecord(STUDY.id, 1, "search", "none", "constant", 1, 1, 2)),
         ):
-            with pytest.raises(StoreError, match=f"this process has lost it, process {new.pid} on host .* drives it now; see"):
+            with pytest.raises(
+                StoreError, match=f"this process has lost it, process {new.pid} on host .* drives it now; see"
+            ):
                 change()
         assert (other.study(STUDY.id), other.trials(STUDY.id)) == before
         ledger.release(STUDY.id, old)

@@ -50,7 +50,7 @@ def test_a_missing_ledger_reads_as_empty_and_nothing_is_created(tmp_path: Path) 
         assert ledger.summaries() == ()
         assert ledger.trials("x") == ()
         assert ledger.held_by("x") is None
-        with pytest.raises(RecordError, match="study 'latest': .*ledger.db holds no study; start one with"):
+        with pytest.raises(RecordError, match=r"study 'latest': .*ledger.db holds no study; start one with"):
             ledger.resolve("latest")
         with pytest.raises(StoreError, match=r"ledger .*ledger\.db: there is none; start a study"):
             ledger.create_study(STUDY)
@@ -67,7 +67,7 @@ def test_a_database_without_our_tables_reads_as_empty_and_is_left_alone(path: Pa
     with Ledger.open(f"sqlite:///{path}") as ledger:
         assert ledger.summaries() == ()
     assert path.read_bytes() == before
-    assert os.listdir(path.parent) == [path.name]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_folders_and_tables_are_created_on_request_and_found_again(tmp_path: Path) -> None:
@@ -79,7 +79,9 @@ def test_folders_and_tables_are_created_on_request_and_found_again(tmp_path: Pat
             assert ledger.place == f"{tmp_path}/a/b c/ledger.db"
 
 
-def test_a_relative_path_keeps_its_meaning_when_the_process_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_keeps_its_meaning_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with Ledger("sqlite:///ledger.db") as ledger:
         ledger.create_study(STUDY)
@@ -111,15 +113,27 @@ def test_two_that_create_at_once_make_one_ledger(path: Path) -> None:
 # What cannot be used
 
 
-@pytest.mark.parametrize(("url", "says"), [
-    ("nonsense", "the URL cannot be read; write sqlite:///PATH or postgresql"),
-    (f"postgresql+psycopg://kd:{SECRET}@host:port/x", "the URL cannot be read"),
-    (f"mysql://kd:{SECRET}@host/x", "no such kind of database, got 'mysql'; write sqlite:///PATH or postgresql"),
-    (f"postgresql://kd:{SECRET}@host/x", "leaves the driver open, got 'postgresql'; write postgresql+psycopg://"),
-    (f"postgresql+nodriver://kd:{SECRET}@host/x?password={SECRET}", "postgresql+nodriver://kd:***@host/x: its driver"),
-    ("sqlite://", "a database in memory keeps no record"),
-    ("sqlite:///:memory:", "a database in memory keeps no record"),
-])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "the URL cannot be read; write sqlite:///PATH or postgresql"),
+        (f"postgresql+psycopg://kd:{SECRET}@host:port/x", "the URL cannot be read"),
+        (
+            f"mysql://kd:{SECRET}@host/x",
+            "no such kind of database, got 'mysql'; write sqlite:///PATH or postgresql",
+        ),
+        (
+            f"postgresql://kd:{SECRET}@host/x",
+            "leaves the driver open, got 'postgresql'; write postgresql+psycopg://",
+        ),
+        (
+            f"postgresql+nodriver://kd:{SECRET}@host/x?password={SECRET}",
+            "postgresql+nodriver://kd:***@host/x: its driver",
+        ),
+        ("sqlite://", "a database in memory keeps no record"),
+        ("sqlite:///:memory:", "a database in memory keeps no record"),
+    ],
+)
 def test_urls_that_name_no_ledger(url: str, says: str) -> None:
     message = refusal(url, create=True)
     assert message.startswith("ledger")
@@ -131,8 +145,10 @@ def test_urls_that_name_no_ledger(url: str, says: str) -> None:
 def test_a_file_that_is_no_database(path: Path, create: bool) -> None:
     path.write_bytes(b"not a database, but quite long enough to look like one " * 100)
     message = refusal(f"sqlite:///{path}", create)
-    assert message == (f"ledger {path}: cannot be used, got 'file is not a database'; it is no ledger or is damaged: "
-                       "restore a copy, or choose another --ledger")
+    assert message == (
+        f"ledger {path}: cannot be used, got 'file is not a database'; it is no ledger or is damaged: "
+        "restore a copy, or choose another --ledger"
+    )
 
 
 def test_a_damaged_ledger(filled: Path) -> None:
@@ -146,14 +162,17 @@ def test_a_damaged_ledger(filled: Path) -> None:
 def test_a_folder_in_its_place(path: Path, create: bool) -> None:
     path.mkdir()
     assert refusal(f"sqlite:///{path}", create).endswith(
-        "got 'unable to open database file'; check that the file and its folder are there and can be written")
+        "got 'unable to open database file'; check that the file and its folder are there and can be written"
+    )
 
 
 def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = refusal(f"sqlite:///{tmp_path}/file/ledger.db", create=True)
-    assert message == (f"ledger {tmp_path}/file/ledger.db: its folder cannot be created, got 'File exists' for "
-                       f"{tmp_path}/file; choose another --store or --ledger")
+    assert message == (
+        f"ledger {tmp_path}/file/ledger.db: its folder cannot be created, got 'File exists' for "
+        f"{tmp_path}/file; choose another --store or --ledger"
+    )
 
 
 def test_a_ledger_of_a_newer_kdstudy(filled: Path) -> None:
@@ -161,7 +180,8 @@ def test_a_ledger_of_a_newer_kdstudy(filled: Path) -> None:
         connection.execute("UPDATE kdstudy_schema SET version = 2")
     for create in (True, False):
         assert refusal(f"sqlite:///{filled}", create) == (
-            f"ledger {filled}: a newer kdstudy wrote it, got schema 2, this one knows 1; upgrade kdstudy")
+            f"ledger {filled}: a newer kdstudy wrote it, got schema 2, this one knows 1; upgrade kdstudy"
+        )
 
 
 def test_a_ledger_that_vanishes_is_not_created_anew(filled: Path) -> None:
@@ -198,8 +218,13 @@ def test_what_may_not_be_written_can_be_read(filled: Path) -> None:
         if folder.is_relative_to(filled.parents[2]):
             folder.chmod(0o755)
     filled.chmod(0o644)
-    done = subprocess.run([sys.executable, "-c", AS_NOBODY, f"sqlite:///{filled}"], capture_output=True, text=True,
-                          check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{filled}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[0] == "['digits-00000001']"
@@ -226,15 +251,17 @@ def test_a_transaction_waits_until_another_is_over(filled: Path) -> None:
 
 def test_readers_do_not_wait_and_patience_ends_in_one_line(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdstudy.ledger.engine._SQLITE_WAIT", 0.05)
-    with closing(sqlite3.connect(filled, isolation_level=None)) as other:
-        with Ledger(f"sqlite:///{filled}", patience=0.2) as ledger:
-            other.execute("BEGIN IMMEDIATE")
-            assert ledger.study(STUDY.id).lag is None
-            begun = time.monotonic()
-            with pytest.raises(StoreError, match="got 'database is locked'; another process has locked it") as caught:
-                ledger.update_study(STUDY.id, lag=3)
-            assert 0.1 < time.monotonic() - begun < 5
-            assert "\n" not in str(caught.value)
+    with (
+        closing(sqlite3.connect(filled, isolation_level=None)) as other,
+        Ledger(f"sqlite:///{filled}", patience=0.2) as ledger,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        assert ledger.study(STUDY.id).lag is None
+        begun = time.monotonic()
+        with pytest.raises(StoreError, match="'database is locked'; another process has locked it") as caught:
+            ledger.update_study(STUDY.id, lag=3)
+        assert 0.1 < time.monotonic() - begun < 5
+        assert "\n" not in str(caught.value)
 
 
 def test_an_error_within_a_transaction_leaves_nothing_of_it(filled: Path) -> None:

@@ -18,12 +18,17 @@ def spans() -> st.SearchStrategy[Range]:
     pairs = st.tuples(numbers, numbers).filter(lambda pair: pair[0] < pair[1])
     magnitudes = st.floats(1e-300, 1e300)
     positive = st.tuples(magnitudes, magnitudes).filter(lambda pair: pair[0] < pair[1])
-    whole = st.tuples(st.integers(-10**6, 10**6), st.integers(1, 10**6)).map(lambda p: (p[0], p[0] + p[1]))
-    scalars = st.one_of(st.integers(), st.booleans(), st.text(max_size=3), st.none(),
-                        st.lists(st.integers(), max_size=2))
+    whole = st.tuples(st.integers(-(10**6), 10**6), st.integers(1, 10**6)).map(lambda p: (p[0], p[0] + p[1]))
+    scalars = st.one_of(
+        st.integers(), st.booleans(), st.text(max_size=3), st.none(), st.lists(st.integers(), max_size=2)
+    )
     options = st.lists(scalars, min_size=2, max_size=5, unique_by=repr)
-    return st.one_of(pairs.map(lambda p: Uniform(*p)), positive.map(lambda p: Log(*p)),
-                     whole.map(lambda p: Int(*p)), options.map(lambda o: Choice(tuple(o))))
+    return st.one_of(
+        pairs.map(lambda p: Uniform(*p)),
+        positive.map(lambda p: Log(*p)),
+        whole.map(lambda p: Int(*p)),
+        options.map(lambda o: Choice(tuple(o))),
+    )
 
 
 @given(spans(), shares)
@@ -70,19 +75,22 @@ def test_labels_of_choices() -> None:
     assert Choice(("a", 1, None, {"b": [1, 2]})).labels == ("a", "1", "null", '{"b":[1,2]}')
 
 
-@pytest.mark.parametrize(("written", "message"), [
-    ({"uniform": [2, 1]}, "the low end must come first, got [2, 1]; write [1, 2]"),
-    ({"uniform": [1, 1]}, "the ends of a range must differ, got 1 twice; write the value itself"),
-    ({"uniform": [0, math.inf]}, "the ends of a range must be finite numbers, got Infinity; write numbers"),
-    ({"uniform": [True, 2]}, "the ends of a range must be finite numbers, got true; write numbers"),
-    ({"uniform": [0, 10**400]}, "must be finite numbers"),
-    ({"uniform": 3}, "uniform takes a list of two ends, got 3; write {uniform: [low, high]}"),
-    ({"log": [0, 1]}, "the low end of a log range must be greater than 0, got 0; raise it, or use uniform"),
-    ({"int": [1.0, 2]}, "the ends of an int range must be whole numbers, got 1.0"),
-    ({"choice": ["a"]}, "a choice needs at least 2 options, got 1; add another, or write the value itself"),
-    ({"choice": ["a", "b", "a"]}, 'a choice must not repeat an option, got "a" 2 times; keep one of them'),
-    ({"choice": "ab"}, 'a choice takes a list, got "ab"; write {choice: [first, second]}'),
-])
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"uniform": [2, 1]}, "the low end must come first, got [2, 1]; write [1, 2]"),
+        ({"uniform": [1, 1]}, "the ends of a range must differ, got 1 twice; write the value itself"),
+        ({"uniform": [0, math.inf]}, "the ends of a range must be finite numbers, got Infinity; write numbers"),
+        ({"uniform": [True, 2]}, "the ends of a range must be finite numbers, got true; write numbers"),
+        ({"uniform": [0, 10**400]}, "must be finite numbers"),
+        ({"uniform": 3}, "uniform takes a list of two ends, got 3; write {uniform: [low, high]}"),
+        ({"log": [0, 1]}, "the low end of a log range must be greater than 0, got 0; raise it, or use uniform"),
+        ({"int": [1.0, 2]}, "the ends of an int range must be whole numbers, got 1.0"),
+        ({"choice": ["a"]}, "a choice needs at least 2 options, got 1; add another, or write the value itself"),
+        ({"choice": ["a", "b", "a"]}, 'a choice must not repeat an option, got "a" 2 times; keep one of them'),
+        ({"choice": "ab"}, 'a choice takes a list, got "ab"; write {choice: [first, second]}'),
+    ],
+)
 def test_says_what_is_wrong(written: dict[str, object], message: str) -> None:
     with pytest.raises(RangeError) as caught:
         read_range(written)

@@ -22,9 +22,7 @@ CONFIG: dict[str, Any] = {
 
 
 def student(seed: int = 5) -> torch.nn.Module:
-    return build_model(
-        "resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=seed
-    ).eval()
+    return build_model("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=seed).eval()
 
 
 @pytest.fixture

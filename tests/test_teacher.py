@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from kdstudy.errors import ModelError
 from kdstudy.teacher import open_teacher, prepare_teacher, score_teacher
 from kdstudy.training.checkpoint import weights_sha256
-
 from tests.configs import fresh_teacher, trial_config
 
 
@@ -51,9 +50,10 @@ def test_opened_teachers_are_verified_frozen_and_in_eval_mode(tmp_path: Path) ->
     assert weights_sha256(module) == teacher.sha256
     assert not any(part.training for part in module.modules())
     assert not any(parameter.requires_grad for parameter in module.parameters())
-    save_file({name: value + 1e-3 if value.is_floating_point() else value
-               for name, value in module.state_dict().items()},
-              tmp_path / teacher.key / "student" / "student.safetensors")
+    save_file(
+        {name: value + 1e-3 if value.is_floating_point() else value for name, value in module.state_dict().items()},
+        tmp_path / teacher.key / "student" / "student.safetensors",
+    )
     with pytest.raises(ModelError, match="not those recorded"):
         open_teacher(tmp_path / teacher.key)
 
@@ -93,10 +93,16 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (None, "cannot be read"), (b"not weights", "neither safetensors nor"), ("bomb", "neither safetensors nor"),
-    ("list", "holds no state dict"), ("other", "does not fit the network"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"not weights", "neither safetensors nor"),
+        ("bomb", "neither safetensors nor"),
+        ("list", "holds no state dict"),
+        ("other", "does not fit the network"),
+    ],
+)
 def test_a_file_that_is_no_teacher_is_one_line(tmp_path: Path, content, message: str) -> None:
     path = tmp_path / "weights.pt"
     if content == "bomb":

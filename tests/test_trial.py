@@ -17,13 +17,12 @@ from kdstudy.training.checkpoint import weights_sha256
 from kdstudy.transfer.base import Observation
 from kdstudy.transfer.none import NoTransfer
 from kdstudy.trial import preflight, run_trial
-
 from tests.configs import fresh_teacher, trial_config
 
 LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
 
 
-class Interrupted(Exception):
+class InterruptedTrialError(Exception):
     pass
 
 
@@ -33,11 +32,11 @@ def run(config, folder: Path | None = None, *, stop_after: int | None = None, wi
     def report(record: EpochRecord, result: TrialResult | None) -> None:
         records.append(record)
         if record.epoch == stop_after:
-            raise Interrupted
+            raise InterruptedTrialError
 
     try:
         return run_trial(config, report, teacher=fresh_teacher(), folder=folder, with_test=with_test), records
-    except Interrupted:
+    except InterruptedTrialError:
         return None, records
 
 
@@ -77,7 +76,7 @@ def test_gain_zero_equals_the_constant_policy_bit_for_bit(transfer: str) -> None
     assert moved.weights_sha256 != constant.weights_sha256
 
 
-@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention"])
+@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention", "{crd: {negatives: 64}}", "vid"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, transfer: str, stop_after: int) -> None:
     config = trial_config(transfer, LAYERWISE, epochs=4)

@@ -79,9 +79,7 @@ def test_the_cases_above_would_fail_the_other_way_round(fake: Path) -> None:
     package.write_text(PACKAGE.format(native=False))
     assert run("import torchvision", fake).returncode != 0, "an undeclared operator takes no fake kernel"
     package.write_text(PACKAGE.format(native=True))
-    declare = (
-        "import torch; torch.library.define('torchvision::nms', '(Tensor a) -> Tensor'); import torchvision"
-    )
+    declare = "import torch; torch.library.define('torchvision::nms', '(Tensor a) -> Tensor'); import torchvision"
     assert run(declare, fake).returncode != 0, "an operator is declared once"
 
 
@@ -99,6 +97,4 @@ def test_a_missing_torchvision_is_one_line(tmp_path: Path) -> None:
         "except vision.DataError as error: print(error)"
     )
     done = run(code)
-    assert (
-        done.stdout.strip() == "torchvision: is not installed; run 'pip install torchvision' for this torch"
-    )
+    assert done.stdout.strip() == "torchvision: is not installed; run 'pip install torchvision' for this torch"

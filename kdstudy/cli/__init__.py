@@ -95,5 +95,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _interrupted() -> int:
-    click.echo("interrupted; `kdstudy resume latest` goes on from here", err=True)
+    click.echo("interrupted", err=True)
     return INTERRUPTED

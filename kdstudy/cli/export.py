@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 )
 @store_options
 @json_option
-def export_command(  # noqa: PLR0913, PLR0917 - one for each option, as click calls it
-    study: str, number: int | None, form: Format, target: Path, store: Store, as_json: bool
-) -> None:
+def export_command(study: str, number: int | None, form: Format, target: Path, store: Store, as_json: bool) -> None:
     """Write the student of the best trial (or the N-th) of study ID for another program.
 
     It takes images in [0, 1], any number of them, normalises them itself and gives logits.
@@ -54,8 +52,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - one for each option, as click ca
         raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
     if trial.state != "completed":
         raise RecordError(
-            f"{study_id}: trial {trial.number} is {trial.state} and has no student; name a completed "
-            "one with --trial"
+            f"{study_id}: trial {trial.number} is {trial.state} and has no student; name a completed one with --trial"
         )
     export_student(store.trial(study_id, trial.number) / "student", target, form)
     if as_json:

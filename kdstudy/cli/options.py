@@ -28,8 +28,9 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-address_option = click.option("--address", metavar="HOST:PORT",
-                              help="Ray cluster (HOST:PORT or ray://HOST:PORT); without it Ray starts here.")
+address_option = click.option(
+    "--address", metavar="HOST:PORT", help="Ray cluster (HOST:PORT or ray://HOST:PORT); without it Ray starts here."
+)
 study_argument = click.argument("study", metavar="ID", default="latest")
 
 
@@ -45,8 +46,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     right = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
     lines = []
     for row in cells:
-        parts = [cell.rjust(width) if to_right else cell.ljust(width)
-                 for cell, width, to_right in zip(row, widths, right, strict=True)]
+        parts = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
         lines.append("  ".join(parts).rstrip())
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 

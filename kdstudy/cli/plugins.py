@@ -36,8 +36,15 @@ def _list(registry: Registry, as_json: bool) -> None:
 
 def _document(registry: Registry, name: str, as_json: bool) -> None:
     plugin = registry.load(name)
-    options = [{"name": option.name, "type": _type_text(option.annotation), "required": option.required,
-                "default": None if option.required else option.default} for option in registry.options(name).values()]
+    options = [
+        {
+            "name": option.name,
+            "type": _type_text(option.annotation),
+            "required": option.required,
+            "default": None if option.required else option.default,
+        }
+        for option in registry.options(name).values()
+    ]
     text = inspect.cleandoc(plugin.__doc__ or "")
     if as_json:
         print_json({"name": name, "options": options, "documentation": text})
@@ -59,7 +66,9 @@ def _type_text(annotation: Any) -> str:
     base = annotation.__origin__ if bounds else annotation
     text = base.__name__ if isinstance(base, type) else str(base).replace("typing.", "")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    words = [f"{sign} {getattr(bound, field)}" for bound in bounds for field, sign in signs.items() if hasattr(bound, field)]
+    words = [
+        f"{sign} {getattr(bound, field)}" for bound in bounds for field, sign in signs.items() if hasattr(bound, field)
+    ]
     return " ".join([text, *words])
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from kdstudy.cli.options import json_option, number, print_json, store_options, study_argument, table, value_text
+from kdstudy.cli.options import (
+    json_option,
+    number,
+    print_json,
+    store_options,
+    study_argument,
+    table,
+    value_text,
+)
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.store import Store
@@ -25,15 +33,29 @@ def list_command(store: Store, as_json: bool) -> None:
     elif not summaries:
         click.echo(f"no studies in {store.root}; `kdstudy run STUDY.yaml` makes the first")
     else:
-        click.echo(table(["study", "status", "trials", "best val", "created"], [
-            [each.id, each.status, str(each.trials), number(each.best_val), f"{each.created:%Y-%m-%d %H:%M} UTC"]
-            for each in summaries]))
+        click.echo(
+            table(
+                ["study", "status", "trials", "best val", "created"],
+                [
+                    [
+                        each.id,
+                        each.status,
+                        str(each.trials),
+                        number(each.best_val),
+                        f"{each.created:%Y-%m-%d %H:%M} UTC",
+                    ]
+                    for each in summaries
+                ],
+            )
+        )
 
 
 @click.command("show")
 @study_argument
 @click.option("--trial", "wanted", type=int, help="Show this trial and its epochs.")
-@click.option("--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes.")
+@click.option(
+    "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
+)
 @store_options
 @json_option
 def show_command(study: str, wanted: int | None, as_yaml: bool, store: Store, as_json: bool) -> None:
@@ -60,8 +82,13 @@ def show_command(study: str, wanted: int | None, as_yaml: bool, store: Store, as
 
 @click.command("compare")
 @click.argument("studies", metavar="ID...", nargs=-1)
-@click.option("--baseline", type=click.Choice(["constant", "none"]), default="constant", show_default=True,
-              help="What each arm is compared with: the constant rate of its transfer, or plain training.")
+@click.option(
+    "--baseline",
+    type=click.Choice(["constant", "none"]),
+    default="constant",
+    show_default=True,
+    help="What each arm is compared with: the constant rate of its transfer, or plain training.",
+)
 @store_options
 @json_option
 def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_json: bool) -> None:
@@ -92,14 +119,28 @@ def _show_study(document: dict[str, Any]) -> None:
     teacher, data = document["teacher"], document["dataset"]
     if teacher:
         test = "" if "test" not in teacher else f", test {teacher['test']:.4f}"
-        click.echo(f"teacher: validation {teacher['val']:.4f}{test}; data: {data['name']}, {data['train']} training and "
-                   f"{data['val']} validation images")
+        click.echo(
+            f"teacher: validation {teacher['val']:.4f}{test}; data: {data['name']}, {data['train']} training and "
+            f"{data['val']} validation images"
+        )
     click.echo()
-    click.echo(table(["arm", "trials", "completed", "stopped", "diverged", "failed", "best", "val", "seeds", "test", "sd"], [
-        [f"{row['arm']['transfer']}/{row['arm']['policy']}",
-         *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
-         "-" if row["best"] is None else str(row["best"]), number(row["best_val"]), str(row["confirmed"]),
-         number(row["test_mean"]), number(row["test_sd"])] for row in document["arms"]]))
+    click.echo(
+        table(
+            ["arm", "trials", "completed", "stopped", "diverged", "failed", "best", "val", "seeds", "test", "sd"],
+            [
+                [
+                    f"{row['arm']['transfer']}/{row['arm']['policy']}",
+                    *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
+                    "-" if row["best"] is None else str(row["best"]),
+                    number(row["best_val"]),
+                    str(row["confirmed"]),
+                    number(row["test_mean"]),
+                    number(row["test_sd"]),
+                ]
+                for row in document["arms"]
+            ],
+        )
+    )
     if document["best"] is not None:
         best = document["best"]
         click.echo(f"\nbest trial by validation: {best['trial']}, {best['arm']}, {best['val']:.4f}")
@@ -111,8 +152,10 @@ def _show_study(document: dict[str, Any]) -> None:
 
 
 def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
-    click.echo(f"trial {trial.number}: {trial.phase}, {trial.arm}, {trial.state}, data_seed {trial.data_seed}, "
-               f"init_seed {trial.init_seed}")
+    click.echo(
+        f"trial {trial.number}: {trial.phase}, {trial.arm}, {trial.state}, data_seed {trial.data_seed}, "
+        f"init_seed {trial.init_seed}"
+    )
     for path, value in trial.values.items():
         click.echo(f"  {path}: {value_text(value)}")
     layers = [layer.layer for epoch in epochs for layer in epoch.layers]
@@ -120,8 +163,15 @@ def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
     rows = []
     for epoch in epochs:
         updated = {layer.layer: layer for layer in epoch.layers}
-        rows.append([str(epoch.epoch), number(epoch.loss), number(epoch.val), f"{epoch.rate:.3g}",
-                     *(_layer_text(updated.get(name)) for name in names)])
+        rows.append(
+            [
+                str(epoch.epoch),
+                number(epoch.loss),
+                number(epoch.val),
+                f"{epoch.rate:.3g}",
+                *(_layer_text(updated.get(name)) for name in names),
+            ]
+        )
     click.echo()
     click.echo(table(["epoch", "loss", "val", "rate", *(f"{name} d, x" for name in names)], rows))
     click.echo(f"\nval {number(trial.val)}, test {number(trial.test)}, weights {trial.weights_sha256 or '-'}")

@@ -32,7 +32,9 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
             raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
 
         def listen(record: EpochRecord) -> None:
-            click.echo(f"  epoch {record.epoch}: val {'not finite' if record.val is None else f'{record.val:.4f}'}", err=True)
+            click.echo(
+                f"  epoch {record.epoch}: val {'not finite' if record.val is None else f'{record.val:.4f}'}", err=True
+            )
 
         click.echo(f"{study_id}: running trial {trial.number} ({trial.arm}) again", err=True)
         found = reproduce(ledger, store, trial, tolerance=tolerance, listen=listen)

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import address_option, json_option, print_json, store_options, study_argument, value_text
+from kdstudy.cli.options import (
+    address_option,
+    json_option,
+    print_json,
+    store_options,
+    study_argument,
+    value_text,
+)
 from kdstudy.store import Store
 from kdstudy.study import load_study
 
 if TYPE_CHECKING:
-    from kdstudy.search.driver import Outcome
+    from kdstudy.search.outcome import Outcome
 
 FAILED_TRIALS = 3
 
@@ -64,8 +71,11 @@ def _tell(outcome: Outcome, as_json: bool) -> int:
     else:
         _tell_people(outcome)
     if outcome.unpublished:
-        click.echo(f"warning: {outcome.unpublished} trials are not in MLflow yet; the record is whole, "
-                   f"`kdstudy sync {outcome.study.id}` delivers them", err=True)
+        click.echo(
+            f"warning: {outcome.unpublished} trials are not in MLflow yet; the record is whole, "
+            f"`kdstudy sync {outcome.study.id}` delivers them",
+            err=True,
+        )
     return FAILED_TRIALS if outcome.counts["failed"] else 0
 
 
@@ -80,9 +90,14 @@ def _tell_people(outcome: Outcome) -> None:
     if best is not None:
         values = ", ".join(f"{path} {value_text(value)}" for path, value in best.values.items())
         click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
-    click.echo()
-    click.echo(f"study {study_id}. Next:")
-    click.echo(f"  kdstudy show {study_id}          every trial, per arm")
-    click.echo(f"  kdstudy reproduce {study_id}     rerun the best trial, bit for bit")
-    click.echo(f"  kdstudy confirm {study_id} --seeds 5   more seeds, for a narrower interval")
-    click.echo("  kdstudy ui                       browse the runs in MLflow")
+    click.echo("\nnext:")
+    commands = {
+        f"show {study_id}": "every trial, by arm",
+        f"reproduce {study_id}": "the best trial again, bit for bit",
+        f"confirm {study_id} --seeds 5": "more seeds, for a narrower interval",
+        "ui": "the runs in MLflow",
+    }
+    width = max(map(len, commands))
+    for command, meaning in commands.items():
+        click.echo(f"  kdstudy {command.ljust(width)}  {meaning}")
+    click.echo(f"\nstudy {study_id}: {outcome.study.status}")

@@ -31,10 +31,19 @@ def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> Non
         print_json(_summary(study) | ({"layers": [each.to_json() for each in matched]} if layers else {}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
-    click.echo(f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
-               f"data {study.data.name}")
-    rows = [[arm.name, str(study.search.trials_per_arm), str(study.confirm.seeds),
-             ", ".join(path.rsplit(".", 1)[-1] for path in study.space(arm)) or "nothing"] for arm in study.arms]
+    click.echo(
+        f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
+        f"data {study.data.name}"
+    )
+    rows = [
+        [
+            arm.name,
+            str(study.search.trials_per_arm),
+            str(study.confirm.seeds),
+            ", ".join(path.rsplit(".", 1)[-1] for path in study.space(arm)) or "nothing",
+        ]
+        for arm in study.arms
+    ]
     click.echo(table(["arm", "search trials", "confirmation seeds", "searched"], rows))
     click.echo(f"{_count(study)} trials of up to {study.max_epochs} epochs in all")
     for each in matched:
@@ -51,10 +60,16 @@ def _show_layers(matched: Matched) -> None:
     student, teacher = _network(matched.student), _network(matched.teacher)
     click.echo(f"\ncrucial layers of student {student} and teacher {teacher}:")
     pairs, counts = matched.pairs, matched.parameters
-    rows = [[pair.student, _size(pair.student_shape), pair.teacher, _size(pair.teacher_shape), str(count)]
-            for pair, count in zip(pairs, counts, strict=False)]
-    click.echo(table(["student layer", "shape", "teacher layer", "shape", "parameters"],
-                     [*rows, ["(head)", "", "", "", str(counts[-1])]]))
+    rows = [
+        [pair.student, _size(pair.student_shape), pair.teacher, _size(pair.teacher_shape), str(count)]
+        for pair, count in zip(pairs, counts, strict=False)
+    ]
+    click.echo(
+        table(
+            ["student layer", "shape", "teacher layer", "shape", "parameters"],
+            [*rows, ["(head)", "", "", "", str(counts[-1])]],
+        )
+    )
 
 
 def _network(spec: str | dict[str, dict[str, object]]) -> str:
@@ -73,9 +88,19 @@ def _count(study: Study) -> int:
 
 
 def _summary(study: Study) -> dict[str, object]:
-    return {"name": study.name, "valid": True, "trials": _count(study), "arms": [
-        {"transfer": arm.transfer.name, "policy": arm.policy.name,
-         "space": {path: hole.to_yaml() for path, hole in study.space(arm).items()}} for arm in study.arms]}
+    return {
+        "name": study.name,
+        "valid": True,
+        "trials": _count(study),
+        "arms": [
+            {
+                "transfer": arm.transfer.name,
+                "policy": arm.policy.name,
+                "space": {path: hole.to_yaml() for path, hole in study.space(arm).items()},
+            }
+            for arm in study.arms
+        ],
+    }
 
 
 @click.command("schema")

@@ -75,7 +75,7 @@ class _Runs:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        return tuple(after - before for before, after in zip(*self.scores, strict=True))
+        return tuple(stats.paired_differences(*self.scores))
 
     @property
     def left_out(self) -> int:
@@ -100,10 +100,12 @@ class _Duel:
     def runs(self, *, later: bool) -> _Runs:
         """Return the runs of the study's own seeds, or those of seeds added ``later`` as well."""
         chosen = [trial for trial in self.trials if later or not trial.exploratory]
-        return _Runs(*(
-            tuple(trial for trial in chosen if (trial.transfer, trial.policy) == arm)
-            for arm in (self.baseline, self.treatment)
-        ))
+        return _Runs(
+            *(
+                tuple(trial for trial in chosen if (trial.transfer, trial.policy) == arm)
+                for arm in (self.baseline, self.treatment)
+            )
+        )
 
 
 def _duels(ledger: Ledger, study: StudyRecord, *, plain: bool) -> list[_Duel]:
@@ -153,10 +155,16 @@ def _gain_differences(studies: Iterable[StudyRecord], rows: Sequence[Row]) -> tu
             gains = [_gain(records[row.study_id], row) for row in (first, second)]
             known = gains[0].gain is not None and gains[1].gain is not None
             low, high = stats.welch_interval(first.differences, second.differences) or (None, None)
-            found.append(GainDifference(
-                *first.key, gains[0], gains[1],
-                (gains[1].gain or 0.0) - (gains[0].gain or 0.0) if known else None, low, high,
-            ))
+            found.append(
+                GainDifference(
+                    *first.key,
+                    gains[0],
+                    gains[1],
+                    (gains[1].gain or 0.0) - (gains[0].gain or 0.0) if known else None,
+                    low,
+                    high,
+                )
+            )
     return tuple(found)
 
 

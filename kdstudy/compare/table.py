@@ -19,8 +19,10 @@ _UNKNOWN = "-"
 def render(comparison: Comparison) -> str:
     """Return the text of a comparison, without a newline at the end."""
     if not comparison.rows:
-        return ("Nothing to compare: no transfer has both a constant arm and another policy. "
-                "'--baseline none' compares with plain training, if the study has it.")
+        return (
+            "Nothing to compare: no transfer has both a constant arm and another policy. "
+            "'--baseline none' compares with plain training, if the study has it."
+        )
     decimals = _decimals(comparison.rows)
     blocks = [_sentences(comparison, decimals), _table(comparison, decimals)]
     if any(row.exploratory for row in comparison.rows):
@@ -68,30 +70,42 @@ def _reach(analysis: Analysis, decimals: int) -> str:
 def _table(comparison: Comparison, decimals: int) -> str:
     several = len(comparison.study_ids) > 1
     header = ["study"] * several + [
-        "transfer", "baseline", "treatment", "n", "difference", "effect", "P(better)", "diverged", "verdict",
+        "transfer",
+        "baseline",
+        "treatment",
+        "n",
+        "difference",
+        "effect",
+        "P(better)",
+        "diverged",
+        "verdict",
     ]
     lines = []
     for row in comparison.rows:
         pairs = row.analysis.pairs
-        lines.append([row.study_id] * several + [
-            row.transfer,
-            f"{row.baseline} {_mean(pairs.baseline_mean, pairs.baseline_sd, decimals)}",
-            f"{row.treatment} {_mean(pairs.treatment_mean, pairs.treatment_sd, decimals)}",
-            str(pairs.n),
-            _or_unknown(pairs.difference, lambda value: _signed(value, decimals)),
-            _or_unknown(pairs.effect_size, lambda value: f"{value:+.2f}"),
-            _or_unknown(pairs.p_improvement, _percent),
-            f"{_or_unknown(row.analysis.diverged_baseline, _percent)}, "
-            f"{_or_unknown(row.analysis.diverged_treatment, _percent)}",
-            row.analysis.verdict,
-        ])
+        lines.append(
+            [row.study_id] * several
+            + [
+                row.transfer,
+                f"{row.baseline} {_mean(pairs.baseline_mean, pairs.baseline_sd, decimals)}",
+                f"{row.treatment} {_mean(pairs.treatment_mean, pairs.treatment_sd, decimals)}",
+                str(pairs.n),
+                _or_unknown(pairs.difference, lambda value: _signed(value, decimals)),
+                _or_unknown(pairs.effect_size, lambda value: f"{value:+.2f}"),
+                _or_unknown(pairs.p_improvement, _percent),
+                f"{_or_unknown(row.analysis.diverged_baseline, _percent)}, "
+                f"{_or_unknown(row.analysis.diverged_treatment, _percent)}",
+                row.analysis.verdict,
+            ]
+        )
     return _aligned([header, *lines], right=frozenset(("n", "difference", "effect", "P(better)")))
 
 
 def _exploratory(comparison: Comparison, decimals: int) -> str:
     lines = [
         f"  {_name(row, comparison)} {_finding(row.exploratory, decimals)}"
-        for row in comparison.rows if row.exploratory is not None
+        for row in comparison.rows
+        if row.exploratory is not None
     ]
     return "\n".join(["Exploratory, with the seeds added later (the verdicts above stand):", *lines])
 
@@ -99,17 +113,15 @@ def _exploratory(comparison: Comparison, decimals: int) -> str:
 def _gains(differences: Iterable[GainDifference], decimals: int) -> str:
     lines = ["Gains between studies:"]
     for one in differences:
-        if one.difference is None:
-            told = "unknown"
-        else:
-            told = _interval(one.difference, one.ci_low, one.ci_high, decimals)
+        gap = one.difference
+        told = "unknown" if gap is None else _interval(gap, one.ci_low, one.ci_high, decimals)
         lines.append(f"  {one.transfer}: {one.treatment}, gain in {_gain(one.second)}")
         lines.append(f"    minus gain in {_gain(one.first)}: {told}")
     return "\n".join(lines)
 
 
 def _gain(gain: Gain) -> str:
-    error = "unknown" if gain.difficulty is None else f"{100 * gain.difficulty:.1f} %"
+    error = "unknown" if gain.difficulty is None else f"{gain.difficulty:.1%}"
     return f"{gain.study_id} (n = {gain.n}, teacher's test error {error})"
 
 
@@ -118,7 +130,7 @@ def _footnotes(comparison: Comparison) -> str:
     notes = [
         "Scores: test score after the last epoch in percent, mean (sd) over the n seeds that have one in "
         "both arms; differences in points.",
-        "Interval: 95 %, unadjusted. It covers the seeds of the configurations compared, which the search "
+        "Interval: 95%, unadjusted. It covers the seeds of the configurations compared, which the search "
         "selected; not the luck of the search.",
         f"Verdict: paired t test at {SIGNIFICANCE:.0%}, Holm-adjusted over {_count(count, 'comparison')}, "
         f"from {MIN_PAIRS} seeds on. Could have detected: the smallest true difference that it finds with "
@@ -127,9 +139,9 @@ def _footnotes(comparison: Comparison) -> str:
         "half. Diverged: share of confirmation runs whose loss was not finite, baseline and treatment.",
     ]
     notes += [
-        f"{_name(row, comparison)}: {_count(row.analysis.left_out, 'seed')} left out, "
-        "because a run diverged or failed."
-        for row in comparison.rows if row.analysis.left_out
+        f"{_name(row, comparison)}, {_count(row.analysis.left_out, 'seed')} left out: a run diverged or failed."
+        for row in comparison.rows
+        if row.analysis.left_out
     ]
     wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(wrap(note) for note in notes)

@@ -5,5 +5,12 @@ from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.load import load_data
 
 __all__ = [
-    "Augmentation", "Dataset", "Source", "Split", "batches", "eval_batches", "load_data", "num_batches",
+    "Augmentation",
+    "Dataset",
+    "Source",
+    "Split",
+    "batches",
+    "eval_batches",
+    "load_data",
+    "num_batches",
 ]

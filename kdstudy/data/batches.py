@@ -1,20 +1,26 @@
-"""Batches from a split in memory: a whole batch is gathered, shifted and flipped at once, on the device.
+"""Batches from a split: a whole batch is gathered, shifted, mirrored, scaled and cut at once, on the device.
 
 Shapes: N images of the split, B of a batch, C channels, H and W positions, P padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from kdstudy.data.dataset import Augmentation, Split
+from kdstudy.data.files import ImageFiles
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images (B, C, H, W) float32 in [0, 1], labels, and indices (B,) int64 in the split; all on the device."""
+
+LONGEST = 4 / 3
+"""Largest ratio of the sides of a window that is scaled to the full size, relative to the image's own."""
 
 
 def num_batches(size: int, batch_size: int) -> int:
@@ -22,43 +28,153 @@ def num_batches(size: int, batch_size: int) -> int:
     return max(size // batch_size, 1)
 
 
-def batches(  # noqa: PLR0913 - two independent streams, and where
-    split: Split, *, batch_size: int, augmentation: Augmentation,
-    order: torch.Generator, augment: torch.Generator, device: torch.device | str,
+def batches(
+    split: Split,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    order: torch.Generator,
+    augment: torch.Generator,
+    device: torch.device | str,
 ) -> Iterator[Batch]:
     """Yield the augmented training batches of one epoch.
 
-    Every image has a shift and a flip of its own, drawn for the whole epoch at the start and addressed by its
-    index: they do not depend on order or batch size. A last batch that is not full is left out, unless it is
-    the only one.
+    Every image has a view of its own, drawn for the whole epoch at the start and addressed by its index: it
+    does not depend on order, batch size, or how many processes decode. A last batch that is not full is left
+    out, unless it is the only one.
 
     Args:
-        split: The training images; move it to the device once, else each epoch does.
+        split: The training images; if they are in memory, move them to the device once, else each epoch does.
         batch_size: B, >= 1.
         augmentation: What may be drawn.
         order: CPU stream of the order.
-        augment: CPU stream of shifts and flips.
+        augment: CPU stream of the views.
         device: Where the batches are made and stay.
+
+    Raises:
+        DataError: An image file cannot be read.
     """
     split = split.to(device)
     size = len(split)
-    order_N = torch.randperm(size, generator=order).to(device)
-    shift_N2 = torch.randint(0, 2 * augmentation.pad + 1, (size, 2), generator=augment).to(device)
-    flip_N = torch.randint(0, 2, (size,), generator=augment).bool().to(device) & augmentation.flip
-    for number in range(num_batches(size, batch_size)):
-        indices_B = order_N[number * batch_size:(number + 1) * batch_size]
-        images = split.images[indices_B]
-        if augmentation.pad or augmentation.flip:
-            images = shift_and_flip(images, shift_N2[indices_B], flip_N[indices_B], augmentation.pad)
-        yield _as_float(images), split.labels[indices_B], indices_B
+    order_N = torch.randperm(size, generator=order)
+    views = _draw_views(split.images.shape, augmentation, augment, device)
+    chunks = order_N.split(batch_size)[: num_batches(size, batch_size)]
+    for indices_B, images in _gather(split, chunks, device):
+        yield _augmented(images, views, indices_B, augmentation), split.labels[indices_B], indices_B
 
 
 def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[Batch]:
-    """Yield every image once, in order and unchanged; the last batch may be smaller."""
+    """Yield every image once, in order and unchanged; the last batch may be smaller.
+
+    Raises:
+        DataError: An image file cannot be read.
+    """
     split = split.to(device)
-    for start in range(0, len(split), batch_size):
-        indices_B = torch.arange(start, min(start + batch_size, len(split)), device=device)
-        yield _as_float(split.images[indices_B]), split.labels[indices_B], indices_B
+    chunks = torch.arange(len(split)).split(batch_size)
+    for indices_B, images in _gather(split, chunks, device):
+        yield _as_float(images), split.labels[indices_B], indices_B
+
+
+def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the indices and the uint8 images of each chunk, both on the device."""
+    if isinstance(split.images, ImageFiles):
+        for chunk, images in zip(chunks, split.images.stream(chunks, device), strict=True):
+            yield chunk.to(device), images
+    else:
+        for chunk in chunks:
+            indices_B = chunk.to(device)
+            yield indices_B, split.images[indices_B]
+
+
+class _Views(NamedTuple):
+    """What was drawn for each image of an epoch; None where nothing of the kind is."""
+
+    shifts: Tensor
+    flips: Tensor
+    windows: Tensor | None
+    holes: Tensor | None
+
+
+def _draw_views(
+    shape: torch.Size, augmentation: Augmentation, augment: torch.Generator, device: torch.device | str
+) -> _Views:
+    size, _, height, width = shape
+    shift_N2 = torch.randint(0, 2 * augmentation.pad + 1, (size, 2), generator=augment)
+    flip_N = torch.randint(0, 2, (size,), generator=augment).bool() & augmentation.flip
+    windows_N4 = holes_N2 = None
+    if augmentation.crop < 1:
+        windows_N4 = draw_windows(size, augmentation.crop, augment).to(device)
+    if augmentation.cutout:
+        places_N2 = torch.rand(size, 2, generator=augment, dtype=torch.float64)
+        holes_N2 = (places_N2 * torch.tensor([height, width])).long().to(device)
+    return _Views(shift_N2.to(device), flip_N.to(device), windows_N4, holes_N2)
+
+
+def _augmented(images_BCHW: Tensor, views: _Views, indices_B: Tensor, augmentation: Augmentation) -> Tensor:
+    if augmentation.pad or augmentation.flip:
+        images_BCHW = shift_and_flip(images_BCHW, views.shifts[indices_B], views.flips[indices_B], augmentation.pad)
+    images_BCHW = _as_float(images_BCHW)
+    if views.windows is not None:
+        images_BCHW = scale_windows(images_BCHW, views.windows[indices_B])
+    if views.holes is not None:
+        images_BCHW = cut_out(images_BCHW, views.holes[indices_B], augmentation.cutout)
+    return images_BCHW
+
+
+def draw_windows(size: int, smallest: float, generator: torch.Generator) -> Tensor:
+    """Draw a window in each image: top, left, height and width (N, 4) as float32 shares of the image's sides.
+
+    Area uniform in [smallest, 1], ratio of the sides log-uniform in [3/4, 4/3] of the image's, place uniform.
+    Where the window would be longer than the image it is cut (torchvision draws again instead).
+
+    Args:
+        size: N.
+        smallest: Share of the area, in (0, 1].
+        generator: On the CPU.
+
+    Source: Szegedy et al. 2015, arXiv 1409.4842, section 6, whose smallest area is 8 %.
+    """
+    area, ratio, down, right = torch.rand(4, size, generator=generator, dtype=torch.float64)
+    area = smallest + (1 - smallest) * area
+    stretch = torch.exp((ratio - 0.5) * math.log(LONGEST))  # the root of the ratio
+    height, width = (area.sqrt() / stretch).clamp(max=1), (area.sqrt() * stretch).clamp(max=1)
+    return torch.stack([down * (1 - height), right * (1 - width), height, width], dim=1).float()
+
+
+def scale_windows(images_BCHW: Tensor, windows_B4: Tensor) -> Tensor:
+    """Scale a window of each image to the full size, bilinearly.
+
+    Args:
+        images_BCHW: Of a floating type.
+        windows_B4: Top, left, height and width as shares of the image's sides.
+    """
+    top, left, height, width = windows_B4.unbind(dim=1)
+    zero = torch.zeros_like(top)
+    across = torch.stack([width, zero, 2 * left + width - 1], dim=1)
+    down = torch.stack([zero, height, 2 * top + height - 1], dim=1)
+    maps_B23 = torch.stack([across, down], dim=1)
+    grid = functional.affine_grid(maps_B23, list(images_BCHW.shape), align_corners=False)
+    return functional.grid_sample(images_BCHW, grid, padding_mode="border", align_corners=False)
+
+
+def cut_out(images_BCHW: Tensor, centres_B2: Tensor, side: int) -> Tensor:
+    """Blacken a square in each image; near the border a part of it falls outside.
+
+    Args:
+        images_BCHW: Of any type.
+        centres_B2: Row and column, int64; of an even square, the one after its middle.
+        side: Of the square, in pixels.
+
+    Source: DeVries & Taylor 2017, arXiv 1708.04552.
+    """
+    start_B2 = centres_B2 - side // 2
+
+    def inside(axis: int) -> Tensor:
+        places = torch.arange(images_BCHW.shape[2 + axis], device=images_BCHW.device)
+        offset = places - start_B2[:, axis, None]
+        return (offset >= 0) & (offset < side)
+
+    return images_BCHW.masked_fill((inside(0)[:, :, None] & inside(1)[:, None, :]).unsqueeze(1), 0)
 
 
 def shift_and_flip(images_BCHW: Tensor, shift_B2: Tensor, flip_B: Tensor, pad: int) -> Tensor:

@@ -10,17 +10,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kdstudy.data.files import ImageFiles
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, customary for photographs: weights of torchvision's models expect them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and labels of one part of a data set.
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, or files that are decoded when looked at.
         labels: (N,) int64 class in [0, K), or (N, K) float32 in {0, 1} for multi-label data.
     """
 
-    images: Tensor
+    images: Tensor | ImageFiles
     labels: Tensor
 
     def __len__(self) -> int:
@@ -28,11 +33,17 @@ class Split:
 
     def take(self, indices: Tensor) -> Split:
         """Return the images at ``indices``, in that order."""
-        return Split(self.images[indices], self.labels[indices])
+        images = self.images
+        taken = images.take(indices) if isinstance(images, ImageFiles) else images[indices]
+        return Split(taken, self.labels[indices])
 
     def to(self, device: torch.device | str) -> Split:
         """Return the split on ``device``; itself if it is there."""
         return Split(self.images.to(device), self.labels.to(device))
+
+    def decoded(self) -> Split:
+        """Return the split with all its images in memory; itself if they are."""
+        return Split(self.images.decoded(), self.labels) if isinstance(self.images, ImageFiles) else self
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,15 @@ class Augmentation:
     Args:
         pad: Zeros put around the image before a window of its own size is cut out at random, in pixels, >= 0.
         flip: Whether half of the images are mirrored left to right.
+        crop: Smallest share of the image's area, in (0, 1], that a random window keeps before it is scaled to
+            the full size; 1 for no such window.
+        cutout: Side of a black square put at a random place, in pixels; 0 for none.
     """
 
     pad: int = 0
     flip: bool = False
+    crop: float = 1.0
+    cutout: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +76,7 @@ class Source:
         num_classes: K, >= 2.
         train: The official training split.
         test: The official test split; never dependent on a study's seed.
-        mean: Of the training images in [0, 1], one number a channel.
+        mean: Of the training images in [0, 1], one number a channel; the customary ones for photographs.
         std: Likewise, positive.
         augmentation: What is customary for this data set.
         multilabel: Whether an image has any number of classes.
@@ -87,7 +103,7 @@ class Dataset:
         train: What students learn from.
         val: Carved from the official training split; what search looks at.
         test: The official test split; None unless it was asked for.
-        mean: Of the official training images in [0, 1], one number a channel.
+        mean: The source's: how networks normalise their input, one number a channel.
         std: Likewise.
         augmentation: Of training batches.
         fingerprint: SHA-256 over ``fingerprints``, in hex; the same whether test was asked for or not.
@@ -109,12 +125,13 @@ class Dataset:
     fingerprints: dict[str, str]
 
 
-def channel_statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of uint8 images in [0, 1] units, per channel, to four decimals.
+def channel_statistics(images: Tensor | ImageFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of uint8 images (N, C, H, W), in [0, 1] units, per channel.
 
-    Rounded so that they are the same wherever they are computed; a constant channel has standard deviation 1.
+    To four decimals, so that they are the same wherever they are computed; a constant channel has standard
+    deviation 1.
     """
-    values = images_NCHW.double() / 255
+    assert not isinstance(images, ImageFiles), "statistics need the images in memory"
+    values = images.double() / 255
     mean, std = values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3), correction=0)
-    return (tuple(round(value, 4) for value in mean.tolist()),
-            tuple(round(value, 4) or 1.0 for value in std.tolist()))
+    return (tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) or 1.0 for value in std.tolist()))

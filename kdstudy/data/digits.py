@@ -42,12 +42,11 @@ def load(root: Path, download: bool, *, size: Literal[8, 16, 32] = 8) -> Source:
     held_out = _every_nth_of_each_class(whole.labels)
     train, test = whole.take(~held_out), whole.take(held_out)
     mean, std = channel_statistics(train.images)
-    return Source(num_classes=10, train=train, test=test, mean=mean, std=std,
-                  augmentation=Augmentation(pad=scale))
+    return Source(num_classes=10, train=train, test=test, mean=mean, std=std, augmentation=Augmentation(pad=scale))
 
 
 def _every_nth_of_each_class(labels: torch.Tensor) -> torch.Tensor:
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label in torch.unique(labels):
-        chosen[(labels == label).nonzero().flatten()[TEST_EVERY - 1::TEST_EVERY]] = True
+        chosen[(labels == label).nonzero().flatten()[TEST_EVERY - 1 :: TEST_EVERY]] = True
     return chosen

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from kdstudy.data.dataset import Augmentation, Dataset, Source
+from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.files import ImageFiles
 from kdstudy.data.split import combine, digest, stratified
 from kdstudy.errors import DataError
 from kdstudy.registry import DATASETS
@@ -20,9 +21,16 @@ from kdstudy.seeds import derive
 
 
 def load_data(  # noqa: PLR0913 - each argument is a key of the study file
-    name: str, *, val_fraction: float, split_seed: int, root: str | Path | None = None,
-    train_images: int | None = None, download: bool = False, augment: bool = True,
-    options: Mapping[str, Any] | None = None, with_test: bool = False,
+    name: str,
+    *,
+    val_fraction: float,
+    split_seed: int,
+    root: str | Path | None = None,
+    train_images: int | None = None,
+    download: bool = False,
+    augment: bool = True,
+    options: Mapping[str, Any] | None = None,
+    with_test: bool = False,
 ) -> Dataset:
     """Return a data set with a validation split carved from its official training split.
 
@@ -46,15 +54,30 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     """
     folder = Path(root or os.environ.get("KDSTUDY_DATA") or "data").expanduser().absolute()
     plain = json.dumps(dict(options or {}), sort_keys=True)
-    dataset = _load(name, folder=folder, download=download, options=plain, val_fraction=val_fraction,
-                    train_images=train_images, split_seed=split_seed)
-    return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(),
-                   test=dataset.test if with_test else None)
+    dataset = _load(
+        name,
+        folder=folder,
+        download=download,
+        options=plain,
+        val_fraction=val_fraction,
+        train_images=train_images,
+        split_seed=split_seed,
+    )
+    test = dataset.test if with_test else None
+    if test is not None and not isinstance(dataset.train.images, ImageFiles):
+        test = _decoded(test)
+    return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(), test=test)
 
 
 @functools.lru_cache(maxsize=2)
 def _load(  # noqa: PLR0913 - together the key of the cache
-    name: str, *, folder: Path, download: bool, options: str, val_fraction: float, train_images: int | None,
+    name: str,
+    *,
+    folder: Path,
+    download: bool,
+    options: str,
+    val_fraction: float,
+    train_images: int | None,
     split_seed: int,
 ) -> Dataset:
     source: Source = DATASETS.load(name)(folder, download, **json.loads(options))
@@ -62,8 +85,10 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     chosen = len(kept)
     count = round(val_fraction * chosen)
     if not 0 < count < chosen:
-        raise DataError(f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
-                        "choose a share that leaves images on both sides")
+        raise DataError(
+            f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
+            "choose a share that leaves images on both sides"
+        )
     generator = torch.Generator().manual_seed(derive(split_seed, "validation split"))
     parts = stratified(source.train.labels[kept], count, generator, "data.val_fraction")
     val, train = (kept[part] for part in parts)
@@ -71,10 +96,33 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
     fingerprints["split"] = digest(train, val)
     _, channels, height, width = source.train.images.shape
+    if _fits(splits):
+        splits |= {part: splits[part].decoded() for part in ("train", "val")}
     return Dataset(
-        name=name, num_classes=source.num_classes, multilabel=source.multilabel,
-        image_shape=(channels, height, width), **splits, mean=source.mean, std=source.std,
-        augmentation=source.augmentation, fingerprint=combine(fingerprints), fingerprints=fingerprints)
+        name=name,
+        num_classes=source.num_classes,
+        multilabel=source.multilabel,
+        image_shape=(channels, height, width),
+        **splits,
+        mean=source.mean,
+        std=source.std,
+        augmentation=source.augmentation,
+        fingerprint=combine(fingerprints),
+        fingerprints=fingerprints,
+    )
+
+
+def _fits(splits: Mapping[str, Split]) -> bool:
+    """Return whether the images of all splits, once decoded, may stay in memory."""
+    total = sum(split.images.nbytes for split in splits.values())
+    files = [split.images for split in splits.values() if isinstance(split.images, ImageFiles)]
+    return all(total <= images.memory for images in files)
+
+
+@functools.lru_cache(maxsize=2)
+def _decoded(split: Split) -> Split:
+    """Decode a test split when it is first asked for, never before."""
+    return split.decoded()
 
 
 def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.Tensor:
@@ -82,7 +130,6 @@ def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.
     if train_images is None or train_images == available:
         return torch.arange(available)
     if not 0 < train_images < available:
-        raise DataError(f"data.train_images: the data set has {available}, got {train_images}; "
-                        f"choose 1 to {available}")
+        raise DataError(f"data.train_images: the data set has {available}, got {train_images}; choose 1 to {available}")
     generator = torch.Generator().manual_seed(derive(split_seed, "train images"))
     return stratified(source.train.labels, train_images, generator, "data.train_images")[0]

@@ -15,7 +15,9 @@ TILES = 4
 
 
 def load(  # noqa: PLR0913 - each keyword is a key of the study file
-    root: Path, download: bool, *,
+    root: Path,
+    download: bool,
+    *,
     num_classes: Annotated[int, Ge(2)] = 4,
     size: Annotated[int, Ge(4)] = 8,
     channels: Annotated[int, Ge(1)] = 1,
@@ -42,8 +44,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     train = _draw(patterns, count, noise, generator)
     test = _draw(patterns, max(count // 2, num_classes), noise, generator)
     mean, std = channel_statistics(train.images)
-    return Source(num_classes=num_classes, train=train, test=test, mean=mean, std=std,
-                  augmentation=Augmentation(pad=1))
+    return Source(num_classes=num_classes, train=train, test=test, mean=mean, std=std, augmentation=Augmentation(pad=1))
 
 
 def _draw(patterns: Tensor, count: int, noise: int, generator: torch.Generator) -> Split:

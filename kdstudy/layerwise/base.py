@@ -37,7 +37,11 @@ class Policy(ABC):
 
     @classmethod
     def problems(
-        cls, options: Mapping[str, Any], *, epochs: int, num_layers: int | None = None,
+        cls,
+        options: Mapping[str, Any],
+        *,
+        epochs: int,
+        num_layers: int | None = None,
     ) -> list[str]:
         """Return what is wrong with these options together, one line each; empty if nothing is.
 

@@ -59,7 +59,9 @@ class LayerwisePolicy(Policy):
     """
 
     def __init__(  # noqa: PLR0913 - each argument is a key of the study file
-        self, layers: Sequence[str], *,
+        self,
+        layers: Sequence[str],
+        *,
         interval: Annotated[int, Ge(1)] = 25,
         momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
         gain: float = 0.1,
@@ -83,14 +85,20 @@ class LayerwisePolicy(Policy):
 
     @classmethod
     def problems(
-        cls, options: Mapping[str, Any], *, epochs: int, num_layers: int | None = None,
+        cls,
+        options: Mapping[str, Any],
+        *,
+        epochs: int,
+        num_layers: int | None = None,
     ) -> list[str]:
         """Return what is wrong with these options together; see `Policy.problems`."""
         found = []
         interval = options.get("interval", 25)
         if interval >= epochs:
-            found.append(f"layerwise.interval: no update would ever happen in {epochs} epoch(s), got "
-                         f"{interval}; choose an interval below the number of epochs")
+            found.append(
+                f"layerwise.interval: no update would ever happen in {epochs} epoch(s), got "
+                f"{interval}; choose an interval below the number of epochs"
+            )
         signal = options.get("signal", "relative")
         if num_layers is not None and (too_few := _too_few_layers(signal, num_layers)):
             found.append(too_few)
@@ -109,10 +117,12 @@ class LayerwisePolicy(Policy):
         raw = [self._responded(layer) for layer in self.layers]
         if self.normalise:
             raw = _normalised(raw)
-        self.multipliers = {layer: min(max(alpha, self.low), self.high)
-                            for layer, alpha in zip(self.layers, raw, strict=True)}
-        return tuple(LayerRecord(layer, values[layer], self._eta[layer], self.multipliers[layer])
-                     for layer in self.layers)
+        self.multipliers = {
+            layer: min(max(alpha, self.low), self.high) for layer, alpha in zip(self.layers, raw, strict=True)
+        }
+        return tuple(
+            LayerRecord(layer, values[layer], self._eta[layer], self.multipliers[layer]) for layer in self.layers
+        )
 
     def _responded(self, layer: str) -> float:
         response = self.gain * self._eta[layer]
@@ -133,8 +143,10 @@ class LayerwisePolicy(Policy):
 
 def _too_few_layers(signal: str, num_layers: int) -> str | None:
     if signal == "relative" and num_layers < 2:
-        return (f"layerwise.signal: 'relative' compares layers with each other, got {num_layers} crucial "
-                "layer(s); match at least 2, or write signal: absolute")
+        return (
+            f"layerwise.signal: 'relative' compares layers with each other, got {num_layers} crucial "
+            "layer(s); match at least 2, or write signal: absolute"
+        )
     return None
 
 

@@ -37,8 +37,9 @@ class LayerPair(NamedTuple):
     teacher_shape: tuple[int, int, int]
 
 
-def match_layers(student_trace: Trace, teacher_trace: Trace,
-                 pairs: Literal["auto"] | Sequence[tuple[str, str]] = "auto") -> tuple[LayerPair, ...]:
+def match_layers(
+    student_trace: Trace, teacher_trace: Trace, pairs: Literal["auto"] | Sequence[tuple[str, str]] = "auto"
+) -> tuple[LayerPair, ...]:
     """Pair layers of two networks, in the order in which the student runs them.
 
     Automatic pairs: for every height and width above 1 x 1 that both networks have, the last module of each
@@ -67,12 +68,13 @@ def _automatic(student_trace: Trace, teacher_trace: Trace) -> list[LayerPair]:
     student, teacher = _by_size(student_trace), _by_size(teacher_trace)
     common = [size for size in student if size in teacher]
     if not common:
-        raise ModelError("layers: no output of the student has the height and width of one of the teacher's; "
-                         f"student has {_listing(student)}, teacher has {_listing(teacher)}; "
-                         "name pairs under 'layers'")
+        raise ModelError(
+            "layers: no output of the student has the height and width of one of the teacher's; "
+            f"student has {_listing(student)}, teacher has {_listing(teacher)}; "
+            "name pairs under 'layers'"
+        )
     points = [(student[size], teacher[size]) for size in common]
-    return [LayerPair(ours, theirs, our_shape, their_shape)
-            for (ours, our_shape), (theirs, their_shape) in points]
+    return [LayerPair(ours, theirs, our_shape, their_shape) for (ours, our_shape), (theirs, their_shape) in points]
 
 
 def _by_size(trace: Trace) -> Points:
@@ -112,8 +114,9 @@ def _is_map(shape: Sequence[int]) -> bool:
 
 
 def _named(student_trace: Trace, teacher_trace: Trace, student: str, teacher: str) -> LayerPair:
-    return LayerPair(student, teacher, _shape("student", student_trace, student),
-                     _shape("teacher", teacher_trace, teacher))
+    return LayerPair(
+        student, teacher, _shape("student", student_trace, student), _shape("teacher", teacher_trace, teacher)
+    )
 
 
 def _shape(role: str, trace: Trace, name: str) -> tuple[int, int, int]:
@@ -124,16 +127,19 @@ def _shape(role: str, trace: Trace, name: str) -> tuple[int, int, int]:
         raise ModelError(f"layers: the {role} has no layer '{name}' that runs and gives one tensor; {advice}")
     shape = shapes[name]
     if len(shape) != 3:
-        raise ModelError(f"layers: the {role}'s layer '{name}' gives shape {shape}, not (channels, height, "
-                         f"width); it has {_listing(_by_size(trace))}")
+        raise ModelError(
+            f"layers: the {role}'s layer '{name}' gives shape {shape}, not (channels, height, "
+            f"width); it has {_listing(_by_size(trace))}"
+        )
     return (shape[0], shape[1], shape[2])
 
 
 def _refuse_repeats(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise ModelError(f"layers: the student's layer '{name}' is named {names.count(name)} times; "
-                             "pair each layer once")
+            raise ModelError(
+                f"layers: the student's layer '{name}' is named {names.count(name)} times; pair each layer once"
+            )
 
 
 def _listing(points: Points) -> str:

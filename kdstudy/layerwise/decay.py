@@ -27,7 +27,11 @@ class DecayPolicy(Policy):
     """
 
     def __init__(
-        self, layers: Sequence[str], *, rate: Annotated[float, Gt(0)] = 0.75, normalise: bool = True,
+        self,
+        layers: Sequence[str],
+        *,
+        rate: Annotated[float, Gt(0)] = 0.75,
+        normalise: bool = True,
     ) -> None:
         super().__init__(layers)
         count = len(self.layers)

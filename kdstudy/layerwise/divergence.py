@@ -77,8 +77,9 @@ def _jensen_shannon(p_BP: Tensor, q_BP: Tensor, b1: float) -> Tensor:
     b2 = 1.0 - b1
     mixture = b1 * p_BP + b2 * q_BP
     # The three entropies are subtracted position by position: less is lost than between three sums.
-    terms = (b1 * (torch.xlogy(p_BP, p_BP) - torch.xlogy(p_BP, mixture))
-             + b2 * (torch.xlogy(q_BP, q_BP) - torch.xlogy(q_BP, mixture)))
+    terms = b1 * (torch.xlogy(p_BP, p_BP) - torch.xlogy(p_BP, mixture)) + b2 * (
+        torch.xlogy(q_BP, q_BP) - torch.xlogy(q_BP, mixture)
+    )
     bound = -b1 * math.log(b1) - b2 * math.log(b2)
     return (terms.sum(1) / bound).clamp(0.0, 1.0)
 
@@ -91,8 +92,10 @@ def _same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     if student.shape == teacher.shape:
         return student, teacher
     if student.ndim not in (3, 4) or student.shape[:-2] != teacher.shape[:-2]:
-        raise MapError(f"divergence: maps of shape {tuple(student.shape)} (student) and "
-                       f"{tuple(teacher.shape)} (teacher) cannot be compared; match layers whose maps "
-                       "differ in height and width only")
+        raise MapError(
+            f"divergence: maps of shape {tuple(student.shape)} (student) and "
+            f"{tuple(teacher.shape)} (teacher) cannot be compared; match layers whose maps "
+            "differ in height and width only"
+        )
     size = (min(student.shape[-2], teacher.shape[-2]), min(student.shape[-1], teacher.shape[-1]))
     return functional.adaptive_avg_pool2d(student, size), functional.adaptive_avg_pool2d(teacher, size)

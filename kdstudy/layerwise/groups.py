@@ -15,7 +15,9 @@ HEAD = "head"
 
 
 def layer_groups(
-    module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int],
+    module: nn.Module,
+    layers: Sequence[str],
+    image_shape: tuple[int, int, int],
 ) -> dict[str, list[str]]:
     """Divide the parameters among the crucial layers and the head; each is in exactly one group.
 
@@ -38,8 +40,10 @@ def layer_groups(
     position = {name: place for place, (name, _) in enumerate(trace(module, image_shape))}
     for layer in layers:
         if layer not in position or layer == HEAD:
-            raise ModelError(f"layers: '{layer}' cannot be a crucial layer: it must run, give one tensor, "
-                             f"and not be called '{HEAD}'; choose from {', '.join(position)}")
+            raise ModelError(
+                f"layers: '{layer}' cannot be a crucial layer: it must run, give one tensor, "
+                f"and not be called '{HEAD}'; choose from {', '.join(position)}"
+            )
     ordered = sorted(layers, key=position.__getitem__)
     places = [position[layer] for layer in ordered]
     groups: dict[str, list[str]] = {layer: [] for layer in (*ordered, HEAD)}

@@ -108,8 +108,10 @@ def postgresql_engine(url: URL) -> Engine:
     try:
         return create_engine(url, pool_pre_ping=True, pool_size=2, **_options())
     except (ModuleNotFoundError, NoSuchModuleError) as error:
-        raise StoreError(f"ledger {place(url)}: its driver cannot be loaded, got '{url.drivername}'; write "
-                         "postgresql+psycopg://... and pip install 'psycopg[binary]'") from error
+        raise StoreError(
+            f"ledger {place(url)}: its driver cannot be loaded, got '{url.drivername}'; write "
+            "postgresql+psycopg://... and pip install 'psycopg[binary]'"
+        ) from error
 
 
 def _options() -> dict[str, Any]:

@@ -66,8 +66,9 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     # Studies
@@ -80,6 +81,7 @@ class Ledger:
         Raises:
             RecordError: Another study has that ID.
         """
+
         def work(connection: Connection) -> None:
             studies.create(connection, study, self.place)
             if holder is not None:
@@ -224,8 +226,9 @@ class Ledger:
 
     # The published view
 
-    def mark_published(self, study_id: str, number: int, *, run_id: str | None, epoch: int,
-                       state: State | None) -> None:
+    def mark_published(
+        self, study_id: str, number: int, *, run_id: str | None, epoch: int, state: State | None
+    ) -> None:
         """Note what the published view has of a trial: its run, the last epoch, the last state."""
         values = {"run_id": run_id, "published": epoch, "published_state": state}
         self._store.write(lambda connection: trials.mark_published(connection, study_id, number, values))

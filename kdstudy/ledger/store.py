@@ -17,8 +17,8 @@ from kdstudy.ledger.tables import METADATA, SCHEMA, SCHEMA_VERSION
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds for which a transaction is tried again while the database is locked or away."""
+PATIENCE = 180.0
+"""Seconds for which a transaction is tried again while the database is locked or away, as in a restart."""
 
 _CREATION_LOCK = 0x6B647374  # any constant: under it PostgreSQL lets one process at a time create the tables
 
@@ -59,6 +59,7 @@ class Store:
         Raises:
             StoreError: The database cannot be read.
         """
+
         def on_empty(connection: Connection) -> T:
             METADATA.create_all(connection)
             return work(connection)
@@ -89,6 +90,7 @@ class Store:
 
     def _create(self) -> None:
         """Create the tables, unless another process was faster."""
+
         def build(connection: Connection) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))

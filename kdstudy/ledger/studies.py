@@ -17,7 +17,8 @@ from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS
 _FIXED = ("id", "name", "seed", "created", "text")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
 _HOLD_COLUMNS = [HOLDS.c[field.name].label(f"hold_{field.name}") for field in fields(Holder)] + [
-    HOLDS.c.since.label("hold_since"), HOLDS.c.renewed.label("hold_renewed"),
+    HOLDS.c.since.label("hold_since"),
+    HOLDS.c.renewed.label("hold_renewed"),
 ]
 
 
@@ -33,8 +34,8 @@ def create(connection: Connection, study: StudyRecord, place: str) -> None:
 
 def read(connection: Connection, study_id: str | None = None) -> tuple[StudyRecord, ...]:
     """Return one study, or all, the oldest first, with the status a reader should see."""
-    query = select(STUDIES, *_HOLD_COLUMNS).select_from(STUDIES.outerjoin(HOLDS)).order_by(
-        STUDIES.c.created, STUDIES.c.id
+    query = (
+        select(STUDIES, *_HOLD_COLUMNS).select_from(STUDIES.outerjoin(HOLDS)).order_by(STUDIES.c.created, STUDIES.c.id)
     )
     if study_id is not None:
         query = query.where(STUDIES.c.id == study_id)
@@ -51,16 +52,28 @@ def summaries(connection: Connection) -> tuple[StudySummary, ...]:
     """Return a line for each study, the oldest first, by one query that reads no trial but an index."""
     # The same order as the index, so that both aggregates are read off it.
     best = func.max(TRIALS.c.val).filter(and_(TRIALS.c.phase == "search", TRIALS.c.state == "completed"))
-    tallies = select(
-        TRIALS.c.study_id, func.count().label("trials"), best.label("best_val")
-    ).group_by(TRIALS.c.study_id).subquery()
-    query = select(
-        STUDIES.c.id, STUDIES.c.name, STUDIES.c.status, STUDIES.c.created,
-        func.coalesce(tallies.c.trials, 0).label("trials"), tallies.c.best_val, *_HOLD_COLUMNS,
-    ).select_from(
-        STUDIES.outerjoin(tallies, tallies.c.study_id == STUDIES.c.id)
-        .outerjoin(HOLDS, HOLDS.c.study_id == STUDIES.c.id)
-    ).order_by(STUDIES.c.created, STUDIES.c.id)
+    tallies = (
+        select(TRIALS.c.study_id, func.count().label("trials"), best.label("best_val"))
+        .group_by(TRIALS.c.study_id)
+        .subquery()
+    )
+    query = (
+        select(
+            STUDIES.c.id,
+            STUDIES.c.name,
+            STUDIES.c.status,
+            STUDIES.c.created,
+            func.coalesce(tallies.c.trials, 0).label("trials"),
+            tallies.c.best_val,
+            *_HOLD_COLUMNS,
+        )
+        .select_from(
+            STUDIES.outerjoin(tallies, tallies.c.study_id == STUDIES.c.id).outerjoin(
+                HOLDS, HOLDS.c.study_id == STUDIES.c.id
+            )
+        )
+        .order_by(STUDIES.c.created, STUDIES.c.id)
+    )
     now = clock(connection)
     return tuple(
         StudySummary(row.id, row.name, _status(row.status, row, now), row.trials, row.created, row.best_val)
@@ -83,8 +96,9 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
         raise RecordError(f"study '{reference}': no ID in {place} begins so; see 'kdstudy list'")
     if len(found) > 1:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        raise RecordError(f"study '{reference}': {len(found)} IDs begin so: {', '.join(found[:5])}{more}; "
-                          "write more of the ID")
+        raise RecordError(
+            f"study '{reference}': {len(found)} IDs begin so: {', '.join(found[:5])}{more}; write more of the ID"
+        )
     return found[0]
 
 

@@ -102,7 +102,8 @@ METADATA = MetaData()
 SCHEMA = Table("kdstudy_schema", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 
 STUDIES = Table(
-    "kdstudy_studies", METADATA,
+    "kdstudy_studies",
+    METADATA,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
     Column("seed", BigInteger, nullable=False),
@@ -118,7 +119,8 @@ STUDIES = Table(
 )
 
 TRIALS = Table(
-    "kdstudy_trials", METADATA,
+    "kdstudy_trials",
+    METADATA,
     Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("phase", String, nullable=False),
@@ -151,7 +153,8 @@ TRIALS = Table(
 )
 
 EPOCHS = Table(
-    "kdstudy_epochs", METADATA,
+    "kdstudy_epochs",
+    METADATA,
     Column("study_id", String, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
@@ -161,7 +164,8 @@ EPOCHS = Table(
 )
 
 HOLDS = Table(
-    "kdstudy_holds", METADATA,
+    "kdstudy_holds",
+    METADATA,
     Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
     Column("token", String, nullable=False),
     Column("host", String, nullable=False),

@@ -30,12 +30,15 @@ def add(connection: Connection, trials: Sequence[TrialRecord]) -> None:
         if present is None:
             connection.execute(insert(TRIALS), row)
         elif _identity(present._asdict()) != _identity(row):
-            raise RecordError(f"study '{trial.study_id}': trial {trial.number} is there already, with other "
-                              "values or seeds; see whether two drivers are at work")
+            raise RecordError(
+                f"study '{trial.study_id}': trial {trial.number} is there already, with other "
+                "values or seeds; see whether two drivers are at work"
+            )
 
 
-def read(connection: Connection, study_id: str, phase: Phase | None = None,
-         number: int | None = None) -> tuple[TrialRecord, ...]:
+def read(
+    connection: Connection, study_id: str, phase: Phase | None = None, number: int | None = None
+) -> tuple[TrialRecord, ...]:
     """Return the trials of a study, of a phase, or of a number, in order of their numbers."""
     query = select(TRIALS).where(TRIALS.c.study_id == study_id).order_by(TRIALS.c.number)
     if phase is not None:
@@ -47,9 +50,12 @@ def read(connection: Connection, study_id: str, phase: Phase | None = None,
 
 def read_arms(connection: Connection, study_id: str) -> tuple[tuple[str, str], ...]:
     """Return the (transfer, policy) pairs that have a trial, in order of their first."""
-    query = select(TRIALS.c.transfer, TRIALS.c.policy).where(TRIALS.c.study_id == study_id).group_by(
-        TRIALS.c.transfer, TRIALS.c.policy
-    ).order_by(func.min(TRIALS.c.number))
+    query = (
+        select(TRIALS.c.transfer, TRIALS.c.policy)
+        .where(TRIALS.c.study_id == study_id)
+        .group_by(TRIALS.c.transfer, TRIALS.c.policy)
+        .order_by(func.min(TRIALS.c.number))
+    )
     return tuple((row.transfer, row.policy) for row in connection.execute(query))
 
 
@@ -85,10 +91,16 @@ def record_epoch(connection: Connection, study_id: str, number: int, record: Epo
         connection.execute(delete(EPOCHS).where(here))
         reached = max(trial.epochs, record.epoch)
         connection.execute(update(TRIALS).where(_is(study_id, number)), {"epochs": reached})
-    connection.execute(insert(EPOCHS), {
-        "study_id": study_id, "number": number, "epoch": record.epoch,
-        "val": record.val, "record": record.to_json(),
-    })
+    connection.execute(
+        insert(EPOCHS),
+        {
+            "study_id": study_id,
+            "number": number,
+            "epoch": record.epoch,
+            "val": record.val,
+            "record": record.to_json(),
+        },
+    )
 
 
 def finish(connection: Connection, study_id: str, number: int, result: TrialResult) -> bool:
@@ -97,33 +109,48 @@ def finish(connection: Connection, study_id: str, number: int, result: TrialResu
     well = result.state in ("completed", "stopped")
     reached = case((TRIALS.c.epochs > result.epochs, TRIALS.c.epochs), else_=result.epochs)
     now = utc_now()
-    first = _change_unfinished(connection, study_id, number, {
-        "state": result.state, "epochs": result.epochs if well else reached,
-        "val": result.val, "test": result.test, "weights_sha256": result.weights_sha256,
-        "error": result.error, "numerics": result.numerics, "seconds": finite(result.seconds) or 0.0,
-        "started": func.coalesce(TRIALS.c.started, now), "finished": now,
-    })
+    first = _change_unfinished(
+        connection,
+        study_id,
+        number,
+        {
+            "state": result.state,
+            "epochs": result.epochs if well else reached,
+            "val": result.val,
+            "test": result.test,
+            "weights_sha256": result.weights_sha256,
+            "error": result.error,
+            "numerics": result.numerics,
+            "seconds": finite(result.seconds) or 0.0,
+            "started": func.coalesce(TRIALS.c.started, now),
+            "finished": now,
+        },
+    )
     if first and well:
         # Left by an earlier attempt that had come further than the one that counts.
-        connection.execute(delete(EPOCHS).where(
-            EPOCHS.c.study_id == study_id, EPOCHS.c.number == number, EPOCHS.c.epoch > result.epochs
-        ))
+        connection.execute(
+            delete(EPOCHS).where(
+                EPOCHS.c.study_id == study_id, EPOCHS.c.number == number, EPOCHS.c.epoch > result.epochs
+            )
+        )
     return first
 
 
 def read_epochs(connection: Connection, study_id: str, number: int) -> tuple[EpochRecord, ...]:
     """Return a trial's epochs in order."""
-    query = select(EPOCHS.c.record).where(EPOCHS.c.study_id == study_id, EPOCHS.c.number == number).order_by(
-        EPOCHS.c.epoch
+    query = (
+        select(EPOCHS.c.record).where(EPOCHS.c.study_id == study_id, EPOCHS.c.number == number).order_by(EPOCHS.c.epoch)
     )
     return tuple(EpochRecord.from_json(record) for record in connection.scalars(query))
 
 
 def read_scores(connection: Connection, study_id: str) -> dict[int, dict[int, float]]:
     """Return the validation score after each epoch of each trial, where there is one."""
-    query = select(EPOCHS.c.number, EPOCHS.c.epoch, EPOCHS.c.val).where(
-        EPOCHS.c.study_id == study_id, EPOCHS.c.val.is_not(None)
-    ).order_by(EPOCHS.c.number, EPOCHS.c.epoch)
+    query = (
+        select(EPOCHS.c.number, EPOCHS.c.epoch, EPOCHS.c.val)
+        .where(EPOCHS.c.study_id == study_id, EPOCHS.c.val.is_not(None))
+        .order_by(EPOCHS.c.number, EPOCHS.c.epoch)
+    )
     scores: dict[int, dict[int, float]] = {}
     for row in connection.execute(query):
         scores.setdefault(row.number, {})[row.epoch] = row.val
@@ -138,11 +165,18 @@ def mark_published(connection: Connection, study_id: str, number: int, values: M
 
 def unpublished(connection: Connection, study_id: str) -> tuple[int, ...]:
     """Return the numbers of the trials of which the published view lacks something."""
-    query = select(TRIALS.c.number).where(
-        TRIALS.c.study_id == study_id,
-        or_(TRIALS.c.published_state.is_(None), TRIALS.c.published_state != TRIALS.c.state,
-            TRIALS.c.published < TRIALS.c.epochs),
-    ).order_by(TRIALS.c.number)
+    query = (
+        select(TRIALS.c.number)
+        .where(
+            TRIALS.c.study_id == study_id,
+            or_(
+                TRIALS.c.published_state.is_(None),
+                TRIALS.c.published_state != TRIALS.c.state,
+                TRIALS.c.published < TRIALS.c.epochs,
+            ),
+        )
+        .order_by(TRIALS.c.number)
+    )
     return tuple(connection.scalars(query))
 
 

@@ -48,8 +48,14 @@ def _normalise_input(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
 
 
 def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
-    name: str, options: Mapping[str, Any], *, num_classes: int, image_shape: Sequence[int],
-    mean: Sequence[float], std: Sequence[float], seed: int,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    num_classes: int,
+    image_shape: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
 ) -> nn.Module:
     """Build the network called ``name`` on the CPU, its weights a function of ``seed`` alone.
 
@@ -73,21 +79,27 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
     """
     channels = image_shape[0]
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
-        raise ModelError(f"model: images have {channels} channel(s), got mean {list(mean)} and std "
-                         f"{list(std)}; give {channels} of each, standard deviations above 0")
+        raise ModelError(
+            f"model: images have {channels} channel(s), got mean {list(mean)} and std "
+            f"{list(std)}; give {channels} of each, standard deviations above 0"
+        )
     factory = MODELS.load(name)
     try:
         inspect.signature(factory).bind(num_classes, channels, **options)
     except TypeError as error:
-        raise ModelError(f"model: '{name}' cannot be called as f(num_classes, in_channels, *, options) "
-                         f"({error}); see `kdstudy models` for what each takes") from error
+        raise ModelError(
+            f"model: '{name}' cannot be called as f(num_classes, in_channels, *, options) "
+            f"({error}); see `kdstudy models` for what each takes"
+        ) from error
     # Only the CPU generator is touched, and put back: building must not shift any other random stream.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         module = factory(num_classes, channels, **options)
     if not isinstance(module, nn.Module) or hasattr(module, NORMALISE):
-        raise ModelError(f"model: '{name}' gave {type(module).__name__}; it must give a torch.nn.Module "
-                         f"without an attribute '{NORMALISE}' of its own")
+        raise ModelError(
+            f"model: '{name}' gave {type(module).__name__}; it must give a torch.nn.Module "
+            f"without an attribute '{NORMALISE}' of its own"
+        )
     module.add_module(NORMALISE, Normalise(mean, std))
     module.register_forward_pre_hook(_normalise_input)
     _try_out(name, module, image_shape, num_classes)
@@ -108,12 +120,15 @@ def _try_out(name: str, module: nn.Module, image_shape: Sequence[int], num_class
             logits = module(torch.zeros(1, *image_shape))
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ModelError(f"model: '{name}' does not take images of {size} ({reason}); choose larger images "
-                         "or another network") from error
+        raise ModelError(
+            f"model: '{name}' does not take images of {size} ({reason}); choose larger images or another network"
+        ) from error
     finally:
         for child, training in modes:
             child.training = training
     if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"model: '{name}' gave {got} for one image, not logits (1, {num_classes}); its "
-                         "forward pass must return one row of logits an image")
+        raise ModelError(
+            f"model: '{name}' gave {got} for one image, not logits (1, {num_classes}); its "
+            "forward pass must return one row of logits an image"
+        )

@@ -78,9 +78,7 @@ class MobileNetV2(nn.Module):
             group = nn.Sequential()
             for step in range(count):
                 after = max(1, int(full * width))
-                group.append(
-                    InvertedResidual(channels, after, 1 if step else stride, expansion if index else 1)
-                )
+                group.append(InvertedResidual(channels, after, 1 if step else stride, expansion if index else 1))
                 channels = after
             self.blocks.append(group)
         last = int(LAST * max(1.0, width))

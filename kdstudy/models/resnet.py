@@ -90,8 +90,7 @@ class ResNet(nn.Module):
         shortcut: How a block whose input and output shapes differ adds them.
     """
 
-    def __init__(self, depth: int, widths: Widths, *, num_classes: int, in_channels: int,
-                 shortcut: Shortcut) -> None:
+    def __init__(self, depth: int, widths: Widths, *, num_classes: int, in_channels: int, shortcut: Shortcut) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)

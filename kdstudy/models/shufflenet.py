@@ -175,9 +175,7 @@ class ShuffleNetV2(nn.Module):
         in_channels: C of the images.
     """
 
-    def __init__(
-        self, widths: Sequence[int], depths: Sequence[int], *, num_classes: int, in_channels: int
-    ) -> None:
+    def __init__(self, widths: Sequence[int], depths: Sequence[int], *, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv1 = _pointwise(in_channels, STEM)
         self.bn1 = nn.BatchNorm2d(STEM)

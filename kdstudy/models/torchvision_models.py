@@ -100,9 +100,7 @@ def _build(name: str, num_classes: int, in_channels: int, stem: Stem) -> nn.Modu
     try:
         module: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
     except ValueError as error:
-        raise ModelError(
-            f"model: torchvision has no network '{name}'; see torchvision.models.list_models()"
-        ) from error
+        raise ModelError(f"model: torchvision has no network '{name}'; see torchvision.models.list_models()") from error
     _fit_stem(module, family, in_channels, stem)
     for child in module.modules():
         if getattr(child, "inplace", False):
@@ -137,7 +135,6 @@ def __getattr__(name: str) -> Factory:
     """Return the factory of torchvision's network ``name``; the registry looks names up here."""
     if name.startswith("_") or not name.startswith(tuple(STEMS)):
         raise AttributeError(
-            f"module {__name__!r} has no attribute {name!r}; it knows torchvision's "
-            f"{', '.join(STEMS)} networks"
+            f"module {__name__!r} has no attribute {name!r}; it knows torchvision's {', '.join(STEMS)} networks"
         )
     return _factory(name)

@@ -55,8 +55,9 @@ class Sampler(ABC):
     learns: ClassVar[bool]
 
     @abstractmethod
-    def propose(self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int,
-                seed: int) -> dict[str, Any]:
+    def propose(
+        self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int, seed: int
+    ) -> dict[str, Any]:
         """Return one plain value for each path of ``space``: a pure function of the arguments.
 
         Args:
@@ -68,8 +69,14 @@ class Sampler(ABC):
 
 
 def propose(  # noqa: PLR0913 - all that a proposal depends on
-    sampler: Sampler, space: Mapping[str, Range], history: Sequence[Observation], *,
-    arm: str, index: int, startup: int, seed: int,
+    sampler: Sampler,
+    space: Mapping[str, Range],
+    history: Sequence[Observation],
+    *,
+    arm: str,
+    index: int,
+    startup: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Return the values of trial ``index`` of an arm: random while the sampler has nothing to learn from.
 

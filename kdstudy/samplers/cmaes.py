@@ -41,8 +41,9 @@ class CmaEsSampler(Sampler):
     def __init__(self, *, population: Annotated[int, Ge(2)] | None = None) -> None:
         self.population = population
 
-    def propose(self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int,
-                seed: int) -> dict[str, Any]:
+    def propose(
+        self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int, seed: int
+    ) -> dict[str, Any]:
         """Return a draw from the distribution that the history leads to."""
         numeric = {path: span for path, span in space.items() if not isinstance(span, Choice)}
         values = draw({path: span for path, span in space.items() if path not in numeric}, seed, index)
@@ -50,7 +51,7 @@ class CmaEsSampler(Sampler):
             optimizer = self._fresh(len(numeric), derive(seed, "cmaes", index) % 2**32)
             size = optimizer.population_size
             for first in range(0, len(history) - size + 1, size):
-                generation = history[first:first + size]
+                generation = history[first : first + size]
                 optimizer.tell([(_position(numeric, trial), -trial.score) for trial in generation])
                 if optimizer.should_stop():
                     optimizer = self._fresh(len(numeric), derive(seed, "cmaes", index) % 2**32)
@@ -63,8 +64,13 @@ class CmaEsSampler(Sampler):
         import numpy as np
 
         # The seed rules `ask` alone; `tell` draws nothing, so the fold is the same for every index.
-        return cmaes.CMA(mean=np.full(dimensions, 0.5), sigma=SIGMA, seed=seed,
-                         population_size=self.population, bounds=np.tile([0.0, 1.0], (dimensions, 1)))
+        return cmaes.CMA(
+            mean=np.full(dimensions, 0.5),
+            sigma=SIGMA,
+            seed=seed,
+            population_size=self.population,
+            bounds=np.tile([0.0, 1.0], (dimensions, 1)),
+        )
 
 
 def _position(numeric: Mapping[str, Any], trial: Observation) -> Any:

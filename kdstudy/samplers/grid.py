@@ -23,8 +23,9 @@ class GridSampler(Sampler):
 
     learns = False
 
-    def propose(self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int,
-                seed: int) -> dict[str, Any]:
+    def propose(
+        self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int, seed: int
+    ) -> dict[str, Any]:
         """Return the combination at place ``index`` of the shuffled grid; the history is not looked at.
 
         Raises:

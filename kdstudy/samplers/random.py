@@ -20,7 +20,8 @@ class RandomSampler(Sampler):
 
     learns = False
 
-    def propose(self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int,
-                seed: int) -> dict[str, Any]:
+    def propose(
+        self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int, seed: int
+    ) -> dict[str, Any]:
         """Return values drawn from streams of (seed, path, index); the history is not looked at."""
         return draw(space, seed, index)

@@ -37,21 +37,30 @@ class TPESampler(Sampler):
     def __init__(self, *, candidates: Annotated[int, Ge(1)] = 24) -> None:
         self.candidates = candidates
 
-    def propose(self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int,
-                seed: int) -> dict[str, Any]:
+    def propose(
+        self, space: Mapping[str, Range], history: Sequence[Observation], *, index: int, seed: int
+    ) -> dict[str, Any]:
         """Return the estimator's proposal after ``history``; a random one if it is empty."""
         import optuna
 
-        study = study_of(space, history, sampler=optuna.samplers.TPESampler(
-            n_startup_trials=1, n_ei_candidates=self.candidates, multivariate=True,
-            seed=derive(seed, "tpe", index) % 2**32))
+        study = study_of(
+            space,
+            history,
+            sampler=optuna.samplers.TPESampler(
+                n_startup_trials=1,
+                n_ei_candidates=self.candidates,
+                multivariate=True,
+                seed=derive(seed, "tpe", index) % 2**32,
+            ),
+        )
         distributions = {path: _distribution(span) for path, span in space.items()}
         asked = study.ask(fixed_distributions=distributions).params
         return {path: _value(span, asked[path]) for path, span in space.items()}
 
 
-def study_of(space: Mapping[str, Range], history: Sequence[Observation],
-             sampler: optuna.samplers.BaseSampler | None) -> optuna.Study:
+def study_of(
+    space: Mapping[str, Range], history: Sequence[Observation], sampler: optuna.samplers.BaseSampler | None
+) -> optuna.Study:
     """Return an Optuna study in memory that holds an arm's finished trials; larger scores are better.
 
     Args:
@@ -83,16 +92,20 @@ def _distribution(span: Range) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.FloatDistribution(span.low, span.high, log=isinstance(span, Log))
 
 
-def _told(trial: Observation, space: Mapping[str, Range],
-          distributions: dict[str, optuna.distributions.BaseDistribution]) -> optuna.trial.FrozenTrial:
+def _told(
+    trial: Observation, space: Mapping[str, Range], distributions: dict[str, optuna.distributions.BaseDistribution]
+) -> optuna.trial.FrozenTrial:
     import optuna
 
-    params = {path: span.index(trial.values[path]) if isinstance(span, Choice) else trial.values[path]
-              for path, span in space.items()}
+    params = {
+        path: span.index(trial.values[path]) if isinstance(span, Choice) else trial.values[path]
+        for path, span in space.items()
+    }
     if trial.state == "stopped":
         steps = trial.steps or {1: trial.score}
-        return optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, params=params,
-                                         distributions=distributions, intermediate_values=steps)
+        return optuna.trial.create_trial(
+            state=optuna.trial.TrialState.PRUNED, params=params, distributions=distributions, intermediate_values=steps
+        )
     return optuna.trial.create_trial(value=trial.score, params=params, distributions=distributions)
 
 

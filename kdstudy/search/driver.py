@@ -6,26 +6,20 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 
 from __future__ import annotations
 
-import _thread
+import contextlib
 import math
 import secrets
 import shutil
-import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.cluster import check_address, connected, slots
-from kdstudy.compare import Comparison, compare
 from kdstudy.environment import capture
 from kdstudy.errors import KdstudyError, ModelError, StoreError
-from kdstudy.ledger import LEASE_SECONDS, Holder, Ledger, StudyRecord, TrialRecord, new_study_id
-from kdstudy.overview import best_json, best_of
+from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.hold import held, terminable
+from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome
 from kdstudy.search.progress import Progress, clock, say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.store import Store
@@ -34,40 +28,8 @@ from kdstudy.tracking import Publisher, Tracker
 
 PUBLISH_SECONDS = 60.0
 """How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a study came to.
-
-    Args:
-        study: As the ledger has it at the end.
-        trials: All of them.
-        comparison: Of its arms; None if nothing was confirmed.
-        unpublished: Trials that MLflow has not got yet.
-    """
-
-    study: StudyRecord
-    trials: tuple[TrialRecord, ...]
-    comparison: Comparison | None
-    unpublished: int
-
-    @property
-    def best(self) -> TrialRecord | None:
-        """The search trial with the best validation score."""
-        return best_of(self.trials)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Trials by how they ended."""
-        found = Counter(trial.state for trial in self.trials)
-        return {state: found[state] for state in ("completed", "stopped", "diverged", "failed")}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what ``run --json`` prints."""
-        rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
-        return {"study_id": self.study.id, "status": self.study.status, "trials": self.counts,
-                "best": best_json(self.trials), "comparison": rows}
+LEAVE_SECONDS = 5.0
+"""The same where the study is left unfinished."""
 
 
 def run_study(study: Study, store: Store, *, address: str | None = None) -> Outcome:
@@ -84,8 +46,9 @@ def run_study(study: Study, store: Store, *, address: str | None = None) -> Outc
     """
     check_address(address)
     store.create()
-    record = StudyRecord(id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text,
-                         environment=capture())
+    record = StudyRecord(
+        id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text, environment=capture()
+    )
     with Ledger.open(store.ledger_url, create=True) as ledger:
         holder = Holder.here()
         ledger.create_study(record, holder)
@@ -106,10 +69,10 @@ def resume_study(reference: str, store: Store, *, address: str | None = None) ->
         StoreError: Another driver holds it.
     """
     with Ledger.open(store.ledger_url) as ledger:
-        study_id = ledger.resolve(reference)
-        study = parse_study(ledger.study(study_id).text, study_id)
-        known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
-        return _continue(study, study_id, ledger, store, address, max([study.confirm.seeds, *known]))
+        record = ledger.study(ledger.resolve(reference))
+        if record.status == "finished":
+            return outcome_of(ledger, record.id)
+        return _continue(record, ledger, store, address, extra_seeds=0)
 
 
 def confirm_study(reference: str, store: Store, *, seeds: int, address: str | None = None) -> Outcome:
@@ -126,14 +89,15 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
         StoreError: Another driver holds it.
     """
     with Ledger.open(store.ledger_url) as ledger:
-        study_id = ledger.resolve(reference)
-        study = parse_study(ledger.study(study_id).text, study_id)
-        known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
-        return _continue(study, study_id, ledger, store, address, max([study.confirm.seeds, *known]) + seeds)
+        record = ledger.study(ledger.resolve(reference))
+        return _continue(record, ledger, store, address, extra_seeds=seeds)
 
 
-def _continue(study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None, seeds: int) -> Outcome:
+def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | None, *, extra_seeds: int) -> Outcome:
     check_address(address)
+    study_id, study = record.id, parse_study(record.text, record.id)
+    known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
+    seeds = max([study.confirm.seeds, *known]) + extra_seeds
     holder = Holder.here()
     ledger.hold(study_id, holder)
     ledger.requeue(study_id)
@@ -145,8 +109,9 @@ def _continue(study: Study, study_id: str, ledger: Ledger, store: Store, address
 class _Drive:
     """One driver's work on one study."""
 
-    def __init__(self, study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None,
-                 seeds: int) -> None:
+    def __init__(
+        self, study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None, seeds: int
+    ) -> None:
         self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
         self._address, self._seeds = address, seeds
         self._publisher: Publisher | None = None
@@ -154,7 +119,7 @@ class _Drive:
     def run(self, holder: Holder) -> Outcome:
         """Run to the end; whatever stops it is written down first."""
         try:
-            with _held(self._ledger, self._id, holder), _terminable():
+            with held(self._ledger, self._id, holder), terminable():
                 return self._run()
         except KeyboardInterrupt:
             self._leave("interrupted", None)
@@ -169,10 +134,13 @@ class _Drive:
             self._ledger.release(self._id, holder)
 
     def _leave(self, status: str, message: str | None) -> None:
-        self._ledger.requeue(self._id)
-        self._ledger.update_study(self._id, status=status, message=message)
+        """Write down that the study stands still: what was running goes back to the queue."""
+        with contextlib.suppress(StoreError):  # a hold that was lost: the study is another driver's now
+            self._ledger.requeue(self._id)
+            self._ledger.update_study(self._id, status=status, message=message)
         if self._publisher is not None:
-            self._publisher.close(5.0)
+            self._publisher.close(LEAVE_SECONDS)
+        say(f"study {self._id} is {status}; `kdstudy resume {self._id}` goes on from here")
 
     def _run(self) -> Outcome:
         began = time.monotonic()
@@ -188,12 +156,14 @@ class _Drive:
             split = self._search(capacity, teacher_folder)
             self._score_teacher()
         outcome = self._close(tracker)
-        say(f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
-            f"confirmation {clock(split['confirmation'])}, all {clock(time.monotonic() - began)}")
+        say(
+            f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
+            f"confirmation {clock(split['confirmation'])}, all {clock(time.monotonic() - began)}"
+        )
         return outcome
 
     def _prepare(self) -> str:
-        """Prepare teacher and data on the cluster and check that every arm can be built; return the teacher's folder."""
+        """Prepare teacher and data on the cluster, see that every arm can be built; return the teacher's folder."""
         import ray
 
         from kdstudy.search.worker import prepare_in_worker
@@ -201,8 +171,9 @@ class _Drive:
         teacher = self._study.teacher
         source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
         say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
-        task = ray.remote(prepare_in_worker).options(num_cpus=self._study.resources.cpus,
-                                                     num_gpus=self._study.resources.gpus)
+        task = ray.remote(prepare_in_worker).options(
+            num_cpus=self._study.resources.cpus, num_gpus=self._study.resources.gpus
+        )
         found = ray.get(task.remote([config.to_json() for config in self._corner_configs()], str(self._store.teachers)))
         if "error" in found:
             raise ModelError(found["error"])
@@ -210,15 +181,24 @@ class _Drive:
         for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
             before = getattr(recorded, part).get(key)
             if before not in (None, found[part][key]):
-                raise StoreError(f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
-                                 "restore what it began with, or run the study anew")
+                raise StoreError(
+                    f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
+                    "restore what it began with, or run the study anew"
+                )
         self._ledger.update_study(self._id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
         say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
         return str(self._store.teachers / found["teacher"]["key"])
 
     def _corner_configs(self) -> list[TrialConfig]:
-        return [self._study.config(arm.name, {path: hole.ends()[0] for path, hole in self._study.space(arm).items()},
-                                   data_seed=0, init_seed=0) for arm in self._study.arms]
+        return [
+            self._study.config(
+                arm.name,
+                {path: hole.ends()[0] for path, hole in self._study.space(arm).items()},
+                data_seed=0,
+                init_seed=0,
+            )
+            for arm in self._study.arms
+        ]
 
     def _open_tracking(self, tracker: Tracker) -> None:
         self._ledger.update_study(self._id, tracking=tracker.open_study(self._ledger.study(self._id)))
@@ -248,18 +228,27 @@ class _Drive:
         resources = self._study.resources
         trainable = tune.with_resources(
             tune.with_parameters(run_in_worker, teacher=teacher_folder, folder=str(self._store.study(self._id))),
-            {"cpu": resources.cpus, "gpu": resources.gpus})
+            {"cpu": resources.cpus, "gpu": resources.gpus},
+        )
         notes = f"{self._id}-{secrets.token_hex(4)}"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue), num_samples=-1, reuse_actors=True,
+                search_alg=QueueSearcher(queue),
+                num_samples=-1,
+                reuse_actors=True,
                 scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
                 trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
-                trial_dirname_creator=lambda trial: trial.trial_id),
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
             run_config=tune.RunConfig(
-                name=notes, storage_path=str(self._store.ray), verbose=0, callbacks=[self._recorder(queue, progress)],
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures)))
+                name=notes,
+                storage_path=str(self._store.ray),
+                verbose=0,
+                callbacks=[self._recorder(queue, progress)],
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            ),
+        )
         try:
             tuner.fit()
         finally:
@@ -300,65 +289,21 @@ class _Drive:
         teacher = self._ledger.study(self._id).teacher
         if "test" in teacher or not self._ledger.trials(self._id, "confirm"):
             return
-        score = ray.get(ray.remote(score_teacher_in_worker).options(num_cpus=self._study.resources.cpus).remote(
-            self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"]))
+        score = ray.get(
+            ray.remote(score_teacher_in_worker)
+            .options(num_cpus=self._study.resources.cpus)
+            .remote(self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"])
+        )
         self._ledger.update_study(self._id, teacher={**teacher, "test": score})
 
     def _close(self, tracker: Tracker) -> Outcome:
         assert self._publisher is not None
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
-        study, trials = self._ledger.study(self._id), self._ledger.trials(self._id)
-        confirmed = any(trial.phase == "confirm" for trial in trials)
-        comparison = compare(self._ledger, [self._id]) if confirmed else None
-        outcome = Outcome(study, trials, comparison, unpublished)
-        best = outcome.best
+        outcome = outcome_of(self._ledger, self._id, unpublished)
         try:
-            tracker.close_study(
-                study, {} if comparison is None else comparison.to_json(),
-                "" if comparison is None else comparison.table(),
-                None if best is None else self._store.trial(self._id, best.number) / "student")
+            publish_outcome(tracker, outcome, self._store)
             tracker.close()
         except StoreError as error:
             say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")
         return outcome
-
-
-@contextmanager
-def _held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
-    """Renew the hold in the background; the caller releases it."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(LEASE_SECONDS / 6):
-            try:
-                ledger.renew(study_id, holder)
-            except StoreError as error:
-                say(f"error: {error}")
-                _thread.interrupt_main()
-                return
-
-    thread = threading.Thread(target=renew, name="kdstudy-lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: what is running goes back to the queue."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

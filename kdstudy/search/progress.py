@@ -54,14 +54,18 @@ class Progress:
         score = "" if trial.val is None else f" val {trial.val:.4f}"
         test = "" if trial.test is None else f" test {trial.test:.4f}"
         label = f"seed {trial.index}" if trial.phase == "confirm" else f"trial {trial.number}"
-        say(f"[{self._done}/{self._total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
-            f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left")
+        say(
+            f"[{self._done}/{self._total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
+            f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left"
+        )
 
     def split(self) -> Mapping[str, float]:
         """Return seconds of wall time by phase; confirmation counts from the end of the last search trial."""
         search = self._phase_end.get("search", self._began)
-        return {"search": search - self._began,
-                "confirmation": max(0.0, self._phase_end.get("confirm", search) - search)}
+        return {
+            "search": search - self._began,
+            "confirmation": max(0.0, self._phase_end.get("confirm", search) - search),
+        }
 
 
 def say(line: str) -> None:

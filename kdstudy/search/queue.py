@@ -37,9 +37,11 @@ class TrialQueue:
         search = study.search
         self._sampler: Sampler = SAMPLERS.load(search.sampler.name)(**search.sampler.options)
         self._trials: dict[tuple[str, Phase, int], TrialRecord] = {
-            (trial.arm, trial.phase, trial.index): trial for trial in ledger.trials(study_id)}
-        self._interrupted = deque(sorted((t for t in self._trials.values() if t.state not in FINISHED_STATES),
-                                         key=lambda trial: trial.number))
+            (trial.arm, trial.phase, trial.index): trial for trial in ledger.trials(study_id)
+        }
+        self._interrupted = deque(
+            sorted((t for t in self._trials.values() if t.state not in FINISHED_STATES), key=lambda trial: trial.number)
+        )
         self._cursors = [self._cursor(arm) for arm in study.arms]
         self._drop_hopeless()
 
@@ -119,20 +121,45 @@ class TrialQueue:
             init_seed = data_seed
         config = study.config(arm.name, values, data_seed=data_seed, init_seed=init_seed)
         return TrialRecord(
-            study_id=self._id, number=number, phase=phase, transfer=arm.transfer.name, policy=arm.policy.name,
-            index=index, data_seed=data_seed, init_seed=init_seed, values=values, config=config.to_json(),
-            exploratory=phase == "confirm" and index >= study.confirm.seeds)
+            study_id=self._id,
+            number=number,
+            phase=phase,
+            transfer=arm.transfer.name,
+            policy=arm.policy.name,
+            index=index,
+            data_seed=data_seed,
+            init_seed=init_seed,
+            values=values,
+            config=config.to_json(),
+            exploratory=phase == "confirm" and index >= study.confirm.seeds,
+        )
 
     def _values(self, arm: Arm, index: int) -> dict[str, Any]:
-        visible = [] if index < self._startup else [
-            self._observe(trial) for trial in self._search_trials(arm.name)
-            if trial.index <= index - self._lag and trial.state != "failed"]
-        return propose(self._sampler, self._study.space(arm), visible, arm=arm.name, index=index,
-                       startup=self._study.search.startup_trials, seed=self._study.seed)
+        visible = (
+            []
+            if index < self._startup
+            else [
+                self._observe(trial)
+                for trial in self._search_trials(arm.name)
+                if trial.index <= index - self._lag and trial.state != "failed"
+            ]
+        )
+        return propose(
+            self._sampler,
+            self._study.space(arm),
+            visible,
+            arm=arm.name,
+            index=index,
+            startup=self._study.search.startup_trials,
+            seed=self._study.seed,
+        )
 
     def _observe(self, trial: TrialRecord) -> Observation:
         steps = {}
         if trial.state == "stopped":
-            steps = {record.epoch: record.val for record in self._ledger.epochs(self._id, trial.number)
-                     if record.val is not None}
+            steps = {
+                record.epoch: record.val
+                for record in self._ledger.epochs(self._id, trial.number)
+                if record.val is not None
+            }
         return observe(trial, steps)

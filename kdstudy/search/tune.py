@@ -22,8 +22,13 @@ from kdstudy.study import PluginSpec
 
 def parameters_of(trial: TrialRecord) -> dict[str, Any]:
     """Return Tune's parameters of a trial: the searched values by name, and what the worker needs to run it."""
-    return {**trial.values, "trial": trial.number, "arm": trial.arm, "phase": trial.phase,
-            "config": json.dumps(trial.config)}
+    return {
+        **trial.values,
+        "trial": trial.number,
+        "arm": trial.arm,
+        "phase": trial.phase,
+        "config": json.dumps(trial.config),
+    }
 
 
 class QueueSearcher(Searcher):
@@ -67,8 +72,12 @@ class Recorder(tune.Callback):
         ended: Called with number and result once a trial has ended.
     """
 
-    def __init__(self, started: Callable[[int], None], epoch: Callable[[int, EpochRecord], None],
-                 ended: Callable[[int, TrialResult], None]) -> None:
+    def __init__(
+        self,
+        started: Callable[[int], None],
+        epoch: Callable[[int, EpochRecord], None],
+        ended: Callable[[int, TrialResult], None],
+    ) -> None:
         self._started, self._epoch, self._ended = started, epoch, ended
         self._open: dict[int, EpochRecord | None] = {}
 
@@ -82,8 +91,9 @@ class Recorder(tune.Callback):
         self._open[number] = None
         self._started(number)
 
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any],
-                        **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
         """Record its epoch, and its result with the last one."""
         number = trial.config["trial"]
         if result.get("record") is not None:
@@ -105,8 +115,12 @@ class Recorder(tune.Callback):
         number = trial.config["trial"]
         last = self._open.get(number)
         if number in self._open:
-            self._end(number, TrialResult("failed", epochs=last.epoch if last else 0,
-                                          error=f"its process was lost: {trial.get_error()}"))
+            self._end(
+                number,
+                TrialResult(
+                    "failed", epochs=last.epoch if last else 0, error=f"its process was lost: {trial.get_error()}"
+                ),
+            )
 
     def _end(self, number: int, result: TrialResult) -> None:
         del self._open[number]
@@ -125,7 +139,7 @@ class ArmScheduler(FIFOScheduler):
     """
 
     def __init__(self, *, epochs: int, grace: int, reduction: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._epochs, self._grace, self._reduction = epochs, grace, reduction
         self._arms: dict[str, AsyncHyperBandScheduler] = {}
 
@@ -135,8 +149,13 @@ class ArmScheduler(FIFOScheduler):
         name = trial.config["arm"]
         if name not in self._arms:
             self._arms[name] = AsyncHyperBandScheduler(
-                time_attr="epoch", metric="val", mode="max", max_t=self._epochs + 1, grace_period=self._grace,
-                reduction_factor=self._reduction)
+                time_attr="epoch",
+                metric="val",
+                mode="max",
+                max_t=self._epochs + 1,
+                grace_period=self._grace,
+                reduction_factor=self._reduction,
+            )
         return self._arms[name]
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:

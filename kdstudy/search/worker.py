@@ -42,8 +42,13 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         tune.report(metrics | {"result": None if result is None else result.to_json()})
 
     try:
-        run_trial(TrialConfig.from_json(json.loads(parameters["config"])), report, teacher=open_teacher(Path(teacher)),
-                  folder=Path(folder) / str(parameters["trial"]), with_test=parameters["phase"] == "confirm")
+        run_trial(
+            TrialConfig.from_json(json.loads(parameters["config"])),
+            report,
+            teacher=open_teacher(Path(teacher)),
+            folder=Path(folder) / str(parameters["trial"]),
+            with_test=parameters["phase"] == "confirm",
+        )
     except KdstudyError as error:
         failure = TrialResult("failed", epochs=epochs, error=str(error))
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
@@ -62,8 +67,9 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str) -> dict[str,
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions; or under ``error`` what the user must put right.
     """
+    from kdstudy.assembly import dataset_of, describe_dataset
     from kdstudy.teacher import open_teacher, prepare_teacher
-    from kdstudy.trial import dataset_of, describe_dataset, preflight
+    from kdstudy.trial import preflight
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:

@@ -42,8 +42,11 @@ def check_trial(parsed: Parsed, problems: Problems) -> None:
 
 def _check_name(parsed: Parsed, problems: Problems) -> None:
     if "name" in parsed and not _NAME.fullmatch(parsed["name"]):
-        problems.add(Place().key("name"), "must be 1 to 63 letters, digits, '.', '_' or '-', the first a "
-                     f"letter or digit, got {show(parsed['name'])}; write for example my-study")
+        problems.add(
+            Place().key("name"),
+            "must be 1 to 63 letters, digits, '.', '_' or '-', the first a "
+            f"letter or digit, got {show(parsed['name'])}; write for example my-study",
+        )
 
 
 def _check_data(parsed: Parsed, problems: Problems) -> None:
@@ -67,18 +70,25 @@ def _check_teacher(parsed: Parsed, problems: Problems) -> None:
     if {"path", "epochs"} <= teacher.keys():
         given = [name for name in ("path", "epochs") if teacher[name] is not None]
         if len(given) == 2:
-            problems.add(place.key("epochs"), "a teacher is loaded or trained, got both path and epochs; "
-                         "remove one")
+            problems.add(place.key("epochs"), "a teacher is loaded or trained, got both path and epochs; remove one")
         if not given:
-            problems.add(place, "needs path or epochs, got neither; write epochs: 20 to train it here, or "
-                         "path: weights.safetensors to load it")
+            problems.add(
+                place,
+                "needs path or epochs, got neither; write epochs: 20 to train it here, or "
+                "path: weights.safetensors to load it",
+            )
     if {"mean", "std"} <= teacher.keys() and (teacher["mean"] is None) != (teacher["std"] is None):
         missing, given_name = ("mean", "std") if teacher["mean"] is None else ("std", "mean")
-        problems.add(place.key(given_name), f"mean and std go together, got {given_name} alone; add "
-                     f"{missing}, one number a channel")
+        problems.add(
+            place.key(given_name),
+            f"mean and std go together, got {given_name} alone; add {missing}, one number a channel",
+        )
     elif teacher.get("mean") and teacher.get("std") and len(teacher["mean"]) != len(teacher["std"]):
-        problems.add(place.key("std"), "mean and std need one number a channel each, got "
-                     f"{len(teacher['mean'])} and {len(teacher['std'])}; make them equally long")
+        problems.add(
+            place.key("std"),
+            "mean and std need one number a channel each, got "
+            f"{len(teacher['mean'])} and {len(teacher['std'])}; make them equally long",
+        )
 
 
 def _check_train(parsed: Parsed, problems: Problems) -> None:
@@ -86,8 +96,11 @@ def _check_train(parsed: Parsed, problems: Problems) -> None:
     if "nesterov" in train and "momentum" in train and True in _ends(train["nesterov"]):
         lowest = min(_ends(train["momentum"]))
         if lowest == 0:
-            problems.add(place.key("nesterov"), "Nesterov's momentum needs train.momentum greater than 0, "
-                         "got 0; raise momentum or write nesterov: false")
+            problems.add(
+                place.key("nesterov"),
+                "Nesterov's momentum needs train.momentum greater than 0, "
+                "got 0; raise momentum or write nesterov: false",
+            )
     schedule = train.get("schedule")
     if isinstance(schedule, PluginSpec) and schedule.name == "multistep":
         _check_milestones(schedule.options["milestones"], place.key("schedule").key("multistep"), problems)
@@ -97,15 +110,19 @@ def _check_milestones(written: Any, place: Place, problems: Problems) -> None:
     for milestones in _ends(written) if isinstance(written, Choice) else (written,):
         rising = all(early < late for early, late in itertools.pairwise([0, *milestones]))
         if not milestones or not rising:
-            problems.add(place.key("milestones"), "must be epochs in rising order, from 1, got "
-                         f"{show(milestones)}; write for example [5, 7]")
+            problems.add(
+                place.key("milestones"),
+                f"must be epochs in rising order, from 1, got {show(milestones)}; write for example [5, 7]",
+            )
 
 
 def _check_resources(parsed: Parsed, problems: Problems) -> None:
     gpus = parsed.get("resources", {}).get("gpus", 0)
     if gpus > 1 and gpus != int(gpus):
-        problems.add(Place().key("resources").key("gpus"), f"above 1 must be a whole number, got {gpus}; "
-                     "only a share below 1 packs several trials on one GPU")
+        problems.add(
+            Place().key("resources").key("gpus"),
+            f"above 1 must be a whole number, got {gpus}; only a share below 1 packs several trials on one GPU",
+        )
 
 
 def _check_policies(parsed: Parsed, problems: Problems) -> None:
@@ -123,8 +140,7 @@ def _check_policies(parsed: Parsed, problems: Problems) -> None:
             problems.add(Place((*steps, option), f"{place.name}.{field}"), message or objection)
 
 
-def _shared_objections(object_to: Callable[..., list[str]], options: Mapping[str, Any],
-                       epochs: Any) -> list[str]:
+def _shared_objections(object_to: Callable[..., list[str]], options: Mapping[str, Any], epochs: Any) -> list[str]:
     """Return what a policy has against the first combination of ends, if it objects to each of them."""
     first: list[str] = []
     corners = itertools.product(_ends(epochs), _corners(options))
@@ -138,8 +154,14 @@ def _shared_objections(object_to: Callable[..., list[str]], options: Mapping[str
 
 def _steps_of(problems: Problems, place: Place, name: str) -> tuple[str | int, ...]:
     """Return where in the file the entry ``name`` of a list of plug-ins stands."""
-    candidates = [steps for steps in problems.lines if steps[:-1] and steps[:len(place.steps)] == place.steps
-                  and steps[-1] == name and len(steps) == len(place.steps) + 2]
+    candidates = [
+        steps
+        for steps in problems.lines
+        if steps[:-1]
+        and steps[: len(place.steps)] == place.steps
+        and steps[-1] == name
+        and len(steps) == len(place.steps) + 2
+    ]
     return candidates[0] if candidates else place.steps
 
 
@@ -147,14 +169,20 @@ def _check_search(parsed: Parsed, problems: Problems) -> None:
     search, place = parsed.get("search", {}), Place().key("search")
     trials, startup = search.get("trials_per_arm"), search.get("startup")
     if trials is not None and startup is not None and startup > trials // 2:
-        problems.add(place.key("startup"), f"must be at most half of trials_per_arm, {trials // 2} of "
-                     f"{trials}, got {startup}; lower it, or leave it out for {min(trials // 2, 10)}")
+        problems.add(
+            place.key("startup"),
+            f"must be at most half of trials_per_arm, {trials // 2} of "
+            f"{trials}, got {startup}; lower it, or leave it out for {min(trials // 2, 10)}",
+        )
     pruner, epochs = search.get("pruner"), parsed.get("train", {}).get("epochs")
     if pruner is not None and pruner.name == "asha" and epochs is not None:
         longest, grace = max(_ends(epochs)), pruner.options["grace"]
         if grace >= longest:
-            problems.add(place.key("pruner").key("asha").key("grace"), f"no trial of at most {longest} "
-                         f"epoch(s) would ever be stopped, got {grace}; lower it, or write pruner: none")
+            problems.add(
+                place.key("pruner").key("asha").key("grace"),
+                f"no trial of at most {longest} "
+                f"epoch(s) would ever be stopped, got {grace}; lower it, or write pruner: none",
+            )
 
 
 def _check_sampler(parsed: Parsed, reader: Reader) -> None:
@@ -164,8 +192,11 @@ def _check_sampler(parsed: Parsed, reader: Reader) -> None:
     if sampler.name == "grid":
         for place, span in reader.holes.values():
             if not isinstance(span, Int | Choice):
-                reader.problems.add(place, "the grid sampler needs ranges that can be counted, got "
-                                    f"{show(span.to_yaml())}; use int or choice, or another sampler")
+                reader.problems.add(
+                    place,
+                    "the grid sampler needs ranges that can be counted, got "
+                    f"{show(span.to_yaml())}; use int or choice, or another sampler",
+                )
     if sampler.name == "cmaes":
         _check_numeric(parsed, reader)
 
@@ -178,9 +209,12 @@ def _check_numeric(parsed: Parsed, reader: Reader) -> None:
         own = [value for value in options if isinstance(value, _RANGES)]
         spans = shared + own
         if spans and all(isinstance(span, Choice) for span in spans):
-            reader.problems.add(Place().key("search").key("sampler"), "cmaes needs a uniform, log or int "
-                                f"range in each arm, got only choices in {transfer.name}/{policy.name}; "
-                                "use tpe")
+            reader.problems.add(
+                Place().key("search").key("sampler"),
+                "cmaes needs a uniform, log or int "
+                f"range in each arm, got only choices in {transfer.name}/{policy.name}; "
+                "use tpe",
+            )
 
 
 def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -42,19 +42,26 @@ class DataConfig:
     """Section ``data``."""
 
     name: Annotated[str, Key("The data set.", "digits")]
-    val_fraction: Annotated[float, Gt(0), Lt(1), Key(
-        "Share of the training images carved out, stratified, for validation; search sees no other score."
-        )] = 0.1
-    root: Annotated[str | None, Key(
-        "Folder that holds the data set; null for `$KDSTUDY_DATA`, or `./data`.", "data")] = None
-    train_images: Annotated[Annotated[int, Ge(2)] | None, Key(
-        "Keep a seeded, stratified part of the training images, taken before the split; null for all.",
-        5000)] = None
+    val_fraction: Annotated[
+        float,
+        Gt(0),
+        Lt(1),
+        Key("Share of the training images carved out, stratified, for validation; search sees no other score."),
+    ] = 0.1
+    root: Annotated[
+        str | None, Key("Folder that holds the data set; null for `$KDSTUDY_DATA`, or `./data`.", "data")
+    ] = None
+    train_images: Annotated[
+        Annotated[int, Ge(2)] | None,
+        Key("Keep a seeded, stratified part of the training images, taken before the split; null for all.", 5000),
+    ] = None
     download: Annotated[bool, Key("Whether a missing data set may be downloaded.")] = False
-    augment: Annotated[bool, Key(
-        "Whether training images are randomly shifted and, where it makes sense, flipped.")] = True
+    augment: Annotated[
+        bool, Key("Whether training images are randomly shifted and, where it makes sense, flipped.")
+    ] = True
     options: Annotated[dict[str, Any], Key("Options of this data set: see `kdstudy datasets NAME`.")] = field(
-        default_factory=dict)
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True)
@@ -62,22 +69,28 @@ class TeacherConfig:
     """Section ``teacher``: trained once per study, or loaded."""
 
     model: Annotated[PluginSpec, Key("The teacher's network.", "resnet20", plugin="model")]
-    path: Annotated[Annotated[str, MinLen(1)] | None, Key(
-        "File of trained weights, from the working directory; give this or `epochs`.",
-        "weights.safetensors")] = None
-    epochs: Annotated[Annotated[int, Ge(1)] | None, Key(
-        "Train the teacher here for so many epochs; give this or `path`.", 20)] = None
+    path: Annotated[
+        Annotated[str, MinLen(1)] | None,
+        Key("File of trained weights, from the working directory; give this or `epochs`.", "weights.safetensors"),
+    ] = None
+    epochs: Annotated[
+        Annotated[int, Ge(1)] | None, Key("Train the teacher here for so many epochs; give this or `path`.", 20)
+    ] = None
     base_lr: Annotated[float, Gt(0), Key("Learning rate at the first step of the teacher's training.")] = 0.1
     batch_size: Annotated[int, Ge(2), Key("Images in one step of the teacher's training.")] = 64
     weight_decay: Annotated[float, Ge(0), Key("Weight decay in the teacher's training.")] = 5e-4
-    mean: Annotated[Annotated[tuple[float, ...], MinLen(1)] | None, Key(
-        "The teacher's own input normalisation, one number a channel; null for the data set's.",
-        [0.5, 0.5, 0.5])] = None
-    std: Annotated[Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None, Key(
-        "As `mean`: the divisor of each channel.", [0.25, 0.25, 0.25])] = None
-    key_map: Annotated[dict[str, str], Key(
-        "For a loaded file: prefix of a tensor's name in the file to its name in the network.",
-        {"linear": "fc"})] = field(default_factory=dict)
+    mean: Annotated[
+        Annotated[tuple[float, ...], MinLen(1)] | None,
+        Key("The teacher's own input normalisation, one number a channel; null for the data set's.", [0.5, 0.5, 0.5]),
+    ] = None
+    std: Annotated[
+        Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None,
+        Key("As `mean`: the divisor of each channel.", [0.25, 0.25, 0.25]),
+    ] = None
+    key_map: Annotated[
+        dict[str, str],
+        Key("For a loaded file: prefix of a tensor's name in the file to its name in the network.", {"linear": "fc"}),
+    ] = field(default_factory=dict)
     allow_weak: Annotated[bool, Key("Leave to go on with a teacher near chance.")] = False
 
 
@@ -94,26 +107,35 @@ class TrainConfig:
 
     epochs: Annotated[int, Ge(1), Key("Passes over the training split.", 8, ranged=True)]
     batch_size: Annotated[int, Ge(2), Key("Images in one step.", 64, ranged=True)]
-    base_lr: Annotated[float, Gt(0), Key(
-        "Learning rate at the first step, before schedule and layer-wise multipliers.", 0.1, ranged=True)]
-    weight_decay: Annotated[float, Ge(0), Key(
-        "Weight decay, coupled to the learning rate as in SGD.", ranged=True)] = 5e-4
+    base_lr: Annotated[
+        float,
+        Gt(0),
+        Key("Learning rate at the first step, before schedule and layer-wise multipliers.", 0.1, ranged=True),
+    ]
+    weight_decay: Annotated[float, Ge(0), Key("Weight decay, coupled to the learning rate as in SGD.", ranged=True)] = (
+        5e-4
+    )
     momentum: Annotated[float, Ge(0), Lt(1), Key("Momentum of SGD; 0 for none.", ranged=True)] = 0.9
     nesterov: Annotated[bool, Key("Whether the momentum is Nesterov's.", ranged=True)] = False
-    schedule: Annotated[PluginSpec, Key(
-        "How the learning rate falls over the epochs.", "cosine", ranged=True, plugin="schedule")] = field(
-        default_factory=lambda: PluginSpec("cosine"))
+    schedule: Annotated[
+        PluginSpec, Key("How the learning rate falls over the epochs.", "cosine", ranged=True, plugin="schedule")
+    ] = field(default_factory=lambda: PluginSpec("cosine"))
 
 
 @dataclass(frozen=True)
 class ArmsConfig:
     """Section ``arms``: every transfer under every policy, with equal budgets."""
 
-    transfers: Annotated[tuple[PluginSpec, ...], MinLen(1), Key(
-        "Transfer methods; the options of each may be ranges.", "attention", ranged=True, plugin="transfer")]
-    policies: Annotated[tuple[PluginSpec, ...], MinLen(1), Key(
-        "Learning-rate policies; the options of each may be ranges.", "constant",
-        ranged=True, plugin="policy")]
+    transfers: Annotated[
+        tuple[PluginSpec, ...],
+        MinLen(1),
+        Key("Transfer methods; the options of each may be ranges.", "attention", ranged=True, plugin="transfer"),
+    ]
+    policies: Annotated[
+        tuple[PluginSpec, ...],
+        MinLen(1),
+        Key("Learning-rate policies; the options of each may be ranges.", "constant", ranged=True, plugin="policy"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -122,16 +144,27 @@ class SearchConfig:
 
     trials_per_arm: Annotated[int, Ge(1), Key("Search trials of each arm.", 20)]
     sampler: Annotated[PluginSpec, Key("How values are proposed.", "tpe", plugin="sampler")] = field(
-        default_factory=lambda: PluginSpec("tpe"))
-    pruner: Annotated[PluginSpec, Key(
-        "Whether and how poor search trials are stopped early.", "none", plugin="pruner")] = field(
-        default_factory=lambda: PluginSpec("none"))
-    startup: Annotated[Annotated[int, Ge(0)] | None, Key(
-        "Random trials before the sampler proposes, at most half of `trials_per_arm`; null for that half, "
-        "at most 10.", 5)] = None
-    lag: Annotated[Annotated[int, Ge(1)] | None, Key(
-        "Trials of one arm in flight at once: a proposal sees all but the last `lag` trials of its arm; "
-        "null for what the cluster holds. Fix it to get the same proposals on any cluster.", 2)] = None
+        default_factory=lambda: PluginSpec("tpe")
+    )
+    pruner: Annotated[
+        PluginSpec, Key("Whether and how poor search trials are stopped early.", "none", plugin="pruner")
+    ] = field(default_factory=lambda: PluginSpec("none"))
+    startup: Annotated[
+        Annotated[int, Ge(0)] | None,
+        Key(
+            "Random trials before the sampler proposes, at most half of `trials_per_arm`; null for that half, "
+            "at most 10.",
+            5,
+        ),
+    ] = None
+    lag: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Key(
+            "Trials of one arm in flight at once: a proposal sees all but the last `lag` trials of its arm; "
+            "null for what the cluster holds. Fix it to get the same proposals on any cluster.",
+            2,
+        ),
+    ] = None
 
     @property
     def startup_trials(self) -> int:
@@ -143,9 +176,11 @@ class SearchConfig:
 class ConfirmConfig:
     """Section ``confirm``."""
 
-    seeds: Annotated[int, Ge(0), Key(
-        "Fresh paired seeds on which the best trial of each arm is run again and scored on test; 0 for none.",
-        3)] = 3
+    seeds: Annotated[
+        int,
+        Ge(0),
+        Key("Fresh paired seeds on which the best trial of each arm is run again and scored on test; 0 for none.", 3),
+    ] = 3
 
 
 @dataclass(frozen=True)
@@ -161,24 +196,25 @@ class ResourcesConfig:
 class StudyFile:
     """Everything a study file says, in the order in which it is documented."""
 
-    name: Annotated[str, Key(
-        "Name of the study, the first part of its ID: letters, digits, `.`, `_`, `-`.", "my-study")]
+    name: Annotated[
+        str, Key("Name of the study, the first part of its ID: letters, digits, `.`, `_`, `-`.", "my-study")
+    ]
     seed: Annotated[int, Ge(0), Lt(SEED_LIMIT), Key("The one seed that everything random derives from.")] = 0
     data: Annotated[DataConfig, Key("The images.")]
-    teacher: Annotated[TeacherConfig, Key(
-        "The network that is learnt from; trained once per study, or loaded.")]
+    teacher: Annotated[TeacherConfig, Key("The network that is learnt from; trained once per study, or loaded.")]
     student: Annotated[StudentConfig, Key("The network that learns.")]
     train: Annotated[TrainConfig, Key("How every student is trained.")]
     arms: Annotated[ArmsConfig, Key("What is compared: one arm is one transfer under one policy.")]
     search: Annotated[SearchConfig, Key("The search, equal for each arm.")]
-    confirm: Annotated[ConfirmConfig, Key("The runs that give the verdict.")] = field(
-        default_factory=ConfirmConfig)
-    resources: Annotated[ResourcesConfig, Key("What one trial takes.")] = field(
-        default_factory=ResourcesConfig)
-    layers: Annotated[Literal["auto"] | Annotated[LayerPairs, MinLen(1)], Key(
-        "Crucial layers: `auto` matches by dimension; else pairs [student layer, teacher layer] in order of "
-        "depth.",
-        [["layer1", "layer1"]])] = "auto"
+    confirm: Annotated[ConfirmConfig, Key("The runs that give the verdict.")] = field(default_factory=ConfirmConfig)
+    resources: Annotated[ResourcesConfig, Key("What one trial takes.")] = field(default_factory=ResourcesConfig)
+    layers: Annotated[
+        Literal["auto"] | Annotated[LayerPairs, MinLen(1)],
+        Key(
+            "Crucial layers: `auto` matches by dimension; else pairs [student layer, teacher layer] in order of depth.",
+            [["layer1", "layer1"]],
+        ),
+    ] = "auto"
 
 
 def plain(value: Any) -> Any:

@@ -63,8 +63,12 @@ def _field(declared: Field) -> Schema:
     if not declared.required:
         schema["default"] = plain(declared.default)
     if declared.many:
-        return {**schema, "type": "array", "minItems": 1,
-                "items": _plugin(str(declared.key.plugin), ranged=declared.key.ranged)}
+        return {
+            **schema,
+            "type": "array",
+            "minItems": 1,
+            "items": _plugin(str(declared.key.plugin), ranged=declared.key.ranged),
+        }
     if declared.key.plugin:
         value = _plugin(declared.key.plugin, ranged=declared.key.ranged)
         fixed = _plugin(declared.key.plugin, ranged=False)
@@ -77,13 +81,20 @@ def _plugin(kind: str, *, ranged: bool) -> Schema:
     registry = REGISTRIES[kind]
     with_options = {name: _options(registry, name, ranged=ranged) for name in registry}
     bare = [name for name, options in with_options.items() if not options["required"]]
-    return {"anyOf": [
-        {"enum": bare},
-        {"type": "string", "pattern": ":", "description": f"A {kind} of your own: package.module:Name."},
-        {"type": "object", "properties": with_options,
-         "patternProperties": {":": {"type": ["object", "null"]}}, "additionalProperties": False,
-         "minProperties": 1, "maxProperties": 1},
-    ]}
+    return {
+        "anyOf": [
+            {"enum": bare},
+            {"type": "string", "pattern": ":", "description": f"A {kind} of your own: package.module:Name."},
+            {
+                "type": "object",
+                "properties": with_options,
+                "patternProperties": {":": {"type": ["object", "null"]}},
+                "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
+        ]
+    }
 
 
 def _options(registry: Registry, name: str, *, ranged: bool) -> Schema:
@@ -99,8 +110,12 @@ def _options(registry: Registry, name: str, *, ranged: bool) -> Schema:
             schema["default"] = to_plain(option.annotation, option.default)
         properties[option.name] = schema
     required = [option.name for option in options if option.required]
-    return {"type": "object" if required else ["object", "null"], "properties": properties,
-            "required": required, "additionalProperties": False}
+    return {
+        "type": "object" if required else ["object", "null"],
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
 
 
 def _or_range(value: Schema, option: Schema) -> Schema:
@@ -112,8 +127,14 @@ def _or_range(value: Schema, option: Schema) -> Schema:
         ranges.append(_range("log", {"type": "number", "exclusiveMinimum": 0}))
     if kinds & {"number", "integer"}:
         ranges.append(_range("int", {"type": "integer"}))
-    ranges.append({"type": "object", "required": ["choice"], "additionalProperties": False, "properties": {
-        "choice": {"type": "array", "items": option, "minItems": 2, "uniqueItems": True}}})
+    ranges.append(
+        {
+            "type": "object",
+            "required": ["choice"],
+            "additionalProperties": False,
+            "properties": {"choice": {"type": "array", "items": option, "minItems": 2, "uniqueItems": True}},
+        }
+    )
     return {"anyOf": [value, *ranges]}
 
 

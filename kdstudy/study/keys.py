@@ -10,8 +10,9 @@ from typing import Any
 
 from kdstudy.registry import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
 
-REGISTRIES = {registry.kind: registry
-              for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS)}
+REGISTRIES = {
+    registry.kind: registry for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS)
+}
 
 
 @dataclass(frozen=True, eq=False)

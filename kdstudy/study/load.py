@@ -43,6 +43,16 @@ def parse_study(text: str, where: str = "study") -> Study:
     file = build(StudyFile, parsed)
     arms = itertools.product(file.arms.transfers, file.arms.policies)
     return Study(
-        name=file.name, seed=file.seed, data=file.data, teacher=file.teacher, student=file.student,
-        train=file.train, arms=tuple(Arm(transfer, policy) for transfer, policy in arms), search=file.search,
-        confirm=file.confirm, resources=file.resources, layers=file.layers, text=text)
+        name=file.name,
+        seed=file.seed,
+        data=file.data,
+        teacher=file.teacher,
+        student=file.student,
+        train=file.train,
+        arms=tuple(Arm(transfer, policy) for transfer, policy in arms),
+        search=file.search,
+        confirm=file.confirm,
+        resources=file.resources,
+        layers=file.layers,
+        text=text,
+    )

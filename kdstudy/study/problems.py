@@ -82,8 +82,9 @@ class Problems:
 
 def _one_line(text: str) -> str:
     """Return ``text`` on one line, what no terminal should be sent (escape codes and the like) spelt out."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode()
-                   for char in " ".join(text.split()))
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in " ".join(text.split())
+    )
 
 
 def show(value: Any) -> str:

@@ -50,8 +50,7 @@ class Reader:
         """Return the valid fields of section ``kind``; nested sections as dictionaries too."""
         if not isinstance(tree, dict):
             if tree is not UNREADABLE:
-                self.problems.add(place, f"must be a section of keys, got {show(tree)}; "
-                                  "write key: value below it")
+                self.problems.add(place, f"must be a section of keys, got {show(tree)}; write key: value below it")
             return {}
         fields = fields_of(kind)
         self._refuse_unknown(tree, fields, place, "key")
@@ -67,8 +66,11 @@ class Reader:
         if declared.name not in tree:
             if declared.required:
                 meaning = declared.key.meaning.rstrip(".")
-                self.problems.add(inner, f"missing ({meaning[0].lower() + meaning[1:]})"
-                                  f"{_example(declared.key, declared.default) or '; add this section'}")
+                self.problems.add(
+                    inner,
+                    f"missing ({meaning[0].lower() + meaning[1:]})"
+                    f"{_example(declared.key, declared.default) or '; add this section'}",
+                )
                 return INVALID
             return self.section(declared.section, {}, inner) if declared.section else _filled(declared)
         value = tree[declared.name]
@@ -91,8 +93,9 @@ class Reader:
         try:
             checked, messages = check(annotation, value)
         except PydanticSchemaGenerationError:
-            self.problems.add(place, "the plug-in declares a type that no study file can write; "
-                              "annotate the option with plain types")
+            self.problems.add(
+                place, "the plug-in declares a type that no study file can write; annotate the option with plain types"
+            )
             return INVALID
         for message in messages:
             self.problems.add(place, f"{prefix}{message}{example}")
@@ -110,8 +113,7 @@ class Reader:
         if isinstance(span, Choice):
             return self._note(Choice(tuple(ends)), place)
         if not isinstance(span, Int) and not accepts(annotation, span.at(0.381966)):
-            self.problems.add(place, f"must be whole numbers, got {show(value)}; "
-                              f"write {{int: {show(written)}}}")
+            self.problems.add(place, f"must be whole numbers, got {show(value)}; write {{int: {show(written)}}}")
             return INVALID
         return self._note(span, place)
 
@@ -120,12 +122,14 @@ class Reader:
             self.problems.add(place, f"{self.refusal}, got {show(value)}; write one value")
             return INVALID
         if not key.ranged:
-            self.problems.add(place, f"must be one value for the whole study, got the range {show(value)}; "
-                              "only student, train and the options of transfers and policies are searched")
+            self.problems.add(
+                place,
+                f"must be one value for the whole study, got the range {show(value)}; "
+                "only student, train and the options of transfers and policies are searched",
+            )
             return INVALID
         if isinstance(value.get("choice"), list) and any(map(is_range, value["choice"])):
-            self.problems.add(place, f"a range holds values, not ranges, got {show(value)}; "
-                              "list plain values")
+            self.problems.add(place, f"a range holds values, not ranges, got {show(value)}; list plain values")
             return INVALID
         try:
             return read_range(value)
@@ -143,8 +147,7 @@ class Reader:
         if values is UNREADABLE:
             return INVALID
         if not isinstance(values, list) or not values:
-            self.problems.add(place, f"must be a list of at least one {kind}, got {show(values)}; "
-                              f"write - {example}")
+            self.problems.add(place, f"must be a list of at least one {kind}, got {show(values)}; write - {example}")
             return INVALID
         seen: set[str] = set()
         specs = [self._listed(declared.key, value, place, index, seen) for index, value in enumerate(values)]
@@ -152,13 +155,19 @@ class Reader:
 
     def _listed(self, key: Key, value: Any, place: Place, index: int, seen: set[str]) -> Any:
         if is_range(value):
-            self.problems.add(place.item(index), f"every {key.plugin} listed is compared, none is drawn, "
-                              f"got the range {show(value)}; list them one by one")
+            self.problems.add(
+                place.item(index),
+                f"every {key.plugin} listed is compared, none is drawn, "
+                f"got the range {show(value)}; list them one by one",
+            )
             return INVALID
         name = _plugin_name(value)
         if name in seen:
-            self.problems.add(place.item(index), f"every {key.plugin} may stand only once, got '{name}' "
-                              "again; remove it, or put the variant in a study of its own")
+            self.problems.add(
+                place.item(index),
+                f"every {key.plugin} may stand only once, got '{name}' "
+                "again; remove it, or put the variant in a study of its own",
+            )
             return INVALID
         seen.add(name or "")
         return self._plugin(key, value, place.item(index), place)
@@ -181,16 +190,18 @@ class Reader:
             return INVALID
         name = _plugin_name(value)
         if not name:
-            self.problems.add(place, f"must be a name, or one name with its options, got {show(value)}; "
-                              f"write {key.example} or {{{key.example}: {{option: value}}}}")
+            self.problems.add(
+                place,
+                f"must be a name, or one name with its options, got {show(value)}; "
+                f"write {key.example} or {{{key.example}: {{option: value}}}}",
+            )
             return INVALID
         spot = Place((*place.steps, name), f"{owner.name}.{name}") if isinstance(value, dict) else place
         written = value[name] if isinstance(value, dict) else None
         options = self.options(kind, name, {} if written is None else written, spot, ranged=key.ranged)
         return INVALID if options is None else PluginSpec(name, options)
 
-    def options(self, kind: str, name: str, written: Any, place: Place, *,
-                ranged: bool) -> dict[str, Any] | None:
+    def options(self, kind: str, name: str, written: Any, place: Place, *, ranged: bool) -> dict[str, Any] | None:
         """Return all options of a plug-in, defaults filled in; None if anything was wrong."""
         registry = REGISTRIES[kind]
         if name not in registry:
@@ -201,8 +212,7 @@ class Reader:
             return None
         if not isinstance(written, dict):
             if written is not UNREADABLE:
-                self.problems.add(place, f"must be options, got {show(written)}; "
-                                  "write {option: value}")
+                self.problems.add(place, f"must be options, got {show(written)}; write {{option: value}}")
             return None
         intact = self._refuse_unknown(written, declared, place, "option")
         options: dict[str, Any] = {}
@@ -213,8 +223,9 @@ class Reader:
                 value = written[option.name]
                 options[option.name] = self._value(option.annotation, key, default, value, inner)
             elif option.required:
-                self.problems.add(inner, f"missing: {kind} '{name}' needs it; "
-                                  f"write {{{name}: {{{option.name}: value}}}}")
+                self.problems.add(
+                    inner, f"missing: {kind} '{name}' needs it; write {{{name}: {{{option.name}: value}}}}"
+                )
                 intact = False
             else:
                 options[option.name] = to_plain(option.annotation, option.default)
@@ -222,21 +233,20 @@ class Reader:
 
     def _declared(self, registry: Registry, name: str, place: Place) -> dict[str, Option] | None:
         if ":" in name and not _OWN_PLUGIN.fullmatch(name):
-            self.problems.add(place, f"must be a name or package.module:Name, got {show(name)}; "
-                              f"{registry.suggest(name)}")
+            self.problems.add(
+                place, f"must be a name or package.module:Name, got {show(name)}; {registry.suggest(name)}"
+            )
             return None
         try:
             if not callable(registry.load(name)):
-                self.problems.add(place, f"must name a class or function, got {show(name)}; "
-                                  f"{registry.suggest(name)}")
+                self.problems.add(place, f"must name a class or function, got {show(name)}; {registry.suggest(name)}")
                 return None
             return registry.options(name)
         except PluginError as error:
             self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "))
             return None
 
-    def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place,
-                        what: str) -> bool:
+    def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place, what: str) -> bool:
         for name in tree:
             if name not in known:
                 self.problems.add(place.key(name), f"unknown {what}; {_nearest(name, known)}", unknown=True)

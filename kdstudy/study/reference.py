@@ -57,11 +57,19 @@ def _words(schema: Schema) -> str:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "array":
         return f"list of {_words(schema['items'])}" if "items" in schema else "pair of layer names"
-    words = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text",
-             "object": "mapping", "null": "null"}[schema["type"]]
-    bounds = [f"{sign} {schema[name]}" for name, sign in (
-        ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
-        if name in schema]
+    words = {
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "`true` or `false`",
+        "string": "text",
+        "object": "mapping",
+        "null": "null",
+    }[schema["type"]]
+    bounds = [
+        f"{sign} {schema[name]}"
+        for name, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+        if name in schema
+    ]
     return f"{words} {', '.join(bounds)}".strip()
 
 

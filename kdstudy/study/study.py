@@ -104,8 +104,7 @@ class Study:
         arm = self.arm(arm) if isinstance(arm, str) else arm
         return {path: value for path, value in self._leaves(arm) if isinstance(value, _RANGES)}
 
-    def config(self, arm_name: str, values: Mapping[str, Any], *, data_seed: int,
-               init_seed: int) -> TrialConfig:
+    def config(self, arm_name: str, values: Mapping[str, Any], *, data_seed: int, init_seed: int) -> TrialConfig:
         """Return one trial of an arm: the study with its holes filled.
 
         Args:
@@ -119,29 +118,40 @@ class Study:
         """
         arm, where = self.arm(arm_name), f"{self.name}, arm {arm_name}"
         space = self.space(arm)
-        wrong = [f"{where}: {path}: no value given; give one of {show(span.to_yaml())}"
-                 for path, span in space.items() if path not in values]
-        wrong += [f"{where}: {path}: not searched in this arm, got {show(value)}; leave it out"
-                  for path, value in values.items() if path not in space]
-        wrong += [f"{where}: {path}: outside its range, got {show(values[path])}; "
-                  f"take one of {show(span.to_yaml())}"
-                  for path, span in space.items() if path in values and not span.contains(values[path])]
+        wrong = [
+            f"{where}: {path}: no value given; give one of {show(span.to_yaml())}"
+            for path, span in space.items()
+            if path not in values
+        ]
+        wrong += [
+            f"{where}: {path}: not searched in this arm, got {show(value)}; leave it out"
+            for path, value in values.items()
+            if path not in space
+        ]
+        wrong += [
+            f"{where}: {path}: outside its range, got {show(values[path])}; take one of {show(span.to_yaml())}"
+            for path, span in space.items()
+            if path in values and not span.contains(values[path])
+        ]
         if wrong:
             raise StudyError(wrong)
-        return TrialConfig.from_json({
-            "name": self.name,
-            "data": _filled("data", self.data, values),
-            "teacher": _filled("teacher", self.teacher, values),
-            "student": _filled("student", self.student, values),
-            "train": _filled("train", self.train, values),
-            "transfer": _spec("arms.transfers", arm.transfer, values),
-            "policy": _spec("arms.policies", arm.policy, values),
-            "layers": plain(self.layers),
-            "resources": _filled("resources", self.resources, values),
-            "data_seed": data_seed,
-            "init_seed": init_seed,
-            "split_seed": self.seed,
-        }, where)
+        return TrialConfig.from_json(
+            {
+                "name": self.name,
+                "data": _filled("data", self.data, values),
+                "teacher": _filled("teacher", self.teacher, values),
+                "student": _filled("student", self.student, values),
+                "train": _filled("train", self.train, values),
+                "transfer": _spec("arms.transfers", arm.transfer, values),
+                "policy": _spec("arms.policies", arm.policy, values),
+                "layers": plain(self.layers),
+                "resources": _filled("resources", self.resources, values),
+                "data_seed": data_seed,
+                "init_seed": init_seed,
+                "split_seed": self.seed,
+            },
+            where,
+        )
 
     def _leaves(self, arm: Arm) -> Iterator[tuple[str, Any]]:
         for name, section in (("student", self.student), ("train", self.train)):
@@ -173,6 +183,7 @@ def _filled(path: str, section: Any, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def _spec(path: str, spec: PluginSpec, values: Mapping[str, Any]) -> Any:
-    options = {name: values.get(inner, value)
-               for (inner, value), name in zip(_options(path, spec), spec.options, strict=True)}
+    options = {
+        name: values.get(inner, value) for (inner, value), name in zip(_options(path, spec), spec.options, strict=True)
+    }
     return PluginSpec(spec.name, options).to_yaml()

@@ -24,8 +24,11 @@ _SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-     list("-+.0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
 )
 
 
@@ -40,11 +43,14 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.MarkedYAMLError(problem="anchors and aliases (&, *) are not allowed, got one; "
-                                       "write the value out, or quote it", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="anchors and aliases (&, *) are not allowed, got one; write the value out, or quote it",
+                problem_mark=event.start_mark,
+            )
         if self.depth >= MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels; flatten it",
-                                       problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"nested deeper than {MAX_DEPTH} levels; flatten it", problem_mark=event.start_mark
+            )
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -77,14 +83,14 @@ def read_text(path: Path) -> str:
         reason = (error.strerror or str(error)).lower()
         raise StudyError([f"{path}: cannot be read ({reason}); give the path of a study file"]) from error
     if size > MAX_BYTES:
-        raise StudyError([f"{path}: a study file has at most {MAX_BYTES} bytes, got {size}; "
-                          "is this the right file?"])
+        raise StudyError([f"{path}: a study file has at most {MAX_BYTES} bytes, got {size}; is this the right file?"])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise StudyError([f"{path}:{line}: not UTF-8 text, got byte 0x{content[error.start]:02x}; "
-                          "save the file as UTF-8"]) from error
+        raise StudyError(
+            [f"{path}:{line}: not UTF-8 text, got byte 0x{content[error.start]:02x}; save the file as UTF-8"]
+        ) from error
 
 
 def parse_text(text: str, where: str) -> tuple[dict[str, Any], Problems]:
@@ -106,13 +112,18 @@ def parse_text(text: str, where: str) -> tuple[dict[str, Any], Problems]:
         raise StudyError([_syntax_problem(error, where)]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise StudyError([f"{where}:{line}: a character that YAML does not allow, got "
-                          f"#x{error.character:04x}; remove it"]) from error
+        raise StudyError(
+            [f"{where}:{line}: a character that YAML does not allow, got #x{error.character:04x}; remove it"]
+        ) from error
     if root is None:
         raise StudyError([f"{where}: the file is empty; start from studies/quickstart.yaml"])
     if not isinstance(root, yaml.MappingNode):
-        raise StudyError([f"{where}:{_line(root)}: a study file is a mapping of keys to values, "
-                          f"got a {_kind(root)}; start from studies/quickstart.yaml"])
+        raise StudyError(
+            [
+                f"{where}:{_line(root)}: a study file is a mapping of keys to values, "
+                f"got a {_kind(root)}; start from studies/quickstart.yaml"
+            ]
+        )
     lines: dict[Steps, int] = {(): _line(root)}
     problems = Problems(where, lines)
     return _Reader(lines, problems).mapping(root, Place()), problems
@@ -161,8 +172,9 @@ class _Reader:
             if key_node.value in values:
                 first = self.lines[inner.steps]
                 self.lines[inner.steps] = _line(key_node)
-                self.problems.add(inner, f"a key may stand only once, got it again after line {first}; "
-                                  "keep one of them")
+                self.problems.add(
+                    inner, f"a key may stand only once, got it again after line {first}; keep one of them"
+                )
                 self.lines[inner.steps] = first
                 continue
             self.lines[inner.steps] = _line(key_node)

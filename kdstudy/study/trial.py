@@ -107,9 +107,12 @@ class TrialConfig:
             "resources": values["resources"],
             "layers": values["layers"],
         }
-        return write_text(tree, f"One trial of {self.name}, arm {self.arm}, without holes.\n"
-                          f"It ran with data_seed {self.data_seed} and init_seed {self.init_seed}; "
-                          "a study of this file derives its own from `seed`.")
+        return write_text(
+            tree,
+            f"One trial of {self.name}, arm {self.arm}, without holes.\n"
+            f"It ran with data_seed {self.data_seed} and init_seed {self.init_seed}; "
+            "a study of this file derives its own from `seed`.",
+        )
 
 
 def _section(value: Any) -> Any:

@@ -89,8 +89,9 @@ def trial_params(trial: TrialRecord) -> dict[str, str]:
     Options of the arm's plug-ins stand under ``arms.transfers.NAME`` and ``arms.policies.NAME``. Empty and
     missing values are left out.
     """
-    config = {key: value for key, value in trial.config.items()
-              if key not in {"name", "resources", "transfer", "policy"}}
+    config = {
+        key: value for key, value in trial.config.items() if key not in {"name", "resources", "transfer", "policy"}
+    }
     flat: dict[str, Any] = {
         "transfer": trial.transfer,
         "policy": trial.policy,
@@ -196,6 +197,7 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
         "rate": record.rate,
         "seconds": record.seconds,
     }
+    values |= {f"val_scores/{name}": value for name, value in record.scores.items()}
     values |= {f"terms/{name}": value for name, value in record.terms.items()}
     values |= {f"rates/{layer}": rate for layer, rate in record.rates.items()}
     for layer in record.layers:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdstudy.errors import RecordError
+from kdstudy.errors import StoreError
 from kdstudy.tracking.server import pyfunc
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def log_student(client: MlflowClient, run_id: str, experiment_id: str, directory
         directory: What `kdstudy.student.save_student` wrote.
 
     Raises:
-        RecordError: ``directory`` is not a saved student.
+        StoreError: ``directory`` is not a saved student.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -65,9 +65,7 @@ def log_student(client: MlflowClient, run_id: str, experiment_id: str, directory
     return model_id
 
 
-def write_model(
-    target: Path, directory: Path, *, run_id: str | None = None, model_id: str | None = None
-) -> None:
+def write_model(target: Path, directory: Path, *, run_id: str | None = None, model_id: str | None = None) -> None:
     """Write an MLflow model folder around the student in ``directory``.
 
     The signature: images float32 (B, C, H, W) in [0, 1] to logits float32 (B, K).
@@ -103,7 +101,7 @@ def _read(directory: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecordError(f"{directory}: not a saved student ({error}); run the trial again") from error
+        raise StoreError(f"{directory}: not a saved student ({error}); run the trial again") from error
     return config
 
 

@@ -32,9 +32,7 @@ class Publisher:
         gather: Seconds to wait for more notices before publishing.
     """
 
-    def __init__(
-        self, tracker: Tracker, ledger: Ledger, study_id: str, *, gather: float = GATHER_SECONDS
-    ) -> None:
+    def __init__(self, tracker: Tracker, ledger: Ledger, study_id: str, *, gather: float = GATHER_SECONDS) -> None:
         self._tracker = tracker
         self._ledger = ledger
         self._study_id = study_id
@@ -55,9 +53,18 @@ class Publisher:
             self._pending[number] = None
             self._changed.notify_all()
 
-    def catch_up(self) -> None:
-        """Publish everything the ledger knows and the server may not: after a resume, or to rebuild."""
-        for number in self._ledger.unpublished(self._study_id):
+    def catch_up(self, *, everything: bool = False) -> None:
+        """Publish what the ledger knows and the server may not.
+
+        Args:
+            everything: Look at every trial on the server, rather than trust the ledger's note of what was
+                published: for a server that has lost its data.
+        """
+        if everything:
+            numbers = [trial.number for trial in self._ledger.trials(self._study_id)]
+        else:
+            numbers = list(self._ledger.unpublished(self._study_id))
+        for number in numbers:
             self.notify(number)
 
     def pending(self) -> int:

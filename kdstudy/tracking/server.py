@@ -68,8 +68,7 @@ def connect(uri: str) -> MlflowClient:
     scheme = uri.partition(":")[0]
     if scheme not in {"sqlite", "http", "https"}:
         raise StoreError(
-            f"tracking: cannot use '{redact(uri)}'; give sqlite:///PATH or the http(s) address of "
-            "an MLflow server"
+            f"tracking: cannot use '{redact(uri)}'; give sqlite:///PATH or the http(s) address of an MLflow server"
         )
     if scheme == "sqlite":
         _prepare_database(uri)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger
 from kdstudy.tracking.publisher import Publisher
@@ -12,24 +10,21 @@ from kdstudy.tracking.tracker import Tracker
 SYNC_SECONDS = 600.0
 
 
-def sync_study(ledger: Ledger, study_id: str, *, uri: str, artifacts: Path) -> None:
-    """Publish whatever MLflow lacks of a study; what it has is not sent twice.
+def sync_study(ledger: Ledger, study_id: str, tracker: Tracker) -> None:
+    """Publish whatever MLflow lacks of a study's trials; what it has is not sent twice.
 
     Args:
         ledger: The record.
         study_id: The study.
-        uri: Tracking URI.
-        artifacts: Where a local database keeps artifacts.
+        tracker: Connected to the server; not closed.
 
     Raises:
         StoreError: The server cannot be used, or something is still missing after ten minutes.
     """
-    tracker = Tracker(uri, artifacts)
     ledger.update_study(study_id, tracking=tracker.open_study(ledger.study(study_id)))
     publisher = Publisher(tracker, ledger, study_id, gather=0.0)
-    publisher.catch_up()
+    publisher.catch_up(everything=True)
     pending = publisher.close(SYNC_SECONDS)
-    trouble = publisher.trouble()
-    tracker.close()
     if pending:
-        raise StoreError(f"tracking: {pending} trials are still missing ({trouble or 'no answer'}); run sync again later")
+        trouble = publisher.trouble() or "no answer"
+        raise StoreError(f"tracking: {pending} trials are still missing ({trouble}); run sync again later")

@@ -73,9 +73,7 @@ class Tracker:
                 self._client.set_tag(run_id, "mlflow.note.content", _note(record, run.info.experiment_id))
             return {"uri": redact(self.uri), "experiment_id": run.info.experiment_id, "run_id": run_id}
 
-    def publish_trial(
-        self, study: StudyRecord, trial: TrialRecord, epochs: Sequence[EpochRecord]
-    ) -> tuple[str, int]:
+    def publish_trial(self, study: StudyRecord, trial: TrialRecord, epochs: Sequence[EpochRecord]) -> tuple[str, int]:
         """Bring the trial's run up to date.
 
         Args:
@@ -198,9 +196,7 @@ class Tracker:
     def _find(self, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
         """Return the oldest run that carries the tags."""
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        found = self._client.search_runs(
-            [experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1
-        )
+        found = self._client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1)
         return found[0] if found else None
 
     def _describe(self, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
@@ -257,9 +253,7 @@ class Tracker:
         name = str(record.dataset.get("name", "data"))
         source = json.dumps({"name": name, "fingerprint": record.dataset["fingerprint"]})
         dataset = Dataset(name, str(record.dataset["fingerprint"])[:32], "kdstudy", source)
-        self._client.log_inputs(
-            run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-        )
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
 _SOURCE = {"mlflow.source.name": "kdstudy", "mlflow.source.type": "LOCAL"}

@@ -36,11 +36,26 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     if not database.exists():
         raise StoreError(f"ui: {database} does not exist; run a study first, or name its --store")
     _require_free(port)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port),
-         "--workers", "1", "--no-serve-artifacts"],
+    process = subprocess.Popen(  # noqa: S603  our own interpreter
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            uri,
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--no-serve-artifacts",
+        ],
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         _wait_until_it_answers(process, port)
         # Without workflowType MLflow opens a page of another kind, with no runs on it.
@@ -63,9 +78,10 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):  # noqa: S310  a constant scheme
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise StoreError(f"ui: the MLflow server did not come up on port {port}; "
-                     f"try `mlflow server --port {port}` to see why")
+    raise StoreError(
+        f"ui: the MLflow server did not come up on port {port}; try `mlflow server --port {port}` to see why"
+    )

@@ -52,7 +52,9 @@ def write_atomic(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); free the disk or choose another --store") from error
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}); free the disk or choose another --store"
+        ) from error
 
 
 class CheckpointFolder:

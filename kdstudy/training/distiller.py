@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdstudy.network import Network
 from kdstudy.results import finite
+from kdstudy.training.objective import label_loss
 from kdstudy.transfer.base import Batch, EmptyMapError, Transfer
 
 HEAD = "head"
@@ -63,8 +63,16 @@ class Distiller:
         schedule: Factor on the base rate as a function of epochs done.
     """
 
-    def __init__(self, student: Network, teacher: Network | None, transfer: Transfer, *,
-                 groups: Mapping[str, Iterable[str]], sgd: SgdSettings, schedule: Callable[[float], float]) -> None:
+    def __init__(
+        self,
+        student: Network,
+        teacher: Network | None,
+        transfer: Transfer,
+        *,
+        groups: Mapping[str, Iterable[str]],
+        sgd: SgdSettings,
+        schedule: Callable[[float], float],
+    ) -> None:
         self.student = student
         self.teacher = teacher
         self.transfer = transfer
@@ -83,12 +91,23 @@ class Distiller:
         adaptors = list(self.transfer.parameters())
         if adaptors:
             layout.append({"params": adaptors, "layer": ADAPTORS})
-        return torch.optim.SGD([group for group in layout if group["params"]], lr=self._sgd.base_lr,
-                               momentum=self._sgd.momentum, weight_decay=self._sgd.weight_decay,
-                               nesterov=self._sgd.nesterov)
+        return torch.optim.SGD(
+            [group for group in layout if group["params"]],
+            lr=self._sgd.base_lr,
+            momentum=self._sgd.momentum,
+            weight_decay=self._sgd.weight_decay,
+            nesterov=self._sgd.nesterov,
+        )
 
-    def train_epoch(self, epoch: int, batches: Iterable[tuple[Tensor, Tensor, Tensor]], *, steps: int,
-                    directions: torch.Generator, multipliers: Mapping[str, float]) -> EpochTotals:
+    def train_epoch(
+        self,
+        epoch: int,
+        batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+        *,
+        steps: int,
+        directions: torch.Generator,
+        multipliers: Mapping[str, float],
+    ) -> EpochTotals:
         """Train one pass over ``batches``.
 
         Args:
@@ -137,7 +156,7 @@ class Distiller:
         draws = self.transfer.draw(batch.images, directions)
         terms: dict[str, Tensor] = {}
         student = self.transfer.observe(self.student, batch.images, draws)
-        terms["cross_entropy"] = F.cross_entropy(student.logits, batch.labels)
+        terms["cross_entropy"] = label_loss(student.logits, batch.labels)
         if self.teacher is not None and self.transfer.uses_teacher:
             with torch.no_grad():
                 target = self.transfer.observe(self.teacher, batch.images, draws)
@@ -147,4 +166,3 @@ class Distiller:
         loss.backward()
         self.optimizer.step()
         return {name: value.detach().double() for name, value in terms.items()}
-

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kdstudy.training.objective import is_multilabel, label_loss, multilabel_scores
+
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Evaluation(NamedTuple):
     """What a split says of a network.
 
     Attributes:
-        score: Accuracy in [0, 1].
-        loss: Mean cross-entropy; may be NaN or infinite for a diverged network.
+        score: The objective, in [0, 1]: accuracy, or of several labels macro mean average precision.
+        loss: Mean cross-entropy with the labels; may be NaN or infinite for a diverged network.
+        scores: Further scores by name; empty for single labels and for a network whose logits are not finite.
     """
 
     score: float
     loss: float
+    scores: Mapping[str, float] = NONE
 
 
 @torch.no_grad()
@@ -35,11 +41,20 @@ def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
     try:
         correct = total_loss = torch.zeros((), dtype=torch.float64)
         count = 0
+        several: list[tuple[Tensor, Tensor]] = []
         for images, labels, _ in batches:
             logits = module(images)
-            correct = correct.to(logits.device) + (logits.argmax(1) == labels).sum()
-            total_loss = total_loss.to(logits.device) + F.cross_entropy(logits, labels, reduction="sum").double()
+            if is_multilabel(labels):
+                several.append((logits.cpu(), labels.cpu()))
+            else:
+                correct = correct.to(logits.device) + (logits.argmax(1) == labels).sum()
+            total_loss = total_loss.to(logits.device) + label_loss(logits, labels, "sum").double()
             count += len(labels)
-        return Evaluation(float(correct) / count, float(total_loss) / count)
     finally:
         module.train(training)
+    loss = float(total_loss) / count
+    if not several:
+        return Evaluation(float(correct) / count, loss)
+    logits, labels = (torch.cat(parts) for parts in zip(*several, strict=True))
+    scores = multilabel_scores(logits, labels) if bool(logits.isfinite().all() & labels.any()) else NONE
+    return Evaluation(scores.get("map", 0.0), loss, scores)

@@ -25,8 +25,9 @@ def choose_device(gpus: float) -> torch.device:
     if gpus <= 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ClusterError(f"resources.gpus: {gpus} asked for, but no CUDA device is visible here; "
-                           "set gpus: 0 or run on a GPU node")
+        raise ClusterError(
+            f"resources.gpus: {gpus} asked for, but no CUDA device is visible here; set gpus: 0 or run on a GPU node"
+        )
     return torch.device("cuda")
 
 

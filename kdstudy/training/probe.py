@@ -14,6 +14,7 @@ from kdstudy.transfer.base import MapTransfer
 
 CHUNK = 256
 
+
 class MeasuredDivergence(Protocol):
     """What comparing one layer gives."""
 
@@ -54,8 +55,9 @@ class Probe:
             `kdstudy.layerwise.divergence.divergence` does.
     """
 
-    def __init__(self, instrument: MapTransfer, images: Tensor, directions: torch.Generator,
-                 divergence: Divergence) -> None:
+    def __init__(
+        self, instrument: MapTransfer, images: Tensor, directions: torch.Generator, divergence: Divergence
+    ) -> None:
         self._instrument = instrument.eval()
         self._chunks = [(chunk, instrument.draw(chunk, directions)) for chunk in images.split(CHUNK)]
         self._divergence = divergence
@@ -76,13 +78,17 @@ class Probe:
             student_maps = self._maps(student)
         finally:
             student.module.train(training)
-        return [self._layer(*maps) for maps in zip(self._instrument.layers, student_maps, self._teacher_maps, strict=True)]
+        return [
+            self._layer(*maps) for maps in zip(self._instrument.layers, student_maps, self._teacher_maps, strict=True)
+        ]
 
     def _layer(self, layer: str, student_map: Tensor, teacher_map: Tensor) -> float:
         measured = self._divergence(student_map, teacher_map)
         if measured.teacher_failed:
-            raise MapError(f"layers.{layer}: the teacher's map is zero everywhere for {measured.teacher_empty} of "
-                           f"{len(teacher_map)} probe images; choose another layer or another layerwise.map")
+            raise MapError(
+                f"layers.{layer}: the teacher's map is zero everywhere for {measured.teacher_empty} of "
+                f"{len(teacher_map)} probe images; choose another layer or another layerwise.map"
+            )
         if measured.student_failed:
             raise StudentMapsEmptyError(layer)
         return float(measured.value)

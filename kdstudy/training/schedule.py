@@ -26,8 +26,13 @@ def constant(progress: float, epochs: int) -> float:
     return 1.0
 
 
-def multistep(progress: float, epochs: int, *, milestones: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)],
-              gamma: Annotated[float, Gt(0), Le(1)] = 0.1) -> float:
+def multistep(
+    progress: float,
+    epochs: int,
+    *,
+    milestones: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)],
+    gamma: Annotated[float, Gt(0), Le(1)] = 0.1,
+) -> float:
     """Return ``gamma`` to the power of the milestones passed.
 
     Args:

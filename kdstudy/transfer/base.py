@@ -10,7 +10,7 @@ Shapes: B samples, C channels, H and W positions, K classes, L crucial layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -133,7 +133,53 @@ class Transfer(nn.Module, ABC):
         return True
 
 
-class MapTransfer(Transfer, ABC):
+class WeighedTransfer(Transfer, ABC):
+    """A method whose loss has a weight, and to which soft targets can be added.
+
+    The terms are ``name/part`` for each part of its loss, and ``kd`` when ``kd_weight`` is not 0.
+
+    Args:
+        context: Networks and shapes.
+        weight: Factor on every part; 0 measures without teaching.
+        kd_weight: Factor on soft targets (see `kdstudy.transfer.losses.soft_target_loss`); 0 leaves them out.
+        temperature: Of the soft targets, > 0; large values weigh all classes alike.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        context: TransferContext,
+        *,
+        weight: Weight = 1.0,
+        kd_weight: Weight = 0.0,
+        temperature: Temperature = 4.0,
+    ) -> None:
+        super().__init__(context)
+        self.weight, self.kd_weight, self.temperature = weight, kd_weight, temperature
+
+    def require_layers(self) -> None:
+        """Refuse to go on without crucial layers, for methods that compare layers.
+
+        Raises:
+            MapError: There is no crucial layer.
+        """
+        if not self.layers:
+            raise MapError(f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers")
+
+    def weighed(
+        self, losses: Mapping[str, Tensor], student: Observation, teacher: Observation, batch: Batch
+    ) -> dict[str, Tensor]:
+        """Return the terms: ``losses`` by part, weighed, and the soft targets' term if asked for."""
+        terms = {f"{self.name}/{part}": self.weight * loss for part, loss in losses.items()}
+        if self.kd_weight > 0:
+            multilabel = batch.labels.is_floating_point()
+            loss = soft_target_loss(student.logits, teacher.logits, self.temperature, multilabel=multilabel)
+            terms["kd"] = self.kd_weight * loss
+        return terms
+
+
+class MapTransfer(WeighedTransfer, ABC):
     """A method whose `Observation.maps` are maps over positions, one row a sample.
 
     Any of them can also be the instrument that feeds the layer-wise controller: observed on a fixed probe set
@@ -154,7 +200,6 @@ class MapTransfer(Transfer, ABC):
         MapError: There is no crucial layer.
     """
 
-    name: ClassVar[str]
     empty: Tensor
 
     def __init__(
@@ -165,12 +210,8 @@ class MapTransfer(Transfer, ABC):
         kd_weight: Weight = 0.0,
         temperature: Temperature = 4.0,
     ) -> None:
-        super().__init__(context)
-        if not self.layers:
-            raise MapError(
-                f"{self.name}: no layer of the student matches one of the teacher's; name pairs in layers"
-            )
-        self.weight, self.kd_weight, self.temperature = weight, kd_weight, temperature
+        super().__init__(context, weight=weight, kd_weight=kd_weight, temperature=temperature)
+        self.require_layers()
         shapes = zip(context.student_shapes, context.teacher_shapes, strict=True)
         self.sizes = tuple((min(s[1], t[1]), min(s[2], t[2])) for s, t in shapes)
         self.register_buffer("empty", torch.zeros(2, len(self.layers), dtype=torch.bool), persistent=False)
@@ -184,15 +225,7 @@ class MapTransfer(Transfer, ABC):
         """Return the weighted distance of each layer's maps, and the soft targets' term if asked for."""
         self._look_for_empty(student.maps, teacher.maps)
         losses = self.losses(student.maps, teacher.maps)
-        terms = {
-            f"{self.name}/{layer}": self.weight * loss
-            for layer, loss in zip(self.layers, losses, strict=True)
-        }
-        if self.kd_weight > 0:
-            multilabel = batch.labels.is_floating_point()
-            loss = soft_target_loss(student.logits, teacher.logits, self.temperature, multilabel=multilabel)
-            terms["kd"] = self.kd_weight * loss
-        return terms
+        return self.weighed(dict(zip(self.layers, losses, strict=True)), student, teacher, batch)
 
     @torch.no_grad()
     def _look_for_empty(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
@@ -206,11 +239,11 @@ class MapTransfer(Transfer, ABC):
         """Raise if a map has been zero over a whole batch.
 
         Raises:
-            EmptyMapError: Naming the network and the layer, the shallowest first.
+            EmptyMapError: Naming the network and the layer: the teacher's first, then the shallowest.
         """
-        empty = self.empty.tolist()
+        flags = dict(zip(("student", "teacher"), self.empty.tolist(), strict=True))
         self.empty.zero_()
-        for index, layer in enumerate(self.layers):
-            for owner, flags in zip(("teacher", "student"), (empty[1], empty[0]), strict=True):
-                if flags[index]:
+        for owner in ("teacher", "student"):
+            for layer, empty in zip(self.layers, flags[owner], strict=True):
+                if empty:
                     raise EmptyMapError(self.name, owner, layer)

@@ -51,8 +51,8 @@ class DerivativeTransfer(MapTransfer):
     ``normalise: running`` n is the running RMS norm of that network's map of that layer, a constant for the
     gradient: the loss does not depend on the scale of either network and stays an honest estimator of the
     distance of the full derivatives. The running value contains the present batch with weight 0.1, which
-    keeps ``|| m / n ||^2`` below 10 even when a map grows suddenly. As n_S is a constant that follows m_S, the
-    gradient always has a part that shrinks m_S, as long as the two maps are not parallel: a large weight
+    keeps ``|| m / n ||^2`` below 10 even when a map grows suddenly. As n_S is a constant that follows m_S,
+    the gradient always has a part that shrinks m_S, as long as the two maps are not parallel: a large weight
     drives the student towards a constant function (docs/derivative-norms.md). With ``normalise: batch`` n is
     the RMS norm over the present batch and the gradient flows through it: free of scale and of that pull, at
     the price of a bias of the order of the norm's sampling error (1-4 % at 64 images). With ``normalise:
@@ -121,9 +121,7 @@ class DerivativeTransfer(MapTransfer):
             _require_dual(self.name, layer, feature)
         return output.logits.value, output.features
 
-    def pulled(
-        self, network: Network, images: Tensor, draws: Directions
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    def pulled(self, network: Network, images: Tensor, draws: Directions) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Run ``network`` for double backward: its logits, the leaf images, each layer's attention map."""
         with torch.autocast(images.device.type, enabled=False):
             run = differentiable(network, images, draws.samples)
@@ -172,9 +170,7 @@ def first_derivatives(
     return tuple(gradients)
 
 
-def trial_run(
-    method: str, module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]
-) -> list[Dual]:
+def trial_run(method: str, module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]) -> list[Dual]:
     """Push a zero image through ``module`` in eval mode and return its layers' duals; modes are restored.
 
     Raises:
@@ -184,9 +180,7 @@ def trial_run(
     seen: dict[str, Any] = {}
     modes = [(child, child.training) for child in module.modules()]
     handles = [
-        module.get_submodule(name).register_forward_hook(
-            lambda _m, _i, output, name=name: seen.update({name: output})
-        )
+        module.get_submodule(name).register_forward_hook(lambda _m, _i, output, name=name: seen.update({name: output}))
         for name in layers
     ]
     like = next(iter(module.parameters()), torch.zeros(()))
@@ -205,9 +199,7 @@ def trial_run(
 
 def _require_dual(method: str, layer: str, feature: Any) -> Dual:
     if not isinstance(feature, Dual):
-        raise MapError(
-            f"{method}: the output of layer '{layer}' is no function of the image; leave the layer out"
-        )
+        raise MapError(f"{method}: the output of layer '{layer}' is no function of the image; leave the layer out")
     return feature
 
 

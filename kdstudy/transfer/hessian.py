@@ -51,8 +51,8 @@ class HessianTransfer(DerivativeTransfer):
         weight: Factor on the sum over layers; 0 measures without teaching.
         form: ``tangent``, ``bilinear``, ``hvp`` or ``hutchinson``.
         p: Power of the attention map, >= 1; 2 for the first two forms.
-        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch`` by the
-            batch's norm (nearly so), ``sample`` each map by its own (biased).
+        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch``
+            by the batch's norm (nearly so), ``sample`` each map by its own (biased).
         fraction: Share of the batch, in (0, 1], that has derivatives in training.
         kd_weight: Factor on soft targets; 0 leaves them out.
         temperature: Of the soft targets, > 0.

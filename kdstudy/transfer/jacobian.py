@@ -52,8 +52,8 @@ class JacobianTransfer(DerivativeTransfer):
         form: ``tangent``, ``projection`` or ``peak``.
         wrt: ``images``, or ``parameters`` with the forms ``projection`` and ``peak``.
         p: Power of the attention map, >= 1.
-        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch`` by the
-            batch's norm (nearly so), ``sample`` each map by its own (biased).
+        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch``
+            by the batch's norm (nearly so), ``sample`` each map by its own (biased).
         fraction: Share of the batch, in (0, 1], that has derivatives in training.
         kd_weight: Factor on soft targets; 0 leaves them out.
         temperature: Of the soft targets, > 0.
@@ -110,10 +110,7 @@ class JacobianTransfer(DerivativeTransfer):
         for module, layers in sides:
             self._convolutions[module] = last_convolutions(module, layers, context.image_shape)
         for names in zip(*(self._convolutions[module] for module, _ in sides), strict=True):
-            shapes = [
-                tuple(module.get_parameter(name).shape)
-                for (module, _), name in zip(sides, names, strict=True)
-            ]
+            shapes = [tuple(module.get_parameter(name).shape) for (module, _), name in zip(sides, names, strict=True)]
             if shapes[0] != shapes[1]:
                 raise MapError(
                     f"jacobian: wrt: parameters needs equal weights, but the student's {names[0]} is "
@@ -162,9 +159,7 @@ class JacobianTransfer(DerivativeTransfer):
         return weights
 
 
-def last_convolutions(
-    module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]
-) -> list[str]:
+def last_convolutions(module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]) -> list[str]:
     """Return, for each layer, the name of the weights of the last convolution completed by its end.
 
     Kernels wider than one position go before 1x1 ones, which may belong to a shortcut.

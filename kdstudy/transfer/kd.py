@@ -23,9 +23,7 @@ class SoftTargetTransfer(Transfer):
         cross-entropy with the labels keeps its weight 1.
     """
 
-    def __init__(
-        self, context: TransferContext, *, weight: Weight = 1.0, temperature: Temperature = 4.0
-    ) -> None:
+    def __init__(self, context: TransferContext, *, weight: Weight = 1.0, temperature: Temperature = 4.0) -> None:
         super().__init__(context)
         self.weight, self.temperature = weight, temperature
 

@@ -13,9 +13,7 @@ from torch.nn import functional
 _EPS = 1e-16
 
 
-def soft_target_loss(
-    student_BK: Tensor, teacher_BK: Tensor, temperature: float, *, multilabel: bool
-) -> Tensor:
+def soft_target_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float, *, multilabel: bool) -> Tensor:
     """Return ``T^2 * KL(teacher || student)`` of the softened predictions, the mean over samples.
 
     Args:
@@ -36,9 +34,7 @@ def soft_target_loss(
         no = (-teacher).sigmoid() * (functional.logsigmoid(-teacher) - functional.logsigmoid(-student))
         return temperature**2 * (yes + no).sum(dim=1).mean()
     log_student, log_teacher = functional.log_softmax(student, dim=1), functional.log_softmax(teacher, dim=1)
-    return temperature**2 * functional.kl_div(
-        log_student, log_teacher, reduction="batchmean", log_target=True
-    )
+    return temperature**2 * functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
 
 
 def unit_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -59,7 +55,7 @@ def mean_square_norm(maps: Tensor) -> Tensor:
 def batch_unit_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the squared distance of two batches of maps, each divided by its own RMS norm over the batch.
 
-    The gradient flows through the student's norm, so it has no component along the scale of the student's maps.
+    The gradient flows through the student's norm, so it has no component along the scale of its maps.
     """
     return squared_distance(_batch_unit(student), _batch_unit(teacher.detach()))
 

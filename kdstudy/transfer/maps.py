@@ -44,9 +44,18 @@ def resize(map_BHW: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = map_BHW.shape[-2:]
     if (height, width) == size:
         return map_BHW
-    if height % size[0] == 0 and width % size[1] == 0:  # the adaptive form is not deterministic on CUDA
+    if height % size[0] == 0 and width % size[1] == 0:
         return functional.avg_pool2d(map_BHW, (height // size[0], width // size[1]))
-    return functional.adaptive_avg_pool2d(map_BHW, size)
+    return _bins(height, size[0], map_BHW) @ map_BHW @ _bins(width, size[1], map_BHW).T
+
+
+def _bins(entries: int, bins: int, like: Tensor) -> Tensor:
+    """Return the matrix (bins, entries) of adaptive average pooling, which CUDA cannot repeat bit for bit."""
+    matrix = torch.zeros(bins, entries, dtype=like.dtype)
+    for row in range(bins):
+        first, end = row * entries // bins, -(-(row + 1) * entries // bins)
+        matrix[row, first:end] = 1 / (end - first)
+    return matrix.to(like.device)
 
 
 def _power(values: Tensor, p: float) -> Tensor:

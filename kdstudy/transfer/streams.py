@@ -214,9 +214,7 @@ def _fit(name: str, args: tuple[Any, ...], source: Streams) -> tuple[Any, ...]:
     return tuple(source.constant(item) for item in args) if name in _ROWWISE else args
 
 
-def normalisation(
-    x: Tensor, mean: Tensor | None, variance: Tensor | None, training: bool
-) -> tuple[Tensor, Tensor]:
+def normalisation(x: Tensor, mean: Tensor | None, variance: Tensor | None, training: bool) -> tuple[Tensor, Tensor]:
     """Return the mean and variance batch norm applies to ``x``, detached: constants for every derivative."""
     if training or mean is None or variance is None:
         dims = [0, *range(2, x.ndim)]

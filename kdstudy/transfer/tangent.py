@@ -123,9 +123,7 @@ def _affine(func: Rule, x: Dual, weight: Any, bias: Any = None, *args: Any, **kw
 
 
 def _pad(_: Rule, x: Dual, pad: Any, mode: str = "constant", value: float | None = None) -> Dual:
-    return x.like(
-        functional.pad(x.value, pad, mode, value), tuple(functional.pad(t, pad, mode) for t in x.tangents)
-    )
+    return x.like(functional.pad(x.value, pad, mode, value), tuple(functional.pad(t, pad, mode) for t in x.tangents))
 
 
 def _sum(func: Rule, a: Any, b: Any, *, alpha: float = 1) -> Dual:
@@ -214,9 +212,7 @@ def _max_pool(func: Rule, x: Dual, *args: Any, **kwargs: Any) -> Any:
     return (dual, indices) if with_indices else dual
 
 
-def _batch_norm(
-    func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any
-) -> Dual:
+def _batch_norm(func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any) -> Dual:
     _, variance = normalisation(x.value, running_mean, running_var, options["training"])
     value = func(x.value, running_mean, running_var, **options)
     weight, scale = options["weight"], (variance + options["eps"]).rsqrt()

@@ -19,8 +19,10 @@ HEAVY = ("ray", "mlflow", "optuna")
 
 def modules_after(*arguments: str) -> set[str]:
     """Return the heavy top-level modules that a command imported."""
-    code = ("import sys, kdstudy.cli; code = kdstudy.cli.run(sys.argv[1:]); "
-            "print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)")
+    code = (
+        "import sys, kdstudy.cli; code = kdstudy.cli.run(sys.argv[1:]); "
+        "print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+    )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stderr.rpartition("MODULES")[2].split()) & {*HEAVY, "torch"}
@@ -64,7 +66,9 @@ def test_corners_name_the_arm_that_cannot_run(tmp_path: Path, capsys: pytest.Cap
     assert all(line.startswith("error: ") and "nothing" in line for line in errors)
 
 
-def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = tmp_path / "study.yaml"
     study.write_text((STUDIES / "smoke.yaml").read_text().replace("epochs: 4, batch_size", "epochs: 0, batchsize"))
     for command in ("check", "run"):
@@ -78,13 +82,25 @@ def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(tmp_path: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]
 
 
-@pytest.mark.parametrize(("arguments", "code"), [
-    (["nonsense"], 2), (["run"], 2), (["confirm", "x"], 2), (["list", "--nonsense"], 2), (["show", "nothing"], 1),
-    (["compare", "nothing"], 1), (["reproduce", "nothing"], 1), (["resume", "nothing"], 1), (["ui"], 1),
-    (["transfers", "atention"], 1), (["run", "no-such-file.yaml"], 1),
-])
-def test_exit_codes_without_traceback_or_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                               capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["nonsense"], 2),
+        (["run"], 2),
+        (["confirm", "x"], 2),
+        (["list", "--nonsense"], 2),
+        (["show", "nothing"], 1),
+        (["compare", "nothing"], 1),
+        (["reproduce", "nothing"], 1),
+        (["resume", "nothing"], 1),
+        (["ui"], 1),
+        (["transfers", "atention"], 1),
+        (["run", "no-such-file.yaml"], 1),
+    ],
+)
+def test_exit_codes_without_traceback_or_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == code
     captured = capsys.readouterr()
@@ -100,8 +116,16 @@ def test_an_empty_store_lists_nothing_and_creates_nothing(tmp_path: Path, capsys
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize(("command", "registry"), [
-    ("transfers", TRANSFERS), ("policies", POLICIES), ("models", MODELS), ("datasets", DATASETS), ("samplers", SAMPLERS)])
+@pytest.mark.parametrize(
+    ("command", "registry"),
+    [
+        ("transfers", TRANSFERS),
+        ("policies", POLICIES),
+        ("models", MODELS),
+        ("datasets", DATASETS),
+        ("samplers", SAMPLERS),
+    ],
+)
 def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

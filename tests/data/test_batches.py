@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdstudy.data.batches import batches, eval_batches, num_batches, shift_and_flip
+from kdstudy.data.batches import (
+    batches,
+    cut_out,
+    draw_windows,
+    eval_batches,
+    num_batches,
+    scale_windows,
+    shift_and_flip,
+)
 from kdstudy.data.dataset import Augmentation, Split
 
 
@@ -12,15 +20,26 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+PLAIN = Augmentation()
+
+
 def split(size: int = 50) -> Split:
     images = torch.randint(0, 256, (size, 3, 6, 5), dtype=torch.uint8, generator=stream(0))
     return Split(images, torch.arange(size) % 4)
 
 
-def epoch(part: Split, augmentation: Augmentation = Augmentation(), size: int = 8, order: int = 1,  # noqa: B008
-          augment: int = 2) -> list[tuple[Tensor, Tensor, Tensor]]:
-    return list(batches(part, batch_size=size, augmentation=augmentation, order=stream(order),
-                        augment=stream(augment), device="cpu"))
+def epoch(
+    part: Split,
+    augmentation: Augmentation = PLAIN,
+    size: int = 8,
+    order: int = 1,
+    augment: int = 2,
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    return list(
+        batches(
+            part, batch_size=size, augmentation=augmentation, order=stream(order), augment=stream(augment), device="cpu"
+        )
+    )
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
@@ -31,8 +50,8 @@ def test_shift_and_flip_equals_a_loop_over_samples(pad: int) -> None:
     expected = torch.zeros_like(images)
     for i, ((down, right), flip) in enumerate(zip(shifts.tolist(), flips.tolist(), strict=True)):
         padded = torch.zeros(3, 6 + 2 * pad, 5 + 2 * pad, dtype=torch.uint8)
-        padded[:, pad:pad + 6, pad:pad + 5] = images[i]
-        window = padded[:, down:down + 6, right:right + 5]
+        padded[:, pad : pad + 6, pad : pad + 5] = images[i]
+        window = padded[:, down : down + 6, right : right + 5]
         expected[i] = window.flip(2) if flip else window
     assert torch.equal(shift_and_flip(images, shifts, flips, pad), expected)
 
@@ -47,7 +66,7 @@ def test_without_augmentation_images_are_the_splits_in_zero_to_one() -> None:
 
 def test_every_sample_has_a_shift_and_flip_of_its_own() -> None:
     ramp = torch.arange(1, 31, dtype=torch.uint8).view(1, 1, 6, 5).repeat(64, 1, 1, 1)
-    (images, _, _), = epoch(Split(ramp, torch.zeros(64, dtype=torch.long)), Augmentation(2, True), size=64)
+    ((images, _, _),) = epoch(Split(ramp, torch.zeros(64, dtype=torch.long)), Augmentation(2, True), size=64)
     assert len(images.unique(dim=0)) > 20
 
 
@@ -78,7 +97,7 @@ def test_no_sample_repeats_and_a_last_partial_batch_is_left_out() -> None:
 
 
 def test_fewer_samples_than_a_batch_give_one_batch() -> None:
-    (images, _, _), = epoch(split(5), size=8)
+    ((images, _, _),) = epoch(split(5), size=8)
     assert len(images) == 5
     assert num_batches(5, 8) == 1
 
@@ -97,3 +116,60 @@ def test_making_batches_leaves_the_split_as_it_was() -> None:
     epoch(part, Augmentation(2, True))
     list(eval_batches(part, 16, "cpu"))
     assert torch.equal(part.images, before)
+
+
+@pytest.mark.parametrize("view", ["whole", "quarter", "between"])
+def test_a_window_is_scaled_as_a_loop_over_pixels_does(view: str) -> None:
+    images = split(3).images.float()
+    between = (0.1, 0.25, 0.7, 0.55)
+    window = {"whole": (0.0, 0.0, 1.0, 1.0), "quarter": (0.5,) * 4, "between": between}[view]
+    found = scale_windows(images, torch.tensor([window] * 3))
+    top, left, height, width = window
+    for row in range(6):
+        for column in range(5):
+            # The centre of this pixel, as a place between the centres of the image's pixels.
+            y = min(max((top + height * (row + 0.5) / 6) * 6 - 0.5, 0), 5)
+            x = min(max((left + width * (column + 0.5) / 5) * 5 - 0.5, 0), 4)
+            y0, x0 = min(int(y), 4), min(int(x), 3)
+            dy, dx = y - y0, x - x0
+            square = images[:, :, y0 : y0 + 2, x0 : x0 + 2]
+            rows = square[:, :, 0] * (1 - dy) + square[:, :, 1] * dy
+            expected = rows[:, :, 0] * (1 - dx) + rows[:, :, 1] * dx
+            assert torch.allclose(found[:, :, row, column], expected, atol=1e-3)
+
+
+def test_windows_lie_in_the_image_and_have_the_area_and_ratio_asked_for() -> None:
+    top, left, height, width = draw_windows(4000, 0.25, stream(0)).double().unbind(1)
+    assert min(top.min(), left.min()) >= 0
+    assert max((top + height).max(), (left + width).max()) <= 1 + 1e-6
+    area, ratio = height * width, width / height
+    uncut = (height < 1) & (width < 1)
+    assert area[uncut].min() >= 0.25 - 1e-6
+    assert abs(area.mean() - 0.61) < 0.03  # 0.625 less what is cut
+    assert ratio.min() >= 0.75 - 1e-6
+    assert ratio.max() <= 4 / 3 + 1e-6
+    assert abs(ratio.log().mean()) < 0.02
+
+
+@pytest.mark.parametrize(("centre", "blackened"), [((2, 2), 9), ((0, 0), 4), ((5, 4), 4), ((0, 2), 6)])
+def test_a_square_is_cut_out_and_clipped_at_the_border(centre: tuple[int, int], blackened: int) -> None:
+    found = cut_out(torch.ones(1, 2, 6, 5), torch.tensor([centre]), 3)
+    assert found[0, 0, centre[0], centre[1]] == 0
+    assert (found == 0).sum() == 2 * blackened
+
+
+def test_every_sample_has_a_window_and_a_hole_of_its_own() -> None:
+    flat = Split(torch.full((64, 1, 6, 5), 200, dtype=torch.uint8), torch.zeros(64, dtype=torch.long))
+    ((images, _, _),) = epoch(flat, Augmentation(cutout=2), size=64)
+    assert len(images.unique(dim=0)) > 15
+    ramp = torch.arange(1, 31, dtype=torch.uint8).view(1, 1, 6, 5).repeat(64, 1, 1, 1)
+    ((images, _, _),) = epoch(Split(ramp, flat.labels), Augmentation(crop=0.5), size=64)
+    assert len(images.unique(dim=0)) == 64
+
+
+def test_further_augmentation_does_not_change_the_shifts() -> None:
+    part = split(48)
+    plain = epoch(part, Augmentation(2, True))
+    cut = epoch(part, Augmentation(2, True, cutout=2))
+    for (images, _, _), (holed, _, _) in zip(plain, cut, strict=True):
+        assert ((images == holed) | (holed == 0)).all()

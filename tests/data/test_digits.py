@@ -37,7 +37,7 @@ def test_larger_sizes_repeat_pixels(size: int) -> None:
     scale = size // 8
     assert large.train.images.shape[1:] == (1, size, size)
     assert torch.equal(large.train.images[:, :, ::scale, ::scale], native.train.images)
-    assert torch.equal(large.train.images[:, :, scale - 1::scale, scale - 1::scale], native.train.images)
+    assert torch.equal(large.train.images[:, :, scale - 1 :: scale, scale - 1 :: scale], native.train.images)
     assert (large.mean, large.std) == (native.mean, native.std)
     assert (large.augmentation.pad, large.augmentation.flip) == (scale, False)
 

@@ -1,16 +1,24 @@
 """What `load_data` promises of every registered data set."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from kdstudy.data import Augmentation, Dataset, Source, Split, load_data
+from kdstudy.data import Augmentation, Dataset, Source, Split, batches, eval_batches, load_data
+from kdstudy.data.files import ImageFiles
 from kdstudy.data.load import _load
 from kdstudy.errors import DataError, PluginError
 from kdstudy.registry import DATASETS
+from tests.data.layouts import expect, make_cifar, make_coco, make_folders
+
+SMALL = {"coco": {"size": 16}, "imagefolder": {"size": 16}}
+"""Options that keep the tests quick."""
+FROM_FILES = ("coco", "imagefolder")
 
 calls: list[dict[str, Any]] = []
 
@@ -27,8 +35,14 @@ def tiny(root: Path, download: bool, *, changed: int | None = None, rare: int = 
     if changed is not None:
         test.view(-1)[changed] += 1
     labels = torch.tensor([0] * (20 - rare) + [1] * rare)
-    return Source(num_classes=2, train=Split(images, labels), test=Split(test, torch.tensor([0, 0, 1, 1])),
-                  mean=(0.5,), std=(0.25,), augmentation=Augmentation(1, True))
+    return Source(
+        num_classes=2,
+        train=Split(images, labels),
+        test=Split(test, torch.tensor([0, 0, 1, 1])),
+        mean=(0.5,),
+        std=(0.25,),
+        augmentation=Augmentation(1, True),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -37,38 +51,79 @@ def fresh_cache() -> None:
     calls.clear()
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, object]]]:
+    """Files of every data set that needs some, in the default places."""
+    root = tmp_path_factory.mktemp("shelf")
+    make_coco(root / "coco")
+    make_folders(root)
+    return root, {name: make_cifar(root, name) for name in ("CIFAR10", "CIFAR100")}
+
+
+@pytest.fixture
+def root(shelf: tuple[Path, dict[str, dict[str, object]]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, sums in shelf[1].items():
+        expect(monkeypatch, name, sums)
+    monkeypatch.setenv("KDSTUDY_DATA", str(shelf[0]))
+    return shelf[0]
+
+
+def named(name: str, **changes: Any) -> Dataset:
+    """Load a registered data set from its default place."""
+    return load(name, **{"options": SMALL.get(name), **changes})
+
+
+def positives(data: Dataset, labels: Tensor) -> Tensor:
+    """Return (N, K): whether an image has a class."""
+    return labels > 0 if data.multilabel else labels[:, None] == torch.arange(data.num_classes)
+
+
+def epoch(data: Dataset, seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    order, augment = (torch.Generator().manual_seed(seed + part) for part in (0, 100))
+    return list(
+        batches(data.train, batch_size=16, augmentation=data.augmentation, order=order, augment=augment, device="cpu")
+    )
+
+
+def decoded(images: Tensor | ImageFiles) -> Tensor:
+    return images.decoded() if isinstance(images, ImageFiles) else images
+
+
 @pytest.mark.parametrize("name", tuple(DATASETS))
-def test_parts_are_well_formed(name: str) -> None:
-    data = load(name, with_test=True)
+def test_parts_are_well_formed(name: str, root: Path) -> None:
+    data = named(name, with_test=True)
     assert data.test is not None
     for part in (data.train, data.val, data.test):
+        assert isinstance(part.images, Tensor)
         assert part.images.dtype == torch.uint8
         assert part.images.shape == (len(part), *data.image_shape)
-        assert part.labels.dtype == torch.int64
-        assert part.labels.unique().tolist() == list(range(data.num_classes))
+        assert part.labels.shape == ((len(part), data.num_classes) if data.multilabel else (len(part),))
+        assert part.labels.dtype == (torch.float32 if data.multilabel else torch.int64)
+        assert positives(data, part.labels).any(dim=0).all()
     assert len(data.mean) == len(data.std) == data.image_shape[0]
     assert all(0 < mean < 1 for mean in data.mean)
     assert all(std > 0 for std in data.std)
 
 
 @pytest.mark.parametrize("name", tuple(DATASETS))
-def test_validation_is_stratified_and_the_parts_make_up_the_whole(name: str) -> None:
-    data = load(name)
-    source = DATASETS.load(name)(Path(), False)
+def test_validation_is_stratified_and_the_parts_make_up_the_whole(name: str, root: Path) -> None:
+    data = named(name)
+    source = DATASETS.load(name)(root, False, **SMALL.get(name, {}))
     total = len(source.train)
     assert len(data.val) == round(0.2 * total)
     assert len(data.train) + len(data.val) == total
-    for label in range(data.num_classes):
-        in_class = int((source.train.labels == label).sum())
-        assert abs(int((data.val.labels == label).sum()) - 0.2 * in_class) <= 1
+    in_class = positives(data, source.train.labels).sum(dim=0)
+    assert ((positives(data, data.val.labels).sum(dim=0) - 0.2 * in_class).abs() <= 1).all()
     together = torch.cat([data.train.images, data.val.images])
-    assert torch.equal(together.flatten(1).long().sum(1).sort().values,
-                       source.train.images.flatten(1).long().sum(1).sort().values)
+    assert torch.equal(
+        together.flatten(1).long().sum(1).sort().values,
+        decoded(source.train.images).flatten(1).long().sum(1).sort().values,
+    )
 
 
 @pytest.mark.parametrize("name", tuple(DATASETS))
-def test_the_seed_decides_the_validation_split_and_never_the_test_split(name: str) -> None:
-    one, again, other = (load(name, split_seed=seed, with_test=True) for seed in (0, 0, 1))
+def test_the_seed_decides_the_validation_split_and_never_the_test_split(name: str, root: Path) -> None:
+    one, again, other = (named(name, split_seed=seed, with_test=True) for seed in (0, 0, 1))
     assert one.fingerprints == again.fingerprints
     assert one.fingerprints["split"] != other.fingerprints["split"]
     assert one.fingerprints["val"] != other.fingerprints["val"]
@@ -76,21 +131,67 @@ def test_the_seed_decides_the_validation_split_and_never_the_test_split(name: st
 
 
 @pytest.mark.parametrize("name", tuple(DATASETS))
-def test_the_test_split_is_given_on_request_only_and_the_fingerprint_is_the_same(name: str) -> None:
-    without, with_test = load(name), load(name, with_test=True)
+def test_the_test_split_is_given_on_request_only_and_the_fingerprint_is_the_same(name: str, root: Path) -> None:
+    without, with_test = named(name), named(name, with_test=True)
     assert without.test is None
     assert with_test.test is not None
     assert without.fingerprint == with_test.fingerprint
 
 
 @pytest.mark.parametrize("name", tuple(DATASETS))
-def test_fewer_training_images_are_a_stratified_part_taken_before_the_split(name: str) -> None:
-    data = load(name, train_images=100)
+def test_fewer_training_images_are_a_stratified_part_taken_before_the_split(name: str, root: Path) -> None:
+    data = named(name, train_images=100)
     assert (len(data.train), len(data.val)) == (80, 20)
-    shares = torch.bincount(torch.cat([data.train.labels, data.val.labels])) / 100
-    everything = load(name)
-    whole = torch.cat([everything.train.labels, everything.val.labels])
-    assert torch.allclose(shares, torch.bincount(whole) / len(whole), atol=0.01)
+    shares = positives(data, torch.cat([data.train.labels, data.val.labels])).double().mean(dim=0)
+    everything = named(name)
+    whole = positives(data, torch.cat([everything.train.labels, everything.val.labels]))
+    assert torch.allclose(shares, whole.double().mean(dim=0), atol=0.01)
+
+
+@pytest.mark.parametrize("name", tuple(DATASETS))
+def test_equal_seeds_give_equal_batches_in_the_data_sets_own_augmentation(name: str, root: Path) -> None:
+    data = named(name)
+    one, again, other = (epoch(data, seed) for seed in (0, 0, 1))
+    for batch, repeated in zip(one, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, repeated, strict=True))
+        assert batch[0].shape == (16, *data.image_shape)
+        assert batch[0].dtype == torch.float32
+        assert 0 <= batch[0].min() <= batch[0].max() <= 1
+    assert not torch.equal(one[0][2], other[0][2])
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_does_not_fit_in_memory_gives_the_same_numbers(name: str, workers: int, root: Path) -> None:
+    kept = named(name, train_images=60, with_test=True)
+    streamed = named(
+        name, train_images=60, with_test=True, options={**SMALL[name], "memory_gb": 0.0, "workers": workers}
+    )
+    assert isinstance(kept.train.images, Tensor)
+    assert isinstance(streamed.train.images, ImageFiles)
+    assert kept.fingerprints == streamed.fingerprints
+    ambient = torch.random.get_rng_state()
+    batches_of = [
+        [*epoch(data, 4), *eval_batches(data.val, 8, "cpu"), *eval_batches(data.test, 16, "cpu")]
+        for data in (kept, streamed)
+    ]
+    for expected, found in zip(*batches_of, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert torch.equal(torch.random.get_rng_state(), ambient), "loading must not draw from the global stream"
+    some = torch.tensor([5, 2])
+    assert torch.equal(streamed.train.images[some], kept.train.images[some])
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_the_test_split_is_not_decoded_before_it_is_asked_for(name: str, root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    original = root / "coco" if name == "coco" else root
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("cifar*", "coco"))
+    source = DATASETS.load(name)(copy, False, **SMALL[name])
+    Path(source.test.images.paths[0]).write_bytes(b"damaged")
+    assert len(named(name, root=copy).train) > 0
+    with pytest.raises(DataError, match=r"cannot be read \(not a whole image"):
+        named(name, root=copy, with_test=True)
 
 
 def test_a_users_data_set_is_loaded_once_for_equal_arguments(tmp_path: Path) -> None:
@@ -103,7 +204,8 @@ def test_a_users_data_set_is_loaded_once_for_equal_arguments(tmp_path: Path) -> 
 
 
 def test_root_comes_from_the_argument_then_the_environment_then_here(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     load(f"{__name__}:tiny")
     monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "shelf"))
@@ -123,14 +225,17 @@ def test_augmentation_can_be_switched_off() -> None:
     assert load(f"{__name__}:tiny", augment=False).augmentation == Augmentation(0, False)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"val_fraction": 0.01}, "data.val_fraction: 0.01 of 20 training images is 0"),
-    ({"val_fraction": 0.99}, "data.val_fraction: 0.99 of 20 training images is 20"),
-    ({"train_images": 21}, "data.train_images: the data set has 20, got 21"),
-    ({"train_images": 0}, "data.train_images: the data set has 20, got 0"),
-    ({"options": {"rare": 1}}, "data.val_fraction: class 1 has 1 image"),
-    ({"train_images": 3}, "data.train_images: class 1 has 4 image|data.val_fraction"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val_fraction": 0.01}, "data.val_fraction: 0.01 of 20 training images is 0"),
+        ({"val_fraction": 0.99}, "data.val_fraction: 0.99 of 20 training images is 20"),
+        ({"train_images": 21}, "data.train_images: the data set has 20, got 21"),
+        ({"train_images": 0}, "data.train_images: the data set has 20, got 0"),
+        ({"options": {"rare": 1}}, "data.val_fraction: class 1 has 1 image"),
+        ({"train_images": 3}, "data.train_images: class 1 has 4 image|data.val_fraction"),
+    ],
+)
 def test_what_cannot_be_given_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         load(f"{__name__}:tiny", **changes)

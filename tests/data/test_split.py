@@ -23,8 +23,9 @@ def test_each_class_gives_its_share_and_the_largest_remainders_one_more() -> Non
 
 
 @settings(max_examples=60, deadline=None)
-@given(sizes=st.lists(st.integers(12, 60), min_size=2, max_size=6), share=st.floats(0.15, 0.85),
-       seed=st.integers(0, 99))
+@given(
+    sizes=st.lists(st.integers(12, 60), min_size=2, max_size=6), share=st.floats(0.15, 0.85), seed=st.integers(0, 99)
+)
 def test_parts_are_exact_disjoint_and_proportional(sizes: list[int], share: float, seed: int) -> None:
     labels = torch.cat([torch.full((size,), label) for label, size in enumerate(sizes)])
     labels = labels[torch.randperm(len(labels), generator=stream(seed))]

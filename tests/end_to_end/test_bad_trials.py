@@ -68,8 +68,14 @@ def run(folder: Path, text: str, *, code: int) -> tuple[dict[str, Any], str]:
     (folder / "study.yaml").write_text(text)
     (folder / "broken_plugin.py").write_text(PLUGIN)
     done = subprocess.run(
-        [sys.executable, "-m", "kdstudy", "run", "study.yaml", "--json"], capture_output=True, text=True, timeout=280,
-        check=False, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder), "KDSTUDY_STORE": str(folder / "store")})
+        [sys.executable, "-m", "kdstudy", "run", "study.yaml", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "KDSTUDY_STORE": str(folder / "store")},
+    )
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout), done.stderr
 
@@ -108,16 +114,32 @@ def test_asha_stops_within_an_arm_and_the_stopped_are_no_candidates(tmp_path: Pa
         else:
             assert trial.epochs == 4
     reproduced = subprocess.run(
-        [sys.executable, "-m", "kdstudy", "reproduce", "--json", "--trial",
-         str(next(t.number for t in trials if t.state == "stopped"))], capture_output=True, text=True, check=False,
-        env={**os.environ, "KDSTUDY_STORE": str(tmp_path / "store")})
+        [
+            sys.executable,
+            "-m",
+            "kdstudy",
+            "reproduce",
+            "--json",
+            "--trial",
+            str(next(t.number for t in trials if t.state == "stopped")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KDSTUDY_STORE": str(tmp_path / "store")},
+    )
     assert json.loads(reproduced.stdout)["verdict"] == "identical", reproduced.stderr
 
 
 def test_a_teacher_near_chance_ends_the_study_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(PRUNED.replace("epochs: 2}", "epochs: 1, base_lr: 1.0e-9}"))
-    done = subprocess.run([sys.executable, "-m", "kdstudy", "run", "study.yaml", "--store", "store"], cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "kdstudy", "run", "study.yaml", "--store", "store"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "near chance" in error
@@ -130,8 +152,14 @@ def test_a_teacher_near_chance_ends_the_study_in_one_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto", "nonsense"])
 def test_an_address_without_a_cluster_is_one_line(tmp_path: Path, address: str) -> None:
     (tmp_path / "study.yaml").write_text(PRUNED)
-    done = subprocess.run([sys.executable, "-m", "kdstudy", "run", "study.yaml", "--store", "store", "--address", address],
-                          cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "kdstudy", "run", "study.yaml", "--store", "store", "--address", address],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: --address")]

@@ -20,8 +20,6 @@ import yaml
 from kdstudy.ledger import Ledger
 from kdstudy.schemas import schema
 
-pytestmark = pytest.mark.slow
-
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 ARMS = {("attention", "constant"), ("attention", "layerwise")}
 
@@ -29,8 +27,15 @@ ARMS = {("attention", "constant"), ("attention", "layerwise")}
 def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
     environment = {**os.environ, "KDSTUDY_STORE": str(store)}
-    done = subprocess.run([sys.executable, "-m", "kdstudy", *arguments], capture_output=True, text=True, timeout=280,
-                          env=environment, check=False, cwd=store.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "kdstudy", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=environment,
+        check=False,
+        cwd=store.parent,
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -115,8 +120,9 @@ def test_reproduce_notices_a_record_that_was_altered(store: Path, outcome: dict[
     assert found["verdict"] != "identical"
 
 
-def test_a_trial_printed_as_a_study_is_a_valid_study_without_holes(store: Path, outcome: dict[str, Any],
-                                                                   tmp_path: Path) -> None:
+def test_a_trial_printed_as_a_study_is_a_valid_study_without_holes(
+    store: Path, outcome: dict[str, Any], tmp_path: Path
+) -> None:
     text = kdstudy(store, "show", outcome["study_id"], "--yaml").stdout
     (tmp_path / "one.yaml").write_text(text)
     assert kdstudy(store, "check", str(tmp_path / "one.yaml")).stdout.startswith(f"{tmp_path / 'one.yaml'}: valid")
@@ -136,8 +142,11 @@ def test_mlflow_shows_every_run_once(store: Path, outcome: dict[str, Any]) -> No
 
     client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits-smoke")
-    runs = [run for run in client.search_runs([experiment.experiment_id])
-            if run.data.tags.get("kdstudy.study_id") == outcome["study_id"]]
+    runs = [
+        run
+        for run in client.search_runs([experiment.experiment_id])
+        if run.data.tags.get("kdstudy.study_id") == outcome["study_id"]
+    ]
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(parents) == 1
@@ -149,15 +158,23 @@ def test_mlflow_shows_every_run_once(store: Path, outcome: dict[str, Any]) -> No
         assert steps == list(range(1, epochs + 1))
         assert "train.base_lr" in run.data.params
         if run.data.tags["policy"] == "layerwise":
-            assert {f"arms.policies.layerwise.{name}" for name in ("interval", "momentum", "gain")} <= run.data.params.keys()
+            assert {
+                f"arms.policies.layerwise.{name}" for name in ("interval", "momentum", "gain")
+            } <= run.data.params.keys()
             assert any(name.startswith("layers/") and name.endswith("multiplier") for name in run.data.metrics)
 
 
 def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[str]]:
     """Start the smoke study in ``folder`` and return once it has printed a line that begins with ``mark``."""
-    process = subprocess.Popen([sys.executable, "-m", "kdstudy", "run", str(SMOKE)], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=folder,
-                               env={**os.environ, "KDSTUDY_STORE": str(folder / "store")})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kdstudy", "run", str(SMOKE)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=folder,
+        env={**os.environ, "KDSTUDY_STORE": str(folder / "store")},
+    )
     lines: list[str] = []
     assert process.stderr is not None
     for line in process.stderr:
@@ -167,7 +184,9 @@ def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[
     raise AssertionError("".join(lines))
 
 
-def test_a_killed_driver_is_resumed_without_loss_or_repetition(store: Path, outcome: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_driver_is_resumed_without_loss_or_repetition(
+    store: Path, outcome: dict[str, Any], tmp_path: Path
+) -> None:
     process, _ = started_until(tmp_path, "[3/8]")
     with process:
         os.kill(process.pid, signal.SIGKILL)
@@ -178,10 +197,13 @@ def test_a_killed_driver_is_resumed_without_loss_or_repetition(store: Path, outc
     assert done["trials"] == {"completed": 8, "stopped": 0, "diverged": 0, "failed": 0}
     assert done["best"] == outcome["best"]
     assert done["comparison"][0]["difference"] == outcome["comparison"][0]["difference"]
-    first, second = (kdstudy_json(place, "show", study)["trials"]
-                     for place, study in ((store, outcome["study_id"]), (fresh, done["study_id"])))
+    first, second = (
+        kdstudy_json(place, "show", study)["trials"]
+        for place, study in ((store, outcome["study_id"]), (fresh, done["study_id"]))
+    )
     assert [(t["trial"], t["values"], t["weights_sha256"]) for t in first[:8]] == [
-        (t["trial"], t["values"], t["weights_sha256"]) for t in second]
+        (t["trial"], t["values"], t["weights_sha256"]) for t in second
+    ]
 
 
 def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:

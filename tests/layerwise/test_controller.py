@@ -16,11 +16,13 @@ LAYERS = ("a", "b")
 OPEN = {"low": 1e-9, "high": 1e9}
 
 histories = st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=2, max_size=20)
-variants = st.fixed_dictionaries({
-    "rule": st.sampled_from(["multiplicative", "additive"]),
-    "signal": st.sampled_from(["relative", "absolute"]),
-    "normalise": st.booleans(),
-})
+variants = st.fixed_dictionaries(
+    {
+        "rule": st.sampled_from(["multiplicative", "additive"]),
+        "signal": st.sampled_from(["relative", "absolute"]),
+        "normalise": st.booleans(),
+    }
+)
 
 
 def alphas(policy: LayerwisePolicy) -> list[float]:
@@ -32,8 +34,10 @@ def test_multiplicative_relative_by_hand() -> None:
     # d = (0.3, 0.1): mean 0.2, signals +1/2 and -1/2, eta +-1/4
     first = policy.update([0.3, 0.1])
     assert alphas(policy) == pytest.approx([math.exp(0.5), math.exp(-0.5)], rel=1e-14)
-    assert first == (LayerRecord("a", 0.3, pytest.approx(0.25), policy.multipliers["a"]),
-                     LayerRecord("b", 0.1, pytest.approx(-0.25), policy.multipliers["b"]))
+    assert first == (
+        LayerRecord("a", 0.3, pytest.approx(0.25), policy.multipliers["a"]),
+        LayerRecord("b", 0.1, pytest.approx(-0.25), policy.multipliers["b"]),
+    )
     # d = (0.2, 0.6): mean 0.4, signals -1/2 and +1/2, eta = +-(1/8 - 1/4)
     second = policy.update([0.2, 0.6])
     assert [record.momentum for record in second] == pytest.approx([-0.125, 0.125])
@@ -90,8 +94,7 @@ def test_additive_with_every_layer_below_zero_makes_them_equal() -> None:
     policy = LayerwisePolicy(LAYERS, momentum=0.0, gain=-9.0, rule="additive", signal="absolute")
     policy.update([0.3, 0.6])
     assert alphas(policy) == [1.0, 1.0]
-    unnormalised = LayerwisePolicy(LAYERS, momentum=0.0, gain=-9.0, rule="additive", signal="absolute",
-                                   normalise=False)
+    unnormalised = LayerwisePolicy(LAYERS, momentum=0.0, gain=-9.0, rule="additive", signal="absolute", normalise=False)
     unnormalised.update([0.3, 0.6])
     assert alphas(unnormalised) == [0.25, 0.25]
 
@@ -99,7 +102,8 @@ def test_additive_with_every_layer_below_zero_makes_them_equal() -> None:
 @settings(max_examples=60, deadline=None)
 @given(steps=histories, variant=variants, gain=st.floats(-1e6, 1e6), momentum=st.floats(0, 0.99))
 def test_multipliers_stay_finite_and_within_their_bounds(
-        steps: list[list[float]], variant: dict[str, Any], gain: float, momentum: float) -> None:
+    steps: list[list[float]], variant: dict[str, Any], gain: float, momentum: float
+) -> None:
     policy = LayerwisePolicy("abc", gain=gain, momentum=momentum, **variant)
     for values in steps:
         policy.update(values)
@@ -108,8 +112,7 @@ def test_multipliers_stay_finite_and_within_their_bounds(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=histories, variant=variants)
-def test_gain_zero_leaves_every_multiplier_exactly_one(
-        steps: list[list[float]], variant: dict[str, Any]) -> None:
+def test_gain_zero_leaves_every_multiplier_exactly_one(steps: list[list[float]], variant: dict[str, Any]) -> None:
     policy = LayerwisePolicy("abc", gain=0.0, **variant)
     for values in steps:
         policy.update(values)
@@ -118,8 +121,7 @@ def test_gain_zero_leaves_every_multiplier_exactly_one(
 
 @settings(max_examples=30, deadline=None)
 @given(steps=histories, data=st.data())
-def test_going_on_from_a_checkpoint_equals_never_having_stopped(
-        steps: list[list[float]], data: st.DataObject) -> None:
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(steps: list[list[float]], data: st.DataObject) -> None:
     stop = data.draw(st.integers(1, len(steps) - 1))
     straight, before = LayerwisePolicy("abc", gain=0.5), LayerwisePolicy("abc", gain=0.5)
     expected = [straight.update(values) for values in steps]
@@ -153,17 +155,21 @@ def test_relative_needs_two_layers() -> None:
     assert LayerwisePolicy(("a",), signal="absolute").multipliers == {"a": 1.0}
 
 
-@pytest.mark.parametrize(("options", "epochs", "num_layers", "expected"), [
-    ({}, 100, 3, []),
-    ({}, 25, 3, ["no update would ever happen in 25"]),
-    ({"interval": 8}, 8, None, ["got 8"]),
-    ({"interval": 7}, 8, None, []),
-    ({"interval": 1}, 8, 1, ["'relative' compares"]),
-    ({"interval": 1, "signal": "absolute"}, 8, 1, []),
-    ({"interval": 9}, 8, 0, ["got 9", "got 0 crucial"]),
-])
+@pytest.mark.parametrize(
+    ("options", "epochs", "num_layers", "expected"),
+    [
+        ({}, 100, 3, []),
+        ({}, 25, 3, ["no update would ever happen in 25"]),
+        ({"interval": 8}, 8, None, ["got 8"]),
+        ({"interval": 7}, 8, None, []),
+        ({"interval": 1}, 8, 1, ["'relative' compares"]),
+        ({"interval": 1, "signal": "absolute"}, 8, 1, []),
+        ({"interval": 9}, 8, 0, ["got 9", "got 0 crucial"]),
+    ],
+)
 def test_problems_are_found_before_anything_runs(
-        options: dict[str, object], epochs: int, num_layers: int | None, expected: list[str]) -> None:
+    options: dict[str, object], epochs: int, num_layers: int | None, expected: list[str]
+) -> None:
     found = LayerwisePolicy.problems(options, epochs=epochs, num_layers=num_layers)
     assert len(found) == len(expected)
     assert all(part in line and "\n" not in line for part, line in zip(expected, found, strict=True))

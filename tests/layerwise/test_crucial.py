@@ -34,26 +34,32 @@ BLOCKS = (("block1", "block1"), ("block2", "block2"), ("block3", "block3"))
 LAYERS = (("layer1", "layer1"), ("layer2", "layer2"), ("layer3", "layer3"))
 
 
-@pytest.mark.parametrize(("teacher", "student", "expected"), [
-    # The table of RepDistiller, for images of 32 x 32; its ResNet-50 is torchvision's with a small stem.
-    ("wrn_40_2", "wrn_16_2", BLOCKS),
-    ("wrn_40_2", "wrn_40_1", BLOCKS),
-    ("resnet56", "resnet20", LAYERS),
-    ("resnet110", "resnet20", LAYERS),
-    ("resnet110", "resnet32", LAYERS),
-    ("resnet32x4", "resnet8x4", LAYERS),
-    ("vgg13", "vgg8",
-     (("block0", "block0"), ("block1", "block1"), ("block2", "block2"), ("block4", "block4"))),
-    ("vgg13", "mobilenetv2", (("blocks.1", "block1"), ("blocks.2", "block2"), ("blocks.4", "block4"))),
-    ("tv_resnet50", "mobilenetv2", (("blocks.1", "layer2"), ("blocks.2", "layer3"), ("blocks.4", "layer4"))),
-    ("tv_resnet50", "vgg8",
-     (("block0", "layer1"), ("block1", "layer2"), ("block2", "layer3"), ("block4", "layer4"))),
-    ("resnet32x4", "shufflenetv1", (("relu", "layer1"), ("layer1", "layer2"), ("layer2", "layer3"))),
-    ("resnet32x4", "shufflenetv2", (("relu", "layer1"), ("layer1", "layer2"), ("layer2", "layer3"))),
-    ("wrn_40_2", "shufflenetv1", (("relu", "block1"), ("layer1", "block2"), ("layer2", "block3"))),
-])
-def test_the_usual_pairs_match_at_their_stages(teacher: str, student: str,
-                                               expected: tuple[tuple[str, str], ...]) -> None:
+@pytest.mark.parametrize(
+    ("teacher", "student", "expected"),
+    [
+        # The table of RepDistiller, for images of 32 x 32; its ResNet-50 is torchvision's with a small stem.
+        ("wrn_40_2", "wrn_16_2", BLOCKS),
+        ("wrn_40_2", "wrn_40_1", BLOCKS),
+        ("resnet56", "resnet20", LAYERS),
+        ("resnet110", "resnet20", LAYERS),
+        ("resnet110", "resnet32", LAYERS),
+        ("resnet32x4", "resnet8x4", LAYERS),
+        ("vgg13", "vgg8", (("block0", "block0"), ("block1", "block1"), ("block2", "block2"), ("block4", "block4"))),
+        ("vgg13", "mobilenetv2", (("blocks.1", "block1"), ("blocks.2", "block2"), ("blocks.4", "block4"))),
+        ("tv_resnet50", "mobilenetv2", (("blocks.1", "layer2"), ("blocks.2", "layer3"), ("blocks.4", "layer4"))),
+        (
+            "tv_resnet50",
+            "vgg8",
+            (("block0", "layer1"), ("block1", "layer2"), ("block2", "layer3"), ("block4", "layer4")),
+        ),
+        ("resnet32x4", "shufflenetv1", (("relu", "layer1"), ("layer1", "layer2"), ("layer2", "layer3"))),
+        ("resnet32x4", "shufflenetv2", (("relu", "layer1"), ("layer1", "layer2"), ("layer2", "layer3"))),
+        ("wrn_40_2", "shufflenetv1", (("relu", "block1"), ("layer1", "block2"), ("layer2", "block3"))),
+    ],
+)
+def test_the_usual_pairs_match_at_their_stages(
+    teacher: str, student: str, expected: tuple[tuple[str, str], ...]
+) -> None:
     options = {"stem": "small"} if teacher.startswith("tv_") else {}
     pairs = match_layers(traced(student, (3, 32, 32)), traced(teacher, (3, 32, 32), **options))
     assert tuple((pair.student, pair.teacher) for pair in pairs) == expected
@@ -61,11 +67,19 @@ def test_the_usual_pairs_match_at_their_stages(teacher: str, student: str,
 
 
 def test_the_inside_of_a_block_that_halves_the_image_is_no_layer() -> None:
-    inverted = [("stem", (8, 16, 16)), ("features.0", (4, 16, 16)), ("features.1.conv.0.0", (24, 16, 16)),
-                ("features.1.conv.0", (24, 16, 16)), ("features.1.conv", (6, 8, 8)),
-                ("features.1", (6, 8, 8)), ("features.2.conv.0.0", (24, 8, 8)),
-                ("features.2.conv.0", (24, 8, 8)), ("features.2.conv", (6, 4, 4)), ("features.2", (6, 4, 4)),
-                ("features", (6, 4, 4))]
+    inverted = [
+        ("stem", (8, 16, 16)),
+        ("features.0", (4, 16, 16)),
+        ("features.1.conv.0.0", (24, 16, 16)),
+        ("features.1.conv.0", (24, 16, 16)),
+        ("features.1.conv", (6, 8, 8)),
+        ("features.1", (6, 8, 8)),
+        ("features.2.conv.0.0", (24, 8, 8)),
+        ("features.2.conv.0", (24, 8, 8)),
+        ("features.2.conv", (6, 4, 4)),
+        ("features.2", (6, 4, 4)),
+        ("features", (6, 4, 4)),
+    ]
     pairs = match_layers(inverted, inverted)
     assert [pair.student for pair in pairs] == ["features.0", "features.1", "features"]
 
@@ -87,8 +101,15 @@ class Block(nn.Module):
 
 def test_a_flat_network_gives_the_last_layer_before_each_change_of_size() -> None:
     flat = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 10),
+    )
     pairs = match_layers(trace(flat, (3, 8, 8)), traced("resnet8"))
     assert [(pair.student, pair.teacher) for pair in pairs] == [("1", "layer1"), ("4", "layer2")]
 
@@ -126,11 +147,14 @@ def test_explicit_pairs_are_taken_in_the_students_order() -> None:
     assert pairs[1].teacher_shape == (32, 4, 4)
 
 
-@pytest.mark.parametrize(("pair", "message"), [
-    (("layer4", "layer3"), "the student has no layer 'layer4'.*did you mean 'layer"),
-    (("layer3", "zzz"), "the teacher has no layer 'zzz'.*choose from"),
-    (("fc", "layer3"), r"the student's layer 'fc' gives shape \(10,\)"),
-])
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("layer4", "layer3"), "the student has no layer 'layer4'.*did you mean 'layer"),
+        (("layer3", "zzz"), "the teacher has no layer 'zzz'.*choose from"),
+        (("fc", "layer3"), r"the student's layer 'fc' gives shape \(10,\)"),
+    ],
+)
 def test_a_pair_that_cannot_be_is_refused_in_one_line(pair: tuple[str, str], message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         match_layers(traced("resnet8"), traced("resnet20"), [pair])

@@ -81,8 +81,11 @@ class Paired(nn.Module):
 
 def test_order_is_that_of_execution_and_what_never_runs_is_in_the_head() -> None:
     groups = layer_groups(Odd(), ["last", "first"], SHAPE)
-    assert groups == {"first": ["first.inner.weight"], "last": ["last.weight", "last.bias"],
-                      "head": ["scale", "unused.weight", "unused.bias"]}
+    assert groups == {
+        "first": ["first.inner.weight"],
+        "last": ["last.weight", "last.bias"],
+        "head": ["scale", "unused.weight", "unused.bias"],
+    }
 
 
 @pytest.mark.parametrize("layer", ["layer9", "head"])

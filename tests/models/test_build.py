@@ -21,8 +21,9 @@ MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
 
 def build(name: str = "resnet8", **changes: Any) -> nn.Module:
     options = changes.pop("options", {})
-    return build_model(name, options, **{
-        "num_classes": 5, "image_shape": SHAPE, "mean": MEAN, "std": STD, "seed": 0, **changes})
+    return build_model(
+        name, options, **{"num_classes": 5, "image_shape": SHAPE, "mean": MEAN, "std": STD, "seed": 0, **changes}
+    )
 
 
 def by_hand(images: Tensor) -> Tensor:
@@ -131,16 +132,19 @@ def test_normalisation_survives_export() -> None:
     assert torch.equal(exported(images), network(images))
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"mean": (0.5,)}, "images have 3 channel"),
-    ({"std": (1.0, 0.0, 1.0)}, "standard deviations above 0"),
-    ({"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
-    ({"name": f"{__name__}:no_module"}, "gave str"),
-    ({"name": f"{__name__}:Occupied"}, "'normalise'"),
-    ({"name": f"{__name__}:Scores"}, "gave tuple for one image"),
-    ({"name": f"{__name__}:Fixed"}, "does not take images of 3x8x8"),
-    ({"name": "vgg8", "image_shape": (3, 7, 8)}, "does not take images of 3x7x8.*choose larger"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean": (0.5,)}, "images have 3 channel"),
+        ({"std": (1.0, 0.0, 1.0)}, "standard deviations above 0"),
+        ({"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
+        ({"name": f"{__name__}:no_module"}, "gave str"),
+        ({"name": f"{__name__}:Occupied"}, "'normalise'"),
+        ({"name": f"{__name__}:Scores"}, "gave tuple for one image"),
+        ({"name": f"{__name__}:Fixed"}, "does not take images of 3x8x8"),
+        ({"name": "vgg8", "image_shape": (3, 7, 8)}, "does not take images of 3x7x8.*choose larger"),
+    ],
+)
 def test_what_cannot_be_built_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         build(**changes)

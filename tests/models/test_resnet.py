@@ -9,8 +9,14 @@ from kdstudy.registry import MODELS
 
 # For 100 classes and 3 channels; published as 0.08, 0.18, 0.28, 0.47, 0.86, 1.74, 1.23 and 7.43 M.
 PARAMETERS_100 = {
-    "resnet8": 83_892, "resnet14": 181_108, "resnet20": 278_324, "resnet32": 472_756, "resnet56": 861_620,
-    "resnet110": 1_736_564, "resnet8x4": 1_233_540, "resnet32x4": 7_433_860,
+    "resnet8": 83_892,
+    "resnet14": 181_108,
+    "resnet20": 278_324,
+    "resnet32": 472_756,
+    "resnet56": 861_620,
+    "resnet110": 1_736_564,
+    "resnet8x4": 1_233_540,
+    "resnet32x4": 7_433_860,
 }
 
 

@@ -56,9 +56,7 @@ def test_every_registered_network_takes_grey_images_with_a_small_stem(name: str)
         std=(0.5,),
         seed=0,
     )
-    largest = max(
-        shape[1] for layer, shape in trace(module, (1, 32, 32)) if len(shape) == 3 and layer != "normalise"
-    )
+    largest = max(shape[1] for layer, shape in trace(module, (1, 32, 32)) if len(shape) == 3 and layer != "normalise")
     assert largest == 32
     assert f"tv_{name}" in MODELS
 

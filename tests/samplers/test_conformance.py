@@ -100,13 +100,13 @@ def test_startup_ignores_history_where_the_sampler_learns(sampler: Sampler, spac
         assert alone == startup_values(space, seed=0, transfer="kd", index=2)
 
 
-def test_startup_is_shared_by_the_arms_of_one_transfer(
-        sampler: Sampler, space: dict[str, Range], name: str) -> None:
+def test_startup_is_shared_by_the_arms_of_one_transfer(sampler: Sampler, space: dict[str, Range], name: str) -> None:
     more: dict[str, Range] = {"arms.policies.layerwise.gain": Int(0, 9), **space}
     for index in range(3):
         constant, layerwise, other = (
             propose(sampler, spans, [], arm=arm, index=index, startup=3, seed=4)
-            for spans, arm in ((space, "kd/constant"), (more, "kd/layerwise"), (space, "sp/constant")))
+            for spans, arm in ((space, "kd/constant"), (more, "kd/layerwise"), (space, "sp/constant"))
+        )
         if name != "grid":  # a grid of more dimensions is another grid
             assert constant == {path: layerwise[path] for path in space}
         assert constant != other or name == "grid"

@@ -28,7 +28,7 @@ def score(values: dict[str, Any]) -> float:
 def search(sampler: Sampler, trials: int, seed: int, lag: int = 1) -> list[Observation]:
     seen: list[Observation] = []
     for index in range(trials):
-        visible = seen[:max(0, index - lag + 1)]
+        visible = seen[: max(0, index - lag + 1)]
         values = propose(sampler, SPACE, visible, arm="kd/constant", index=index, startup=6, seed=seed)
         seen.append(Observation(values, "completed", score(values)))
     return seen
@@ -89,8 +89,10 @@ def test_tpe_leaves_optunas_logging_as_it_is(caplog: pytest.LogCaptureFixture) -
 def test_grid_visits_every_combination_once_a_round() -> None:
     space: dict[str, Range] = {"a": Int(1, 3), "b": Choice(("x", {"y": 1})), "c": Choice((0.1, 0.2))}
     visited = [GridSampler().propose(space, [], index=index, seed=8) for index in range(36)]
-    expected = {str(dict(zip(space, values, strict=True)))
-                for values in itertools.product((1, 2, 3), ("x", {"y": 1}), (0.1, 0.2))}
+    expected = {
+        str(dict(zip(space, values, strict=True)))
+        for values in itertools.product((1, 2, 3), ("x", {"y": 1}), (0.1, 0.2))
+    }
     assert Counter(map(str, visited)) == dict.fromkeys(expected, 3)
     assert visited[:12] == visited[12:24] == visited[24:]
     assert visited[:12] != [GridSampler().propose(space, [], index=index, seed=9) for index in range(12)]

@@ -42,8 +42,17 @@ def ledger_with(path: Path, study: Study) -> Ledger:
     return ledger
 
 
-def drive(ledger: Ledger, study: Study, *, slots: int, order: random.Random, lag: int = 1, limit: int = 10**6,
-          seeds: int = 2, broken: frozenset[str] = frozenset()) -> int:
+def drive(
+    ledger: Ledger,
+    study: Study,
+    *,
+    slots: int,
+    order: random.Random,
+    lag: int = 1,
+    limit: int = 10**6,
+    seeds: int = 2,
+    broken: frozenset[str] = frozenset(),
+) -> int:
     """Run the queue dry on ``slots`` slots whose trials end in random order; return how many ended."""
     ledger.requeue("queue-00000000")
     queue = TrialQueue(study, "queue-00000000", ledger, lag=lag, seeds=seeds)
@@ -66,8 +75,10 @@ def drive(ledger: Ledger, study: Study, *, slots: int, order: random.Random, lag
 
 
 def plan(ledger: Ledger) -> list[tuple]:
-    return [(t.number, t.arm, t.phase, t.index, t.data_seed, t.init_seed, tuple(t.values.items()))
-            for t in ledger.trials("queue-00000000")]
+    return [
+        (t.number, t.arm, t.phase, t.index, t.data_seed, t.init_seed, tuple(t.values.items()))
+        for t in ledger.trials("queue-00000000")
+    ]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
@@ -99,7 +110,9 @@ def test_numbers_seeds_and_shared_draws(tmp_path: Path) -> None:
         trials = ledger.trials("queue-00000000")
     assert [trial.number for trial in trials] == list(range(32))
     search, confirm = [t for t in trials if t.phase == "search"], [t for t in trials if t.phase == "confirm"]
-    assert {t.arm: sum(o.arm == t.arm for o in search) for t in search} == dict.fromkeys((a.name for a in study.arms), 6)
+    assert {t.arm: sum(o.arm == t.arm for o in search) for t in search} == dict.fromkeys(
+        (a.name for a in study.arms), 6
+    )
     assert len({t.data_seed for t in search}) == 1
     assert len({t.init_seed for t in search}) == len(search)
     for index in (0, 1):

@@ -38,14 +38,26 @@ def test_takes_right_studies(validator: jsonschema.Draft202012Validator, text: s
     validator.validate(tree(text))
 
 
-@pytest.mark.parametrize(("old", "new"), [
-    ("seed: 3", "seeed: 3"), ("seed: 3", "seed: -1"), ("seed: 3", "seed: {int: [1, 3]}"),
-    ("{log: [0.01, 0.3]}", "-1"), ("{log: [0.01, 0.3]}", "{log: [0, 1]}"),
-    ("{log: [0.01, 0.3]}", "{log: [1]}"), ("[32, 64]", "[32, big]"), ("resnet8,", "resnet9,"),
-    ("shortcut: A", "shortcut: C"), ("- none", "- nothing"), ("- none", "- multistep"),
-    ("weight:", "wieght:"), ("trials_per_arm: 6", "startup: 1"),
-    ("milestones: [2, 3], ", ""), ("confirm: {seeds: 2}", "layers: [[a]]"),
-])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("seed: 3", "seeed: 3"),
+        ("seed: 3", "seed: -1"),
+        ("seed: 3", "seed: {int: [1, 3]}"),
+        ("{log: [0.01, 0.3]}", "-1"),
+        ("{log: [0.01, 0.3]}", "{log: [0, 1]}"),
+        ("{log: [0.01, 0.3]}", "{log: [1]}"),
+        ("[32, 64]", "[32, big]"),
+        ("resnet8,", "resnet9,"),
+        ("shortcut: A", "shortcut: C"),
+        ("- none", "- nothing"),
+        ("- none", "- multistep"),
+        ("weight:", "wieght:"),
+        ("trials_per_arm: 6", "startup: 1"),
+        ("milestones: [2, 3], ", ""),
+        ("confirm: {seeds: 2}", "layers: [[a]]"),
+    ],
+)
 def test_refuses_wrong_ones(validator: jsonschema.Draft202012Validator, old: str, new: str) -> None:
     assert not validator.is_valid(tree(spoilt(old, new)))
 

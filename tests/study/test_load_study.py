@@ -32,7 +32,11 @@ def test_reads_everything() -> None:
     assert (study.name, study.seed, study.text) == ("example", 3, STUDY)
     assert study.teacher.model == PluginSpec("resnet20", {"shortcut": "B"}) and study.teacher.epochs == 4
     assert [arm.name for arm in study.arms] == [
-        "attention/constant", "attention/layerwise", "none/constant", "none/layerwise"]
+        "attention/constant",
+        "attention/layerwise",
+        "none/constant",
+        "none/layerwise",
+    ]
     assert (study.search.startup_trials, study.confirm.seeds, study.resources.max_failures) == (3, 2, 3)
     assert study.layers == "auto" and study.max_epochs == 6
     assert study.data.options == {"size": 8}
@@ -74,31 +78,36 @@ CASES = [
     ("seed: 3", "seeed: 3", 2, "seeed", "unknown key; did you mean 'seed'?"),
     ("seed: 3", "seed: 3\nseed: 4", 3, "seed", "a key may stand only once, got it again after line 2"),
     ("seed: 3", "seed: {int: [1, 3]}", 2, "seed", "must be one value for the whole study, got the range"),
-    ("name: digits", "name: digitz", 3, "data.name",
-     "no data set is called 'digitz'; did you mean 'digits'?"),
-    ("val_fraction: 0.2", "val_fraction: 1", 3, "data.val_fraction",
-     "must be less than 1, got 1; leave it out"),
+    ("name: digits", "name: digitz", 3, "data.name", "no data set is called 'digitz'; did you mean 'digits'?"),
+    ("val_fraction: 0.2", "val_fraction: 1", 3, "data.val_fraction", "must be less than 1, got 1; leave it out"),
     ("val_fraction: 0.2", "download: yes", 3, "data.download", 'must be a valid boolean, got "yes"'),
-    ("val_fraction: 0.2", "options: {sise: 8}", 3, "data.options.sise",
-     "unknown option; did you mean 'size'?"),
+    ("val_fraction: 0.2", "options: {sise: 8}", 3, "data.options.sise", "unknown option; did you mean 'size'?"),
     ("resnet20, epochs: 4", "resnet20", 4, "teacher", "needs path or epochs, got neither; write epochs: 20"),
     ("epochs: 4}", "epochs: 4, path: t.pt}", 4, "teacher.epochs", "got both path and epochs; remove one"),
     ("epochs: 4}", "epochs: 4, mean: [0.5]}", 4, "teacher.mean", "got mean alone; add std"),
-    ("epochs: 4}", "epochs: 4, mean: [0.5], std: [1, 1]}", 4, "teacher.std",
-     "got 1 and 2; make them equally long"),
+    ("epochs: 4}", "epochs: 4, mean: [0.5], std: [1, 1]}", 4, "teacher.std", "got 1 and 2; make them equally long"),
     ("epochs: 4}", "epochs: {int: [1, 4]}}", 4, "teacher.epochs", "only student, train and the options of"),
     ("resnet8,", "resnet9,", 6, "student.model", "no model is called 'resnet9'; did you mean 'resnet8'?"),
     ("shortcut: A", "shortcut: C", 6, "student.model.resnet14.shortcut", "must be 'A' or 'B', got \"C\""),
-    ("shortcut: A", "shortcut: {choice: [A, B]}", 6, "student.model.resnet14.shortcut",
-     "inside a choice every option is fixed"),
+    (
+        "shortcut: A",
+        "shortcut: {choice: [A, B]}",
+        6,
+        "student.model.resnet14.shortcut",
+        "inside a choice every option is fixed",
+    ),
     ("[4, 6]", "[0, 6]", 8, "train.epochs", "in the range: must be greater than or equal to 1, got 0"),
     ("epochs: {int: [4, 6]}", "epochs: {uniform: [4, 6]}", 8, "train.epochs", "write {int: [4, 6]}"),
-    ("epochs: {int: [4, 6]}\n  ", "", 7, "train.epochs",
-     "missing (passes over the training split); write for example 8"),
+    (
+        "epochs: {int: [4, 6]}\n  ",
+        "",
+        7,
+        "train.epochs",
+        "missing (passes over the training split); write for example 8",
+    ),
     ("[32, 64]", "[32, big]", 9, "train.batch_size", 'in the range: must be a valid integer, got "big"'),
     ("[32, 64]", "[32, {int: [1, 2]}]", 9, "train.batch_size", "a range holds values, not ranges"),
-    ("{log: [0.01, 0.3]}", "-1", 10, "train.base_lr",
-     "must be greater than 0, got -1; write for example 0.1"),
+    ("{log: [0.01, 0.3]}", "-1", 10, "train.base_lr", "must be greater than 0, got -1; write for example 0.1"),
     ("{log: [0.01, 0.3]}", ".nan", 10, "train.base_lr", "must be a finite number, got NaN"),
     ("{log: [0.01, 0.3]}", "fast", 10, "train.base_lr", 'must be a valid number, got "fast"'),
     ("{log: [0.01, 0.3]}", "{log: [0, 0.3]}", 10, "train.base_lr", "must be greater than 0, got 0; raise it"),
@@ -106,46 +115,68 @@ CASES = [
     ("{log: [0.01, 0.3]}", "0.1\n  nesterov: true\n  momentum: 0", 11, "train.nesterov", "raise momentum"),
     ("milestones: [2, 3]", "milestones: [3, 2]", 11, "train.schedule.multistep.milestones", "rising order"),
     ("milestones: [2, 3], ", "", 11, "train.schedule.multistep.milestones", "schedule 'multistep' needs it"),
-    ("{multistep: {milestones: [2, 3], gamma: {uniform: [0.1, 0.5]}}}", "cosin", 11, "train.schedule",
-     "no schedule is called 'cosin'; did you mean 'cosine'?"),
-    ("- attention: {weight", "- atention: {weight", 14, "arms.transfers.atention",
-     "did you mean 'attention'?"),
-    ("{weight: {log: [1, 1000]}}", "{wieght: 3}", 14, "arms.transfers.attention.wieght",
-     "did you mean 'weight'?"),
-    ("{weight: {log: [1, 1000]}}", "{weight: {log: [-1, 10]}}", 14, "arms.transfers.attention.weight",
-     "got -1"),
+    (
+        "{multistep: {milestones: [2, 3], gamma: {uniform: [0.1, 0.5]}}}",
+        "cosin",
+        11,
+        "train.schedule",
+        "no schedule is called 'cosin'; did you mean 'cosine'?",
+    ),
+    ("- attention: {weight", "- atention: {weight", 14, "arms.transfers.atention", "did you mean 'attention'?"),
+    ("{weight: {log: [1, 1000]}}", "{wieght: 3}", 14, "arms.transfers.attention.wieght", "did you mean 'weight'?"),
+    ("{weight: {log: [1, 1000]}}", "{weight: {log: [-1, 10]}}", 14, "arms.transfers.attention.weight", "got -1"),
     ("{weight: {log: [1, 1000]}}", "3", 14, "arms.transfers.attention", "must be options, got 3"),
     ("- none", "- attention", 15, "arms.transfers[1]", "may stand only once, got 'attention' again"),
-    ("- none", "- {kd: {}, none: {}}", 15, "arms.transfers[1]",
-     "must be a name, or one name with its options"),
+    ("- none", "- {kd: {}, none: {}}", 15, "arms.transfers[1]", "must be a name, or one name with its options"),
     ("- none", "- {choice: [kd, none]}", 15, "arms.transfers[1]", "list them one by one"),
     ("- none", "- no_such_package:Transfer", 15, "arms.transfers[1]", "cannot be loaded (No module named"),
     ("- none", "- ':'", 15, "arms.transfers[1]", 'must be a name or package.module:Name, got ":"'),
     ("- none", "- os:sep", 15, "arms.transfers[1]", 'must name a class or function, got "os:sep"'),
-    ("    - constant\n    - layerwise: {interval: {int: [1, 3]}, gain: {uniform: [-0.5, 0.5]}}", "    []", 16,
-     "arms.policies", "must be a list of at least one policy, got []; write - constant"),
+    (
+        "    - constant\n    - layerwise: {interval: {int: [1, 3]}, gain: {uniform: [-0.5, 0.5]}}",
+        "    []",
+        16,
+        "arms.policies",
+        "must be a list of at least one policy, got []; write - constant",
+    ),
     ("{int: [1, 3]}, gain", "6, gain", 18, "arms.policies.layerwise.interval", "no update would ever happen"),
-    ("{int: [1, 3]}, gain", "{int: [6, 9]}, gain", 18, "arms.policies.layerwise.interval",
-     "no update would ever"),
-    ("gain: {uniform: [-0.5, 0.5]}", "low: 2", 18, "arms.policies.layerwise.low",
-     "less than or equal to 1, got 2"),
+    ("{int: [1, 3]}, gain", "{int: [6, 9]}, gain", 18, "arms.policies.layerwise.interval", "no update would ever"),
+    ("gain: {uniform: [-0.5, 0.5]}", "low: 2", 18, "arms.policies.layerwise.low", "less than or equal to 1, got 2"),
     ("gain: {uniform: [-0.5, 0.5]}", "high: 0.5", 18, "arms.policies.layerwise.high", "equal to 1, got 0.5"),
-    ("sampler: tpe", "sampler: grid", 10, "train.base_lr",
-     "the grid sampler needs ranges that can be counted"),
-    ("sampler: tpe", "sampler: {tpe: {candidates: {int: [1, 9]}}}", 19, "search.sampler.tpe.candidates",
-     "must be one value for the whole study"),
-    ("trials_per_arm: 6", "trials_per_arm: 6, startup: 4", 19, "search.startup",
-     "must be at most half of trials_per_arm, 3 of 6, got 4; lower it, or leave it out for 3"),
-    ("trials_per_arm: 6", "trials_per_arm: 6, pruner: {asha: {grace: 6}}", 19, "search.pruner.asha.grace",
-     "would ever be stopped, got 6"),
-    ("trials_per_arm: 6", "trials_per_arm: 6, pruner: {asha: {reduction: 1}}", 19,
-     "search.pruner.asha.reduction", "greater than or equal to 2, got 1; leave it out for 3"),
+    ("sampler: tpe", "sampler: grid", 10, "train.base_lr", "the grid sampler needs ranges that can be counted"),
+    (
+        "sampler: tpe",
+        "sampler: {tpe: {candidates: {int: [1, 9]}}}",
+        19,
+        "search.sampler.tpe.candidates",
+        "must be one value for the whole study",
+    ),
+    (
+        "trials_per_arm: 6",
+        "trials_per_arm: 6, startup: 4",
+        19,
+        "search.startup",
+        "must be at most half of trials_per_arm, 3 of 6, got 4; lower it, or leave it out for 3",
+    ),
+    (
+        "trials_per_arm: 6",
+        "trials_per_arm: 6, pruner: {asha: {grace: 6}}",
+        19,
+        "search.pruner.asha.grace",
+        "would ever be stopped, got 6",
+    ),
+    (
+        "trials_per_arm: 6",
+        "trials_per_arm: 6, pruner: {asha: {reduction: 1}}",
+        19,
+        "search.pruner.asha.reduction",
+        "greater than or equal to 2, got 1; leave it out for 3",
+    ),
     ("confirm: {seeds: 2}", "confirm: {seeds: -1}", 20, "confirm.seeds", "got -1; write for example 3"),
     ("confirm: {seeds: 2}", "confirm: 2", 20, "confirm", "must be a section of keys, got 2"),
     ("confirm: {seeds: 2}", "resources: {cpus: 0}", 20, "resources.cpus", "got 0; leave it out for 1"),
     ("confirm: {seeds: 2}", "resources: {gpus: 1.5}", 20, "resources.gpus", "above 1 must be a whole number"),
-    ("confirm: {seeds: 2}", "layers: [[a]]", 20, "layers",
-     'got [["a"]]; write for example [["layer1", "layer1"]]'),
+    ("confirm: {seeds: 2}", "layers: [[a]]", 20, "layers", 'got [["a"]]; write for example [["layer1", "layer1"]]'),
     ("confirm: {seeds: 2}", "confirm: !!python/name:os.system x", 20, "confirm", "YAML tags are not allowed"),
 ]
 
@@ -167,15 +198,25 @@ def test_cmaes_needs_a_number_to_search() -> None:
     told = problems(text)
     assert told == (
         "x.yaml:19: search.sampler: cmaes needs a uniform, log or int range in each arm, got only choices in "
-        "none/constant; use tpe",)
+        "none/constant; use tpe",
+    )
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
     | st.sampled_from(["kd", "uniform", "choice", "a:b", ":", ".x:y", "os:sep"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["uniform", "log", "int", "choice", "kd", "layerwise", "x"]), inner, max_size=2),
-    max_leaves=6)
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["uniform", "log", "int", "choice", "kd", "layerwise", "x"]), inner, max_size=2
+        )
+    ),
+    max_leaves=6,
+)
 
 
 def places(tree: Any) -> list[tuple[Any, Any]]:
@@ -207,31 +248,45 @@ def test_an_arm_that_sometimes_updates_is_right() -> None:
 
 def test_everything_at_once_unknown_names_first_then_in_file_order() -> None:
     text = STUDY
-    for old, new in (("seed: 3", "seed: x"), ("batch_size", "batchsize"), ("seeds: 2", "seeds: 1.5"),
-                     ("- none", "- nothing"), ("[1, 1000]", "[5, 5]"), ("epochs: 4}", "epochs: 0}")):
+    for old, new in (
+        ("seed: 3", "seed: x"),
+        ("batch_size", "batchsize"),
+        ("seeds: 2", "seeds: 1.5"),
+        ("- none", "- nothing"),
+        ("[1, 1000]", "[5, 5]"),
+        ("epochs: 4}", "epochs: 0}"),
+    ):
         text = text.replace(old, new)
     told = problems(text)
     assert [problem.split(": ")[:2] for problem in told] == [
-        ["x.yaml:9", "train.batchsize"], ["x.yaml:15", "arms.transfers[1]"],
-        ["x.yaml:2", "seed"], ["x.yaml:4", "teacher.epochs"], ["x.yaml:7", "train.batch_size"],
-        ["x.yaml:14", "arms.transfers.attention.weight"], ["x.yaml:20", "confirm.seeds"]]
+        ["x.yaml:9", "train.batchsize"],
+        ["x.yaml:15", "arms.transfers[1]"],
+        ["x.yaml:2", "seed"],
+        ["x.yaml:4", "teacher.epochs"],
+        ["x.yaml:7", "train.batch_size"],
+        ["x.yaml:14", "arms.transfers.attention.weight"],
+        ["x.yaml:20", "confirm.seeds"],
+    ]
 
 
 def test_missing_sections_are_all_named() -> None:
     told = problems("name: a\n")
-    assert [problem.split(": ")[1] for problem in told] == [
-        "data", "teacher", "student", "train", "arms", "search"]
+    assert [problem.split(": ")[1] for problem in told] == ["data", "teacher", "student", "train", "arms", "search"]
 
 
-@pytest.mark.parametrize(("content", "told"), [
-    (b"", "{path}: the file is empty; start from studies/quickstart.yaml"),
-    (b"# nothing\n", "{path}: the file is empty; start from studies/quickstart.yaml"),
-    (b"- a\n", "{path}:1: a study file is a mapping of keys to values, got a list; start from "
-               "studies/quickstart.yaml"),
-    (b"name: a\nseed: \xff\n", "{path}:2: not UTF-8 text, got byte 0xff; save the file as UTF-8"),
-    (b"x" * 1_000_001, "{path}: a study file has at most 1000000 bytes, got 1000001; "
-                       "is this the right file?"),
-])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "{path}: the file is empty; start from studies/quickstart.yaml"),
+        (b"# nothing\n", "{path}: the file is empty; start from studies/quickstart.yaml"),
+        (
+            b"- a\n",
+            "{path}:1: a study file is a mapping of keys to values, got a list; start from studies/quickstart.yaml",
+        ),
+        (b"name: a\nseed: \xff\n", "{path}:2: not UTF-8 text, got byte 0xff; save the file as UTF-8"),
+        (b"x" * 1_000_001, "{path}: a study file has at most 1000000 bytes, got 1000001; is this the right file?"),
+    ],
+)
 def test_files_that_are_no_study(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
@@ -249,17 +304,22 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_reading_studies_imports_nothing_heavy() -> None:
-    script = ("import sys, kdstudy.study, kdstudy.samplers; from kdstudy.registry import SAMPLERS; "
-              "[SAMPLERS.load(name) for name in SAMPLERS]; "
-              "heavy = ('ray', 'mlflow', 'optuna', 'torch', 'cmaes', 'numpy'); "
-              "print([name for name in heavy if name in sys.modules])")
+    script = (
+        "import sys, kdstudy.study, kdstudy.samplers; from kdstudy.registry import SAMPLERS; "
+        "[SAMPLERS.load(name) for name in SAMPLERS]; "
+        "heavy = ('ray', 'mlflow', 'optuna', 'torch', 'cmaes', 'numpy'); "
+        "print([name for name in heavy if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
 def test_checking_a_study_imports_no_scheduler_and_no_sampler_library() -> None:
-    script = ("import sys; from kdstudy.study import load_study; load_study(sys.argv[1]); "
-              "print([name for name in ('ray', 'mlflow', 'optuna', 'cmaes') if name in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", script, str(STUDIES / "quickstart.yaml")],
-                          capture_output=True, text=True, check=True)
+    script = (
+        "import sys; from kdstudy.study import load_study; load_study(sys.argv[1]); "
+        "print([name for name in ('ray', 'mlflow', 'optuna', 'cmaes') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(STUDIES / "quickstart.yaml")], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"

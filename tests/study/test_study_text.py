@@ -10,13 +10,23 @@ from hypothesis import strategies as st
 from kdstudy.errors import StudyError
 from kdstudy.study.text import parse_text, write_text
 
-scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
-                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8),
-                    st.sampled_from(["on", "1e5", "5e-4", "0x1", "0o7", "1_0", "1:30", "~", "", "<<"]))
-trees = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xy", min_size=1), inner, max_size=3),
-    max_leaves=10), min_size=1)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8),
+    st.sampled_from(["on", "1e5", "5e-4", "0x1", "0o7", "1_0", "1:30", "~", "", "<<"]),
+)
+trees = st.dictionaries(
+    st.text("abc", min_size=1, max_size=3),
+    st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xy", min_size=1), inner, max_size=3),
+        max_leaves=10,
+    ),
+    min_size=1,
+)
 
 ALIAS = "anchors and aliases (&, *) are not allowed, got one; write the value out, or quote it"
 
@@ -33,18 +43,20 @@ def test_scalars_by_hand() -> None:
     written = "[5e-4, .5, 1., -2, 0x1f, 0o17, 017, true, False, ~, on, no, 1_0, 1:30, 2024-01-01]"
     values, problems = parse_text(f"a: {written}\n", "x")
     assert not problems
-    assert values["a"] == [
-        0.0005, 0.5, 1.0, -2, 31, 15, 17, True, False, None, "on", "no", "1_0", "1:30", "2024-01-01"]
+    assert values["a"] == [0.0005, 0.5, 1.0, -2, 31, 15, 17, True, False, None, "on", "no", "1_0", "1:30", "2024-01-01"]
     assert [type(value) for value in values["a"][:4]] == [float, float, float, int]
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("a: &x 1\n", f"x:1: {ALIAS}"),
-    ("a: 1\nb: *x\n", f"x:2: {ALIAS}"),
-    ("a: " + "[" * 5000, "x:1: nested deeper than 20 levels; flatten it"),
-    ("a: 1\n---\nb: 2\n", "x:2: a study file holds one document, got another; remove the line ---"),
-    ("a: 1\nb: \x07\n", "x:2: a character that YAML does not allow, got #x0007; remove it"),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: &x 1\n", f"x:1: {ALIAS}"),
+        ("a: 1\nb: *x\n", f"x:2: {ALIAS}"),
+        ("a: " + "[" * 5000, "x:1: nested deeper than 20 levels; flatten it"),
+        ("a: 1\n---\nb: 2\n", "x:2: a study file holds one document, got another; remove the line ---"),
+        ("a: 1\nb: \x07\n", "x:2: a character that YAML does not allow, got #x0007; remove it"),
+    ],
+)
 def test_refuses_what_no_study_needs(text: str, told: str) -> None:
     with pytest.raises(StudyError) as caught:
         parse_text(text, "x")

@@ -25,8 +25,13 @@ def filled(arm: str, shares: list[float], **seeds: int) -> TrialConfig:
 
 
 shares_of_nine = st.lists(st.floats(0, 1, exclude_max=True), min_size=9, max_size=9)
-trials = st.builds(filled, st.sampled_from(ARMS), shares_of_nine,
-                   data_seed=st.integers(0, 2**53 - 1), init_seed=st.integers(0, 2**53 - 1))
+trials = st.builds(
+    filled,
+    st.sampled_from(ARMS),
+    shares_of_nine,
+    data_seed=st.integers(0, 2**53 - 1),
+    init_seed=st.integers(0, 2**53 - 1),
+)
 
 
 def holes(value: Any) -> bool:
@@ -68,13 +73,16 @@ def test_fills_each_kind_of_hole() -> None:
     assert (config.arm, config.data_seed, config.init_seed) == ("attention/layerwise", 1, 2)
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    ({"train.base_lr": None}, "outside its range, got null; take one of {\"log\": [0.01, 0.3]}"),
-    ({"train.base_lr": 0.5}, "outside its range, got 0.5"),
-    ({"train.epochs": 4.0}, "outside its range, got 4.0"),
-    ({"train.momentum": 0.5}, "train.momentum: not searched in this arm, got 0.5; leave it out"),
-    ({"train.epochs": ...}, "train.epochs: no value given; give one of {\"int\": [4, 6]}"),
-])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"train.base_lr": None}, 'outside its range, got null; take one of {"log": [0.01, 0.3]}'),
+        ({"train.base_lr": 0.5}, "outside its range, got 0.5"),
+        ({"train.epochs": 4.0}, "outside its range, got 4.0"),
+        ({"train.momentum": 0.5}, "train.momentum: not searched in this arm, got 0.5; leave it out"),
+        ({"train.epochs": ...}, 'train.epochs: no value given; give one of {"int": [4, 6]}'),
+    ],
+)
 def test_refuses_values_that_do_not_fill_the_holes(change: dict[str, Any], told: str) -> None:
     values = {path: span.at(0.5) for path, span in STUDIES.space("none/constant").items()} | change
     values = {path: value for path, value in values.items() if value is not ...}
@@ -95,7 +103,9 @@ def test_a_record_is_checked_when_it_is_read() -> None:
     with pytest.raises(StudyError) as caught:
         TrialConfig.from_json(values)
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
-        ["trial", "train.epochs"], ["trial", "train.base_lr"]]
+        ["trial", "train.epochs"],
+        ["trial", "train.base_lr"],
+    ]
 
 
 def test_a_record_that_lacks_what_was_added_later_takes_defaults() -> None:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 import kdstudy
-from kdstudy.errors import RecordError
+from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.models import build_model
 from kdstudy.student import save_student
@@ -23,9 +23,7 @@ SHAPE = (1, 8, 8)
 
 
 def network() -> torch.nn.Module:
-    return build_model(
-        "resnet8", {}, num_classes=10, image_shape=SHAPE, mean=(0.3,), std=(0.4,), seed=5
-    ).eval()
+    return build_model("resnet8", {}, num_classes=10, image_shape=SHAPE, mean=(0.3,), std=(0.4,), seed=5).eval()
 
 
 @pytest.fixture
@@ -87,9 +85,7 @@ def test_the_artifact_holds_no_code_and_nothing_pickled(saved: Path, tmp_path: P
     assert {line.partition("==")[0] for line in requirements} >= {"kdstudy", "torch", "safetensors"}
 
 
-def test_the_student_can_be_taken_out_of_a_model_folder(
-    saved: Path, tmp_path: Path, images: torch.Tensor
-) -> None:
+def test_the_student_can_be_taken_out_of_a_model_folder(saved: Path, tmp_path: Path, images: torch.Tensor) -> None:
     write_model(tmp_path / "model", saved)
     assert torch.equal(kdstudy.load_student(tmp_path / "model")(images), network()(images))
 
@@ -109,5 +105,5 @@ def test_code_that_came_with_a_model_folder_is_not_run_by_our_loader(saved: Path
 
 def test_what_is_not_a_student_is_refused(tracker: Tracker, study: StudyRecord, tmp_path: Path) -> None:
     opened = dataclasses.replace(study, tracking=tracker.open_study(study))
-    with pytest.raises(RecordError, match="not a saved student"):
+    with pytest.raises(StoreError, match="not a saved student"):
         tracker.close_study(opened, {}, "", tmp_path / "nowhere")

@@ -13,6 +13,7 @@ from kdstudy.ledger import Ledger, StudyRecord
 from kdstudy.results import TrialResult
 from kdstudy.tracking import Publisher, Tracker
 from kdstudy.tracking.server import default_uri
+from kdstudy.tracking.sync import sync_study
 from tests.tracking.records import make_epoch, make_trial
 
 
@@ -146,3 +147,23 @@ def test_a_refused_trial_does_not_hold_up_the_others(
     publisher.notify(8)
     assert publisher.close(20) == 1
     assert ledger.trial(running.id, 8).published == 1
+
+
+def test_a_server_that_lost_everything_is_rebuilt_by_sync(
+    tracker: Tracker, ledger: Ledger, running: StudyRecord, client: MlflowClient, store: Path
+) -> None:
+    finish(ledger, running)
+    publisher = Publisher(tracker, ledger, running.id, gather=0)
+    publisher.catch_up()
+    assert publisher.close(20) == 0
+    lost = ledger.trial(running.id, 7).run_id
+    for run in client.search_runs([running.tracking["experiment_id"]]):
+        client.delete_run(run.info.run_id)
+    for _ in range(2):
+        sync_study(ledger, running.id, Tracker(default_uri(store), store / "artifacts"))
+    study, trial = ledger.study(running.id), ledger.trial(running.id, 7)
+    runs = client.search_runs([study.tracking["experiment_id"]])
+    assert {run.info.run_id for run in runs} == {study.tracking["run_id"], trial.run_id}
+    assert trial.run_id != lost
+    assert client.get_run(trial.run_id).data.tags["mlflow.parentRunId"] == study.tracking["run_id"]
+    assert steps(client, trial.run_id) == [1, 2]

@@ -76,9 +76,7 @@ def test_a_study_is_a_run_with_its_file_environment_diff_and_data(
 def test_opening_a_study_again_finds_its_run_and_learns_what_came_later(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient
 ) -> None:
-    later = dataclasses.replace(
-        opened, teacher={**opened.teacher, "val": 0.5, "test": 0.97}, status="interrupted"
-    )
+    later = dataclasses.replace(opened, teacher={**opened.teacher, "val": 0.5, "test": 0.97}, status="interrupted")
     assert tracker.open_study(later) == opened.tracking
     (run,) = runs(client, opened)
     assert run.data.params["teacher.test"] == "0.97"
@@ -178,9 +176,7 @@ def test_missing_numbers_are_left_out_and_odd_names_made_legal(
     assert not {"loss", "val", "terms/cross_entropy"} & set(metrics)
 
 
-def test_many_epochs_are_split_into_requests(
-    tracker: Tracker, opened: StudyRecord, client: MlflowClient
-) -> None:
+def test_many_epochs_are_split_into_requests(tracker: Tracker, opened: StudyRecord, client: MlflowClient) -> None:
     epochs = [make_epoch(number) for number in range(1, 151)]
     run_id, _ = tracker.publish_trial(opened, make_trial(state="completed", epochs=150), epochs)
     assert [step for step, _, _ in history(client, run_id, "rate")] == list(range(1, 151))
@@ -212,9 +208,7 @@ def test_a_deleted_experiment_is_refused_in_one_line(
         tracker.open_study(opened)
 
 
-def test_a_deleted_run_is_refused_not_retried(
-    tracker: Tracker, opened: StudyRecord, client: MlflowClient
-) -> None:
+def test_a_deleted_run_is_refused_not_retried(tracker: Tracker, opened: StudyRecord, client: MlflowClient) -> None:
     run_id, _ = tracker.publish_trial(opened, make_trial(epochs=1), [make_epoch(1)])
     client.delete_run(run_id)
     with pytest.raises(RejectedError, match="tracking: sqlite:"):

@@ -1,0 +1,144 @@
+"""What a trial is made of: data, networks, method, policy, probe instrument, each built from its configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kdstudy.data import Dataset, load_data
+from kdstudy.layerwise.base import Policy
+from kdstudy.layerwise.crucial import match_layers
+from kdstudy.models import build_model
+from kdstudy.network import Network, trace
+from kdstudy.registry import POLICIES, TRANSFERS
+from kdstudy.seeds import derive
+from kdstudy.study import TrialConfig
+from kdstudy.transfer.base import MapTransfer, Transfer, TransferContext
+
+
+def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
+    """Load the configuration's data set; the test split only where it may be looked at."""
+    data = config.data
+    return load_data(
+        data.name,
+        val_fraction=data.val_fraction,
+        root=data.root,
+        train_images=data.train_images,
+        download=data.download,
+        augment=data.augment,
+        options=data.options,
+        split_seed=config.split_seed,
+        with_test=with_test,
+    )
+
+
+def describe_dataset(data: Dataset) -> dict[str, Any]:
+    """Return what the record keeps of a data set."""
+    channels, height, width = data.image_shape
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "fingerprints": data.fingerprints,
+        "num_classes": data.num_classes,
+        "multilabel": data.multilabel,
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "train": len(data.train),
+        "val": len(data.val),
+    }
+
+
+def networks(
+    config: TrialConfig, data: Dataset, teacher: torch.nn.Module | None, device: torch.device
+) -> tuple[Network, Network | None, TransferContext]:
+    """Build the student, match its crucial layers with the teacher's, and wrap both.
+
+    Returns:
+        Student, teacher (None if none is given), and what a transfer method may know of them.
+
+    Raises:
+        ModelError: No layers match.
+    """
+    model = config.student.model
+    module = build_model(
+        model.name,
+        model.options,
+        num_classes=data.num_classes,
+        image_shape=data.image_shape,
+        mean=data.mean,
+        std=data.std,
+        seed=config.init_seed,
+    )
+    pairs = (
+        ()
+        if teacher is None
+        else match_layers(trace(module, data.image_shape), trace(teacher, data.image_shape), config.layers)
+    )
+    context = TransferContext(
+        layers=tuple(pair.student for pair in pairs),
+        student_shapes=tuple(pair.student_shape for pair in pairs),
+        teacher_shapes=tuple(pair.teacher_shape for pair in pairs),
+        image_shape=data.image_shape,
+        num_classes=data.num_classes,
+        num_train=len(data.train.images),
+        student=module,
+        teacher=module if teacher is None else teacher,
+        teacher_layers=tuple(pair.teacher for pair in pairs),
+    )
+    student = Network(module.to(device), context.layers)
+    return student, None if teacher is None else Network(teacher.to(device), context.teacher_layers), context
+
+
+def build_transfer(name: str, options: dict[str, Any], context: TransferContext, *, seed: int) -> Transfer:
+    """Build the transfer method called ``name`` on the CPU, its own initial weights a function of ``seed`` alone.
+
+    Args:
+        name: A registered method, or one of the user's own.
+        options: Its keyword-only arguments.
+        context: Networks and shapes.
+        seed: The trial's initialisation seed; adaptors draw from a stream of their own.
+    """
+    method = TRANSFERS.load(name)
+    # Only the CPU generator is touched, and put back: building must not shift any other random stream.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(derive(seed, "transfer"))
+        transfer: Transfer = method(context, **options)
+    return transfer
+
+
+def build_policy(config: TrialConfig, layers: tuple[str, ...]) -> Policy:
+    """Build the configuration's learning-rate policy over the crucial layers."""
+    policy: Policy = POLICIES.load(config.policy.name)(layers, **config.policy.options)
+    return policy
+
+
+def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:
+    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention."""
+    own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
+    name = policy.map_name or (config.transfer.name if own else "attention")
+    options = config.transfer.options if name == config.transfer.name else {}
+    instrument = build_transfer(name, options, context, seed=config.init_seed)
+    assert isinstance(instrument, MapTransfer)
+    return instrument
+
+
+def student_description(config: TrialConfig, data: Dataset) -> dict[str, Any]:
+    """Return what rebuilds the student's network from its weights file."""
+    model = config.student.model
+    return {
+        "model": model.name,
+        "options": model.options,
+        "num_classes": data.num_classes,
+        "image_shape": list(data.image_shape),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "provenance": {
+            "study": config.name,
+            "arm": config.arm,
+            "data": data.fingerprint,
+            "data_seed": config.data_seed,
+            "init_seed": config.init_seed,
+        },
+    }

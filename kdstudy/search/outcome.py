@@ -1,0 +1,74 @@
+"""What a study came to, as the ledger says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from kdstudy.compare import Comparison, compare
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.overview import best_json, best_of
+from kdstudy.store import Store
+from kdstudy.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to.
+
+    Args:
+        study: As the ledger has it at the end.
+        trials: All of them.
+        comparison: Of its arms; None if nothing was confirmed.
+        unpublished: Trials that MLflow has not got yet.
+    """
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    comparison: Comparison | None
+    unpublished: int
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The search trial with the best validation score."""
+        return best_of(self.trials)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by how they ended."""
+        found = Counter(trial.state for trial in self.trials)
+        return {state: found[state] for state in ("completed", "stopped", "diverged", "failed")}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``run --json`` prints."""
+        rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
+        return {
+            "study_id": self.study.id,
+            "status": self.study.status,
+            "trials": self.counts,
+            "best": best_json(self.trials),
+            "comparison": rows,
+        }
+
+
+def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
+    """Return what the ledger says a study came to."""
+    trials = ledger.trials(study_id)
+    confirmed = any(trial.phase == "confirm" for trial in trials)
+    return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+
+
+def publish_outcome(tracker: Tracker, outcome: Outcome, store: Store) -> None:
+    """Put comparison and best student on the study's run in MLflow, and end it.
+
+    Raises:
+        StoreError: The server cannot be used, or refuses.
+    """
+    comparison, best = outcome.comparison, outcome.best
+    tracker.close_study(
+        outcome.study,
+        {} if comparison is None else comparison.to_json(),
+        "" if comparison is None else comparison.table(),
+        None if best is None else store.trial(outcome.study.id, best.number) / "student",
+    )

@@ -1,0 +1,90 @@
+"""What a network is trained for and judged by, chosen by the labels: one class an image, or any number.
+
+Shapes: B samples, N of them in a split, K classes, P of them with at least one positive.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def is_multilabel(labels: Tensor) -> bool:
+    """Return whether labels are (B, K) float32 in {0, 1} rather than (B,) int64 classes."""
+    return labels.is_floating_point()
+
+
+def label_loss(logits_BK: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """Return the cross-entropy with the labels, in nats.
+
+    Of several labels, the binary cross-entropies of the K independent questions, averaged over classes, as is
+    usual. Where most answers are no it is much smaller than that of one label, and so are its gradients:
+    larger learning rates and smaller transfer weights suit it.
+
+    Args:
+        logits_BK: Unscaled predictions.
+        labels: (B,) int64, or (B, K) float32.
+        reduction: Over samples.
+    """
+    if not is_multilabel(labels):
+        return functional.cross_entropy(logits_BK, labels, reduction=reduction)
+    loss = functional.binary_cross_entropy_with_logits(logits_BK, labels, reduction=reduction)
+    return loss if reduction == "mean" else loss / labels.shape[1]
+
+
+def multilabel_scores(logits_NK: Tensor, labels_NK: Tensor) -> dict[str, float]:
+    """Return the scores of multi-label predictions, by torchmetrics.
+
+    ``map``: average precision, mean over the P classes that have a positive here; ``map_classes``: P;
+    ``f1_micro`` and ``f1_macro``: F1 with yes from probability 1/2, over all decisions, and its mean over the
+    P classes.
+
+    Args:
+        logits_NK: Finite.
+        labels_NK: In {0, 1}, at least one positive.
+    """
+    from kdstudy.vision import import_torchvision
+
+    import_torchvision()  # torchmetrics imports it, and cannot where its native library does not load
+    from torchmetrics.functional.classification import binary_average_precision, multilabel_f1_score
+
+    probabilities_NK, labels_NK = logits_NK.double().sigmoid(), labels_NK.long()  # float32 would tie near 1
+    num_classes = labels_NK.shape[1]
+    present_P = labels_NK.any(dim=0).nonzero().flatten()
+    precisions = [binary_average_precision(probabilities_NK[:, k], labels_NK[:, k]) for k in present_P.tolist()]
+    f1_K = multilabel_f1_score(probabilities_NK, labels_NK, num_classes, average="none")
+    return {
+        "map": float(torch.stack(precisions).double().mean()),
+        "f1_micro": float(multilabel_f1_score(probabilities_NK, labels_NK, num_classes, average="micro")),
+        "f1_macro": float(f1_K[present_P].double().mean()),
+        "map_classes": float(len(present_P)),
+    }
+
+
+def chance_score(labels: Tensor, num_classes: int) -> float:
+    """Return the score to expect of a network that knows nothing.
+
+    One label: 1 / K. Several: the expected mean average precision of a random order, exactly; that is
+    somewhat more than the mean share of positives, since a rare class may come early by luck.
+
+    Source: Bestgen 2015, *Exact expected average precision of the random baseline for system evaluation*,
+    Prague
+        Bulletin of Mathematical Linguistics 103.
+
+    Args:
+        labels: Of the split.
+        num_classes: K.
+    """
+    if not is_multilabel(labels):
+        return 1 / num_classes
+    count = len(labels)
+    positives_P = labels.sum(dim=0, dtype=torch.float64)
+    positives_P = positives_P[positives_P > 0]
+    harmonic = float((1 / torch.arange(1, count + 1, dtype=torch.float64)).sum())
+    if count == 1:
+        return 1.0
+    expected_P = ((positives_P - 1) / (count - 1) * (count - harmonic) + harmonic) / count
+    return float(expected_P.mean())

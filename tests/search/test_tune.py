@@ -1,0 +1,113 @@
+"""What Ray Tune is given, and what is made of what it says."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kdstudy.ledger import TrialRecord
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.tune import ArmScheduler, Recorder, parameters_of
+
+
+def trial_record() -> TrialRecord:
+    values = {
+        "train.base_lr": 0.1,
+        "arms.policies.layerwise.interval": 2,
+        "arms.policies.layerwise.momentum": 0.5,
+        "arms.policies.layerwise.gain": -0.1,
+    }
+    return TrialRecord(
+        study_id="s-00000000",
+        number=7,
+        phase="search",
+        transfer="attention",
+        policy="layerwise",
+        index=1,
+        data_seed=1,
+        init_seed=2,
+        values=values,
+        config={"name": "s"},
+    )
+
+
+def test_searched_values_are_parameters_of_the_ray_trial() -> None:
+    parameters = parameters_of(trial_record())
+    assert {name.rpartition(".")[2] for name in parameters} >= {"base_lr", "interval", "momentum", "gain"}
+    assert parameters["arms.policies.layerwise.interval"] == 2
+    assert json.loads(parameters["config"]) == {"name": "s"}
+    assert (parameters["trial"], parameters["arm"], parameters["phase"]) == (7, "attention/layerwise", "search")
+
+
+def epoch(number: int) -> EpochRecord:
+    return EpochRecord(number, loss=1.0, terms={}, val=number / 10, val_loss=1.0, rate=0.1, rates={})
+
+
+def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search") -> Any:
+    return SimpleNamespace(
+        config={"trial": number, "arm": arm, "phase": phase}, trial_id=str(number), get_error=lambda: "gone"
+    )
+
+
+@pytest.fixture
+def heard() -> list[tuple]:
+    return []
+
+
+@pytest.fixture
+def recorder(heard: list[tuple]) -> Recorder:
+    return Recorder(
+        lambda number: heard.append(("start", number)),
+        lambda number, record: heard.append(("epoch", number, record.epoch)),
+        lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
+    )
+
+
+def report(recorder: Recorder, record: EpochRecord | None, result: TrialResult | None = None) -> None:
+    recorder.on_trial_result(
+        0, [], ray_trial(), {"record": record and record.to_json(), "result": result and result.to_json()}
+    )
+
+
+def test_a_trial_that_ends_by_itself_ends_once(recorder: Recorder, heard: list[tuple]) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    report(recorder, epoch(1))
+    report(recorder, epoch(2), TrialResult("completed", epochs=2, val=0.2))
+    recorder.on_trial_complete(0, [], ray_trial())
+    assert heard == [("start", 7), ("epoch", 7, 1), ("epoch", 7, 2), ("end", 7, "completed", 2, 0.2)]
+
+
+def test_a_trial_that_tune_ends_was_stopped(recorder: Recorder, heard: list[tuple]) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    report(recorder, epoch(1))
+    recorder.on_trial_complete(0, [], ray_trial())
+    assert heard[-1] == ("end", 7, "stopped", 1, 0.1)
+
+
+def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard: list[tuple]) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    recorder.on_trial_start(0, [], ray_trial())
+    recorder.on_trial_error(0, [], ray_trial())
+    assert heard == [("start", 7), ("start", 7), ("end", 7, "failed", 0, None)]
+
+
+def test_a_slow_arm_is_not_pruned_by_a_fast_one() -> None:
+    scheduler = ArmScheduler(epochs=9, grace=1, reduction=3)
+    decisions: dict[str, list[str]] = {"fast/constant": [], "slow/constant": []}
+    number = 0
+    for _ in range(3):
+        for arm, best in (("fast/constant", 0.9), ("slow/constant", 0.2)):
+            trial = ray_trial(number, arm)
+            number += 1
+            scheduler.on_trial_add(None, trial)
+            decisions[arm].append(scheduler.on_trial_result(None, trial, {"epoch": 1, "val": best + 0.01 * number}))
+    assert decisions["slow/constant"] == ["CONTINUE"] * 3, "each better than the last of its own arm"
+    worse = ray_trial(99, "fast/constant")
+    scheduler.on_trial_add(None, worse)
+    assert scheduler.on_trial_result(None, worse, {"epoch": 1, "val": 0.5}) == "STOP"
+    confirmed = ray_trial(100, "fast/constant", phase="confirm")
+    scheduler.on_trial_add(None, confirmed)
+    assert scheduler.on_trial_result(None, confirmed, {"epoch": 1, "val": 0.0}) == "CONTINUE"

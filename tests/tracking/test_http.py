@@ -1,0 +1,90 @@
+"""The same against a real MLflow server, which keeps the artifacts itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from kdstudy.ledger import StudyRecord
+from kdstudy.models import build_model
+from kdstudy.student import save_student
+from kdstudy.tracking import Tracker
+from kdstudy.tracking.server import UnavailableError, default_uri
+from tests.tracking.records import make_epoch, make_trial
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(store: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = ["--backend-store-uri", default_uri(store), "--artifacts-destination", str(store / "served")]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", *places, *address]
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as process:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}", process
+        process.terminate()
+
+
+def test_a_study_goes_to_a_server_whole_and_once(
+    server: tuple[str, subprocess.Popen[bytes]], study: StudyRecord, store: Path, tmp_path: Path
+) -> None:
+    uri, process = server
+    saved = tmp_path / "student"
+    module = build_model("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=5)
+    description = {
+        "model": "resnet8",
+        "options": {},
+        "num_classes": 10,
+        "image_shape": [1, 8, 8],
+        "mean": [0.3],
+    }
+    save_student(module, saved, {**description, "std": [0.4]})
+    trial = make_trial(state="completed", epochs=40)
+    epochs = [make_epoch(number) for number in range(1, 41)]
+    for _ in range(2):  # two drivers, one after the other
+        tracker = Tracker(uri, tmp_path / "unused")
+        opened = dataclasses.replace(study, status="finished", tracking=tracker.open_study(study))
+        run_id, last = tracker.publish_trial(opened, trial, epochs)
+        tracker.close_study(opened, {"comparisons": []}, "table", saved)
+    client = MlflowClient(uri)
+    assert last == 40
+    assert len(client.search_runs([opened.tracking["experiment_id"]])) == 2
+    assert sorted(point.step for point in client.get_metric_history(run_id, "val")) == list(range(1, 41))
+    names = {found.path for found in client.list_artifacts(opened.tracking["run_id"])}
+    assert names == {"study.yaml", "environment.json", "git.diff", "comparison.json", "comparison.md"}
+    (model,) = client.search_logged_models([opened.tracking["experiment_id"]])
+    assert model.artifact_location.startswith("mlflow-artifacts:")
+    assert list((store / "served").rglob("student.safetensors"))
+    assert not (tmp_path / "unused").exists()
+    process.terminate()
+    process.wait(30)
+    with pytest.raises(UnavailableError, match="check that the server runs"):
+        tracker.publish_trial(opened, make_trial(number=8, index=4), [make_epoch(1)])
