@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kdstudy.cli.options import json_option, print_json, table
 from kdstudy.study import Study, load_study
 
+if TYPE_CHECKING:
+    from kdstudy.layers_report import Matched
+
 
 @click.command("check")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--corners", is_flag=True, help="Also run one batch of every arm at both ends of its space.")
+@click.option("--layers", is_flag=True, help="Also show which layers of student and teacher are paired.")
 @json_option
-def check_command(path: Path, corners: bool, as_json: bool) -> None:
+def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> None:
     """Validate STUDY.yaml, plug-in options included. Nothing is created."""
     study = load_study(path)
     if corners:
         from kdstudy.corners import run_corners
 
         run_corners(study)
+    matched = _matched(study) if layers else ()
     if as_json:
-        print_json(_summary(study))
+        print_json(_summary(study) | ({"layers": [each.to_json() for each in matched]} if layers else {}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
     click.echo(
@@ -40,6 +46,41 @@ def check_command(path: Path, corners: bool, as_json: bool) -> None:
     ]
     click.echo(table(["arm", "search trials", "confirmation seeds", "searched"], rows))
     click.echo(f"{_count(study)} trials of up to {study.max_epochs} epochs in all")
+    for each in matched:
+        _show_layers(each)
+
+
+def _matched(study: Study) -> tuple[Matched, ...]:
+    from kdstudy.layers_report import matched_layers
+
+    return matched_layers(study)
+
+
+def _show_layers(matched: Matched) -> None:
+    student, teacher = _network(matched.student), _network(matched.teacher)
+    click.echo(f"\ncrucial layers of student {student} and teacher {teacher}:")
+    pairs, counts = matched.pairs, matched.parameters
+    rows = [
+        [pair.student, _size(pair.student_shape), pair.teacher, _size(pair.teacher_shape), str(count)]
+        for pair, count in zip(pairs, counts, strict=False)
+    ]
+    click.echo(
+        table(
+            ["student layer", "shape", "teacher layer", "shape", "parameters"],
+            [*rows, ["(head)", "", "", "", str(counts[-1])]],
+        )
+    )
+
+
+def _network(spec: str | dict[str, dict[str, object]]) -> str:
+    if isinstance(spec, str):
+        return spec
+    ((name, options),) = spec.items()
+    return f"{name} ({', '.join(f'{option}: {value}' for option, value in options.items())})"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _count(study: Study) -> int:

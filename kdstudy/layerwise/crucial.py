@@ -43,8 +43,9 @@ def match_layers(
     """Pair layers of two networks, in the order in which the student runs them.
 
     Automatic pairs: for every height and width above 1 x 1 that both networks have, the last module of each
-    network with outputs of that size. A module that contains others (a stage, a block) goes before one that
-    does not (a convolution, an activation); of nested ones that end together, the outermost is the last.
+    network with outputs of that size. What is outside goes before what is inside a block that goes on to
+    another size; then a module that contains others (a stage, a block) goes before one that does not (a
+    convolution, an activation); of nested ones that end together, the outermost is the last.
 
     Args:
         student_trace: Of the student.
@@ -77,17 +78,39 @@ def _automatic(student_trace: Trace, teacher_trace: Trace) -> list[LayerPair]:
 
 
 def _by_size(trace: Trace) -> Points:
-    """Return the point of each size. Later ones replace earlier ones, but no leaf replaces a container."""
+    """Return the point of each size: the last of the best ranked modules."""
     containers = {name.rpartition(".")[0] for name, _ in trace}
+    steps = _size_changing(trace)
     chosen: Points = {}
+    ranks: dict[tuple[int, int], tuple[int, bool]] = {}
     for name, shape in trace:
-        if len(shape) != 3 or shape[1] * shape[2] == 1 or name == _NOT_LEARNT:
+        if not _is_map(shape) or name == _NOT_LEARNT:
             continue
         channels, height, width = shape
-        before = chosen.get((height, width))
-        if before is None or name in containers or before[0] not in containers:
+        inside = sum(size != (height, width) for owner, size in steps.items() if name.startswith(owner + "."))
+        rank = (-inside, name in containers)
+        if rank >= ranks.get((height, width), rank):
             chosen[height, width] = (name, (channels, height, width))
+            ranks[height, width] = rank
     return chosen
+
+
+def _size_changing(trace: Trace) -> dict[str, tuple[int, ...]]:
+    """Return the modules in which one step from a size to the next happens, and the size of their outputs.
+
+    Such a module (a block or stage that halves the image) holds maps of two sizes; what it holds of its
+    input's size is its own affair. A module with more sizes is a whole network, whose parts count.
+    """
+    steps = {}
+    for owner, shape in trace:
+        sizes = {held[1:] for name, held in trace if _is_map(held) and f"{name}.".startswith(owner + ".")}
+        if len(sizes) == 2:
+            steps[owner] = tuple(shape[1:])
+    return steps
+
+
+def _is_map(shape: Sequence[int]) -> bool:
+    return len(shape) == 3 and shape[1] * shape[2] > 1
 
 
 def _named(student_trace: Trace, teacher_trace: Trace, student: str, teacher: str) -> LayerPair:

@@ -74,7 +74,8 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
 
     Raises:
         PluginError: No model of that name.
-        ModelError: The factory does not fit the shape above, or mean and std do not fit the images.
+        ModelError: The factory does not fit the shape above, mean and std do not fit the images, or the
+            network does not turn such images into logits (they are too small, most often).
     """
     channels = image_shape[0]
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
@@ -101,4 +102,33 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
         )
     module.add_module(NORMALISE, Normalise(mean, std))
     module.register_forward_pre_hook(_normalise_input)
+    _try_out(name, module, image_shape, num_classes)
     return module
+
+
+def _try_out(name: str, module: nn.Module, image_shape: Sequence[int], num_classes: int) -> None:
+    """Run one image through, in eval mode, so that no random stream and no statistic moves.
+
+    Raises:
+        ModelError: The network does not take such images, or gives no logits.
+    """
+    size = "x".join(map(str, image_shape))
+    modes = [(child, child.training) for child in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            logits = module(torch.zeros(1, *image_shape))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"model: '{name}' does not take images of {size} ({reason}); choose larger images or another network"
+        ) from error
+    finally:
+        for child, training in modes:
+            child.training = training
+    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(
+            f"model: '{name}' gave {got} for one image, not logits (1, {num_classes}); its "
+            "forward pass must return one row of logits an image"
+        )

@@ -126,6 +126,8 @@ def resnet8(num_classes: int, in_channels: int, *, shortcut: Shortcut = "B") -> 
         in_channels: Channels of the images.
         shortcut: ``A`` subsamples and pads with zeros (He et al. 2016 on CIFAR), ``B`` projects by a 1x1
             convolution and batch normalisation (the distillation literature; the default).
+
+    Source: He, Zhang, Ren, Sun, arXiv 1512.03385, section 4.2; sized as in RepDistiller, arXiv 1910.10699.
     """
     return ResNet(8, _NARROW, num_classes=num_classes, in_channels=in_channels, shortcut=shortcut)
 

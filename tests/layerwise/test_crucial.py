@@ -13,17 +13,75 @@ from kdstudy.network import trace
 from kdstudy.registry import MODELS
 
 
-def traced(name: str, shape: tuple[int, int, int] = (3, 8, 8)) -> Trace:
+def traced(name: str, shape: tuple[int, int, int] = (3, 8, 8), **options: str) -> Trace:
     grey = (0.5,) * shape[0]
-    return trace(build_model(name, {}, num_classes=10, image_shape=shape, mean=grey, std=grey, seed=0), shape)
+    module = build_model(name, options, num_classes=10, image_shape=shape, mean=grey, std=grey, seed=0)
+    return trace(module, shape)
+
+
+RESNETS = [name for name in MODELS if name.startswith("resnet")]
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8)])
-def test_every_pair_of_registered_models_matches_at_its_stages(shape: tuple[int, int, int]) -> None:
-    traces = {name: traced(name, shape) for name in MODELS}
+def test_every_pair_of_cifar_resnets_matches_at_its_stages(shape: tuple[int, int, int]) -> None:
+    traces = {name: traced(name, shape) for name in RESNETS}
     for student, teacher in itertools.product(traces, traces):
         pairs = match_layers(traces[student], traces[teacher])
         assert [(pair.student, pair.teacher) for pair in pairs] == [(f"layer{n}",) * 2 for n in (1, 2, 3)]
+
+
+BLOCKS = (("block1", "block1"), ("block2", "block2"), ("block3", "block3"))
+LAYERS = (("layer1", "layer1"), ("layer2", "layer2"), ("layer3", "layer3"))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "expected"),
+    [
+        # The table of RepDistiller, for images of 32 x 32; its ResNet-50 is torchvision's with a small stem.
+        ("wrn_40_2", "wrn_16_2", BLOCKS),
+        ("wrn_40_2", "wrn_40_1", BLOCKS),
+        ("resnet56", "resnet20", LAYERS),
+        ("resnet110", "resnet20", LAYERS),
+        ("resnet110", "resnet32", LAYERS),
+        ("resnet32x4", "resnet8x4", LAYERS),
+        ("vgg13", "vgg8", (("block0", "block0"), ("block1", "block1"), ("block2", "block2"), ("block4", "block4"))),
+        ("vgg13", "mobilenetv2", (("blocks.1", "block1"), ("blocks.2", "block2"), ("blocks.4", "block4"))),
+        ("tv_resnet50", "mobilenetv2", (("blocks.1", "layer2"), ("blocks.2", "layer3"), ("blocks.4", "layer4"))),
+        (
+            "tv_resnet50",
+            "vgg8",
+            (("block0", "layer1"), ("block1", "layer2"), ("block2", "layer3"), ("block4", "layer4")),
+        ),
+        ("resnet32x4", "shufflenetv1", (("relu", "layer1"), ("layer1", "layer2"), ("layer2", "layer3"))),
+        ("resnet32x4", "shufflenetv2", (("relu", "layer1"), ("layer1", "layer2"), ("layer2", "layer3"))),
+        ("wrn_40_2", "shufflenetv1", (("relu", "block1"), ("layer1", "block2"), ("layer2", "block3"))),
+    ],
+)
+def test_the_usual_pairs_match_at_their_stages(
+    teacher: str, student: str, expected: tuple[tuple[str, str], ...]
+) -> None:
+    options = {"stem": "small"} if teacher.startswith("tv_") else {}
+    pairs = match_layers(traced(student, (3, 32, 32)), traced(teacher, (3, 32, 32), **options))
+    assert tuple((pair.student, pair.teacher) for pair in pairs) == expected
+    assert all(pair.student_shape[1:] == pair.teacher_shape[1:] for pair in pairs)
+
+
+def test_the_inside_of_a_block_that_halves_the_image_is_no_layer() -> None:
+    inverted = [
+        ("stem", (8, 16, 16)),
+        ("features.0", (4, 16, 16)),
+        ("features.1.conv.0.0", (24, 16, 16)),
+        ("features.1.conv.0", (24, 16, 16)),
+        ("features.1.conv", (6, 8, 8)),
+        ("features.1", (6, 8, 8)),
+        ("features.2.conv.0.0", (24, 8, 8)),
+        ("features.2.conv.0", (24, 8, 8)),
+        ("features.2.conv", (6, 4, 4)),
+        ("features.2", (6, 4, 4)),
+        ("features", (6, 4, 4)),
+    ]
+    pairs = match_layers(inverted, inverted)
+    assert [pair.student for pair in pairs] == ["features.0", "features.1", "features"]
 
 
 def test_shapes_are_those_of_each_network() -> None:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from kdstudy.errors import ModelError
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.models import build_model
-from kdstudy.registry import MODELS
 
 SHAPE = (3, 8, 8)
 STAGES = ["layer1", "layer2", "layer3"]
@@ -18,7 +17,7 @@ def network(name: str, shape: tuple[int, int, int] = SHAPE) -> nn.Module:
     return build_model(name, {}, num_classes=10, image_shape=shape, mean=statistics, std=statistics, seed=0)
 
 
-@pytest.mark.parametrize("name", tuple(MODELS))
+@pytest.mark.parametrize("name", ["resnet8", "resnet56", "resnet32x4"])
 @pytest.mark.parametrize("layers", [STAGES, ["layer2"], []])
 def test_every_parameter_is_in_exactly_one_group(name: str, layers: list[str]) -> None:
     module = network(name)

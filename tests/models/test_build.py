@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.errors import ModelError, PluginError
-from kdstudy.layerwise.crucial import _NOT_LEARNT
+from kdstudy.layerwise.crucial import _NOT_LEARNT, match_layers
+from kdstudy.layerwise.groups import layer_groups
 from kdstudy.models import build_model
 from kdstudy.models.build import NORMALISE
 from kdstudy.network import Network, trace
@@ -49,28 +50,26 @@ class Occupied(Foreign):
         self.normalise = nn.Identity()
 
 
+class Scores(Foreign):
+    """One whose forward pass gives a tuple."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images), None
+
+
+class Fixed(nn.Module):
+    """One for images of 4 x 4 only."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16 * in_channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(images.flatten(1))
+
+
 def no_module(num_classes: int, in_channels: int) -> str:
     return "not a network"
-
-
-@pytest.mark.parametrize("name", tuple(MODELS))
-def test_every_model_takes_digits_and_colour_images(name: str) -> None:
-    for shape, statistics in (((3, 32, 32), (0.5,) * 3), ((1, 8, 8), (0.5,)), ((1, 16, 16), (0.5,))):
-        network = build(name, image_shape=shape, mean=statistics, std=statistics).eval()
-        with torch.no_grad():
-            logits = network(torch.rand(2, *shape))
-        assert logits.shape == (2, 5)
-        assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("name", tuple(MODELS))
-def test_weights_depend_on_the_seed_alone(name: str) -> None:
-    torch.manual_seed(1)
-    first = build(name, seed=7).state_dict()
-    torch.manual_seed(2)
-    again, other = build(name, seed=7).state_dict(), build(name, seed=8).state_dict()
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 
 
 def test_building_shifts_no_other_random_stream() -> None:
@@ -109,6 +108,14 @@ def test_a_users_class_is_built_normalised_and_hooked_by_its_own_names() -> None
     assert output.logits.shape == (2, 5)
 
 
+def test_a_users_class_is_matched_and_grouped_like_ours() -> None:
+    network, teacher = build(f"{__name__}:Foreign"), build()
+    (pair,) = match_layers(trace(network, SHAPE), trace(teacher, SHAPE))
+    assert (pair.student, pair.teacher) == ("body", "layer1")
+    groups = layer_groups(network, [pair.student], SHAPE)
+    assert groups == {"body": ["body.0.weight", "body.0.bias"], "head": ["top.weight", "top.bias"]}
+
+
 def test_normalisation_survives_copies_and_state_dicts() -> None:
     network = build(mean=(0.3,) * 3).eval()
     images = torch.rand(2, *SHAPE)
@@ -133,6 +140,9 @@ def test_normalisation_survives_export() -> None:
         ({"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
         ({"name": f"{__name__}:no_module"}, "gave str"),
         ({"name": f"{__name__}:Occupied"}, "'normalise'"),
+        ({"name": f"{__name__}:Scores"}, "gave tuple for one image"),
+        ({"name": f"{__name__}:Fixed"}, "does not take images of 3x8x8"),
+        ({"name": "vgg8", "image_shape": (3, 7, 8)}, "does not take images of 3x7x8.*choose larger"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,61 @@
+"""``export``: a trial's student for another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdstudy.cli.options import json_option, print_json, store_options, study_argument
+from kdstudy.errors import RecordError
+from kdstudy.ledger import Ledger
+from kdstudy.store import Store
+
+if TYPE_CHECKING:
+    from kdstudy.export import Format
+
+
+@click.command("export")
+@study_argument
+@click.option("--trial", "number", type=int, help="Trial number; the best search trial by default.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["safetensors", "torch", "onnx"]),
+    required=True,
+    help="A directory for kdstudy.load_student, a file for torch.export.load, or an ONNX file.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    metavar="PATH",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where to write it; what is there is replaced.",
+)
+@store_options
+@json_option
+def export_command(study: str, number: int | None, form: Format, target: Path, store: Store, as_json: bool) -> None:
+    """Write the student of the best trial (or the N-th) of study ID for another program.
+
+    It takes images in [0, 1], any number of them, normalises them itself and gives logits.
+    """
+    from kdstudy.export import export_student
+    from kdstudy.overview import best_of
+
+    with Ledger.open(store.ledger_url) as ledger:
+        study_id = ledger.resolve(study)
+        trial = best_of(ledger.trials(study_id)) if number is None else ledger.trial(study_id, number)
+    if trial is None:
+        raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
+    if trial.state != "completed":
+        raise RecordError(
+            f"{study_id}: trial {trial.number} is {trial.state} and has no student; name a completed one with --trial"
+        )
+    export_student(store.trial(study_id, trial.number) / "student", target, form)
+    if as_json:
+        print_json({"study_id": study_id, "trial": trial.number, "format": form, "path": str(target)})
+    else:
+        click.echo(f"{target}: the student of {study_id}, trial {trial.number} ({trial.arm}), as {form}")
