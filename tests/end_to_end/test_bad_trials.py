@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kdstudy.ledger import Ledger
+from tests.data.layouts import make_folders
 
 PLUGIN = '''
 from kdstudy.transfer.none import NoTransfer
@@ -164,3 +165,11 @@ def test_an_address_without_a_cluster_is_one_line(tmp_path: Path, address: str) 
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: --address")]
     assert not (tmp_path / "store").exists()
+
+
+def test_paths_of_a_study_are_relative_to_where_the_user_stands(tmp_path: Path) -> None:
+    make_folders(tmp_path / "pictures")
+    text = PRUNED.replace("{name: synthetic}", "{name: imagefolder, root: pictures, options: {size: 16}}")
+    text = text.replace("{asha: {grace: 1, reduction: 2}}", "none").replace("trials_per_arm: 6", "trials_per_arm: 1")
+    outcome, _ = run(tmp_path, text.replace("epochs: 2}", "epochs: 2, allow_weak: true}"), code=0)
+    assert outcome["trials"] == {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0}
