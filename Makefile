@@ -19,11 +19,11 @@ help: ## this list
 quickstart: $(READY) ## set up, then run a complete study on embedded data: studies/quickstart.yaml
 	$(BIN)/kdstudy run studies/quickstart.yaml
 
-test: lint ## set up, then lint and the tests that take seconds each
+test: lint ## set up, then lint and the tests, whole studies on real Ray and MLflow included
 	$(BIN)/python -m pytest -m "not slow"
 
-test-full: lint ## the same with the slow tests: real clusters, whole studies
-	$(BIN)/python -m pytest
+test-full: $(READY) ## on top of that: the tests marked slow, against real servers
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
