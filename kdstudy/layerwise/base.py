@@ -57,8 +57,11 @@ class Policy(ABC):
         """Whether divergences are measured and `update` is called after ``epoch`` (from 1) of ``epochs``."""
 
     def update(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
-        """Set the multipliers from one divergence in [0, 1] a layer, in order, and say what was set."""
-        raise NotImplementedError(f"{type(self).__name__} is never due")
+        """Set the multipliers from one divergence in [0, 1] a layer, in order, and say what was set.
+
+        A policy that is never due sets nothing.
+        """
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes in training, as plain JSON values."""
