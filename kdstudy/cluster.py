@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kdstudy.errors import ClusterError
 
@@ -128,3 +129,20 @@ def slots(cpus: int, gpus: float) -> int:
             "lower resources.cpus or resources.gpus"
         )
     return total
+
+
+def fetch(reference: Any) -> Any:
+    """Wait for a task's result.
+
+    Raises:
+        ClusterError: The node or process that worked on it was lost.
+    """
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ClusterError(
+            f"ray: a task was lost ({reason}); see that the cluster is well, and resume the study"
+        ) from error

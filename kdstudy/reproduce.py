@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from kdstudy.assembly import dataset_of
@@ -13,7 +14,7 @@ from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.store import Store
 from kdstudy.study import TrialConfig
-from kdstudy.teacher import open_teacher, prepare_teacher
+from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
 from kdstudy.trial import run_trial
 
 DEFAULT_TOLERANCE = 1e-3
@@ -86,10 +87,11 @@ def reproduce(
     config = TrialConfig.from_json(trial.config)
     study = ledger.study(trial.study_id)
     found = list(differences(study.environment, capture()))
-    found += _inputs_differ(study.dataset, study.teacher, config, store)
+    folder = teacher_folder(config, store.teachers, study.teacher["key"])
+    found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
         return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
-    records, result = _rerun(config, trial, store, str(study.teacher["key"]), listen)
+    records, result = _rerun(config, trial, folder, listen)
     found += [
         {"field": f"numerics.{name}", "recorded": value, "here": result.numerics.get(name)}
         for name, value in trial.numerics.items()
@@ -106,19 +108,20 @@ def reproduce(
 
 
 def _inputs_differ(
-    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, store: Store
+    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Path
 ) -> list[dict[str, Any]]:
     data = dataset_of(config, with_test=False)
     if data.fingerprint != dataset["fingerprint"]:
         return [{"field": "data.fingerprint", "recorded": dataset["fingerprint"], "here": data.fingerprint}]
-    here = prepare_teacher(config, store.teachers)
+    here = find_teacher(folder)
+    assert here is not None
     if here.sha256 != teacher["sha256"]:
         return [{"field": "teacher.sha256", "recorded": teacher["sha256"], "here": here.sha256}]
     return []
 
 
 def _rerun(
-    config: TrialConfig, trial: TrialRecord, store: Store, key: str, listen: Callable[[EpochRecord], None]
+    config: TrialConfig, trial: TrialRecord, folder: Path, listen: Callable[[EpochRecord], None]
 ) -> tuple[list[EpochRecord], TrialResult | None]:
     records: list[EpochRecord] = []
 
@@ -129,9 +132,7 @@ def _rerun(
             raise _EnoughError
 
     try:
-        result = run_trial(
-            config, report, teacher=open_teacher(store.teachers / key), with_test=trial.phase == "confirm"
-        )
+        result = run_trial(config, report, teacher=open_teacher(folder), with_test=trial.phase == "confirm")
     except _EnoughError:
         return records, None
     return records, result

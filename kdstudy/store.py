@@ -44,8 +44,16 @@ class Store:
             root: Folder; else ``KDSTUDY_STORE``, else ``./kdstudy-data``.
             ledger: SQLAlchemy URL; else ``KDSTUDY_LEDGER``, else SQLite in the folder.
             tracking_uri: MLflow URI; else ``MLFLOW_TRACKING_URI``, else SQLite in the folder.
+
+        Raises:
+            StoreError: The folder's path cannot stand in a database address.
         """
         folder = Path(root or os.environ.get("KDSTUDY_STORE") or DEFAULT_STORE).absolute()
+        if found := set("?#%") & set(str(folder)):
+            raise StoreError(
+                f"{folder}: the path of a store may not hold {' '.join(sorted(found))}, which database "
+                "addresses read otherwise; choose another --store"
+            )
         return cls(
             root=folder,
             ledger_url=ledger or os.environ.get("KDSTUDY_LEDGER") or f"sqlite:///{folder / 'ledger.db'}",

@@ -85,6 +85,22 @@ def prepare_teacher(config: TrialConfig, teachers: Path) -> Teacher:
     return found
 
 
+def teacher_folder(config: TrialConfig, teachers: Path, key: str | None) -> Path:
+    """Return the folder of the teacher a study began with; where it is gone, or new, that of one prepared now.
+
+    Args:
+        config: Any trial of the study.
+        teachers: The store's folder of teachers.
+        key: Of the recorded teacher, if there is one.
+
+    Raises:
+        ModelError: As `prepare_teacher`.
+    """
+    if key is not None and find_teacher(teachers / key) is not None:
+        return teachers / key
+    return teachers / prepare_teacher(config, teachers).key
+
+
 def find_teacher(folder: Path) -> Teacher | None:
     """Return the teacher kept in ``folder``, or None if it is not (or not wholly) there."""
     description = folder / "teacher.json"

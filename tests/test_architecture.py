@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ledger", "environment", "store"),
     ("tracking",),
     ("corners", "compare", "overview", "cluster"),
-    ("reproduce",),
+    ("reproduce", "export", "layers_report"),
     ("search",),
     ("cli",),
     ("__main__",),

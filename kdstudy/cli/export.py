@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import json_option, print_json, store_options, study_argument
+from kdstudy.cli.options import TRIAL_NUMBER, json_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.store import Store
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @study_argument
-@click.option("--trial", "number", type=int, help="Trial number; the best search trial by default.")
+@click.option("--trial", "number", type=TRIAL_NUMBER, help="Trial number; the best search trial by default.")
 @click.option(
     "--format",
     "form",

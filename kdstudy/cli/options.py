@@ -27,6 +27,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_store
 
 
+TRIAL_NUMBER = click.IntRange(0, 2**31 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 address_option = click.option(
     "--address", metavar="HOST:PORT", help="Ray cluster (HOST:PORT or ray://HOST:PORT); without it Ray starts here."

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdstudy.cli.options import (
+    TRIAL_NUMBER,
     json_option,
     number,
     print_json,
@@ -52,7 +53,7 @@ def list_command(store: Store, as_json: bool) -> None:
 
 @click.command("show")
 @study_argument
-@click.option("--trial", "wanted", type=int, help="Show this trial and its epochs.")
+@click.option("--trial", "wanted", type=TRIAL_NUMBER, help="Show this trial and its epochs.")
 @click.option(
     "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
 )
@@ -62,6 +63,8 @@ def show_command(study: str, wanted: int | None, as_yaml: bool, store: Store, as
     """Show study ID: arms, best trials, what mattered; or one trial."""
     from kdstudy.overview import best_of, show_json
 
+    if as_yaml and as_json:
+        raise click.UsageError("--yaml and --json are two forms of output; choose one")
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(study))
         trial = None if wanted is None else ledger.trial(record.id, wanted)

@@ -15,6 +15,7 @@ from kdstudy.cli.options import (
     study_argument,
     value_text,
 )
+from kdstudy.errors import StudyError
 from kdstudy.store import Store
 from kdstudy.study import load_study
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kdstudy.search.outcome import Outcome
 
 FAILED_TRIALS = 3
+MAX_SEEDS = 10_000
 
 
 @click.command("run")
@@ -32,6 +34,9 @@ FAILED_TRIALS = 3
 def run_command(path: Path, address: str | None, store: Store, as_json: bool) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
     study = load_study(path)
+    teacher = study.teacher.path
+    if address is None and teacher is not None and not Path(teacher).is_file():
+        raise StudyError([f"{path}: teacher.path: there is no file {Path(teacher).absolute()}; give a file of weights"])
     from kdstudy.search.driver import run_study
 
     return _tell(run_study(study, store, address=address), as_json)
@@ -51,7 +56,9 @@ def resume_command(study: str, address: str | None, store: Store, as_json: bool)
 
 @click.command("confirm")
 @study_argument
-@click.option("--seeds", required=True, type=click.IntRange(min=1), help="Further fresh seeds, paired over all arms.")
+@click.option(
+    "--seeds", required=True, type=click.IntRange(1, MAX_SEEDS), help="Further fresh seeds, paired over arms."
+)
 @address_option
 @store_options
 @json_option

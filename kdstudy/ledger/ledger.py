@@ -115,7 +115,7 @@ class Ledger:
         return found[0]
 
     def update_study(self, study_id: str, **values: Any) -> None:
-        """Set some of a study's status, environment, dataset, teacher, lag, tracking and message.
+        """Set some of a study's status, environment, dataset, teacher, lag, seeds, tracking and message.
 
         Raises:
             TypeError: A field that does not exist or never changes.

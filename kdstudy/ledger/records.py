@@ -43,6 +43,7 @@ class StudyRecord:
         dataset: ``name``, ``fingerprint`` and whatever else tells the data apart.
         teacher: ``sha256``, ``val``, ``key``; ``test`` once it was scored.
         lag: Trials of one arm in flight at once, once known.
+        seeds: Confirmation seeds asked for in all, those added later included; None for the study file's own.
         tracking: ``uri``, ``experiment_id``, ``run_id`` of the published view; empty before it was opened.
         message: What a reader should know about the status.
     """
@@ -57,6 +58,7 @@ class StudyRecord:
     dataset: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
     lag: int | None = None
+    seeds: int | None = None
     tracking: dict[str, Any] = field(default_factory=dict)
     message: str | None = None
 

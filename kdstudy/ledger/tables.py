@@ -114,6 +114,7 @@ STUDIES = Table(
     Column("dataset", Plain, nullable=False),
     Column("teacher", Plain, nullable=False),
     Column("lag", Integer),
+    Column("seeds", Integer),
     Column("tracking", Plain, nullable=False),
     Column("message", AnyText),
 )

@@ -13,9 +13,9 @@ import shutil
 import time
 from typing import Any
 
-from kdstudy.cluster import check_address, connected, slots
+from kdstudy.cluster import check_address, connected, fetch, slots
 from kdstudy.environment import capture
-from kdstudy.errors import KdstudyError, ModelError, StoreError
+from kdstudy.errors import ClusterError, KdstudyError, ModelError, PluginError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.hold import held, terminable
@@ -96,12 +96,11 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
 def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | None, *, extra_seeds: int) -> Outcome:
     check_address(address)
     study_id, study = record.id, parse_study(record.text, record.id)
-    known = [trial.index + 1 for trial in ledger.trials(study_id, "confirm")]
-    seeds = max([study.confirm.seeds, *known]) + extra_seeds
+    seeds = (record.seeds or study.confirm.seeds) + extra_seeds
     holder = Holder.here()
     ledger.hold(study_id, holder)
     ledger.requeue(study_id)
-    ledger.update_study(study_id, status="running", message=None)
+    ledger.update_study(study_id, status="running", message=None, seeds=seeds)
     say(f"study {study_id}")
     return _Drive(study, study_id, ledger, store, address, seeds).run(holder)
 
@@ -124,6 +123,9 @@ class _Drive:
         except KeyboardInterrupt:
             self._leave("interrupted", None)
             raise
+        except ClusterError as error:
+            self._leave("interrupted", str(error))
+            raise
         except KdstudyError as error:
             self._leave("failed", str(error))
             raise
@@ -136,6 +138,8 @@ class _Drive:
     def _leave(self, status: str, message: str | None) -> None:
         """Write down that the study stands still: what was running goes back to the queue."""
         with contextlib.suppress(StoreError):  # a hold that was lost: the study is another driver's now
+            if self._ledger.study(self._id).status == "finished":
+                return
             self._ledger.requeue(self._id)
             self._ledger.update_study(self._id, status=status, message=message)
         if self._publisher is not None:
@@ -174,10 +178,14 @@ class _Drive:
         task = ray.remote(prepare_in_worker).options(
             num_cpus=self._study.resources.cpus, num_gpus=self._study.resources.gpus
         )
-        found = ray.get(task.remote([config.to_json() for config in self._corner_configs()], str(self._store.teachers)))
+        recorded = self._ledger.study(self._id)
+        configs = [config.to_json() for config in self._corner_configs()]
+        found = fetch(task.remote(configs, str(self._store.teachers), recorded.teacher.get("key")))
+        if "traceback" in found:
+            say(found["traceback"])
+            raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
         if "error" in found:
             raise ModelError(found["error"])
-        recorded = self._ledger.study(self._id)
         for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
             before = getattr(recorded, part).get(key)
             if before not in (None, found[part][key]):
@@ -221,11 +229,14 @@ class _Drive:
 
     def _tune(self, queue: TrialQueue, progress: Progress, teacher_folder: str) -> None:
         from ray import tune
+        from ray.exceptions import RayError
+        from ray.tune.error import TuneError
 
         from kdstudy.search.tune import QueueSearcher, scheduler_of
         from kdstudy.search.worker import run_in_worker
 
         resources = self._study.resources
+        raised: list[Exception] = []
         trainable = tune.with_resources(
             tune.with_parameters(run_in_worker, teacher=teacher_folder, folder=str(self._store.study(self._id))),
             {"cpu": resources.cpus, "gpu": resources.gpus},
@@ -234,7 +245,7 @@ class _Drive:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue),
+                search_alg=QueueSearcher(queue, raised),
                 num_samples=-1,
                 reuse_actors=True,
                 scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
@@ -245,16 +256,21 @@ class _Drive:
                 name=notes,
                 storage_path=str(self._store.ray),
                 verbose=0,
-                callbacks=[self._recorder(queue, progress)],
+                callbacks=[self._recorder(queue, progress, raised)],
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
         )
         try:
             tuner.fit()
+        except (TuneError, RayError, RuntimeError) as error:
+            if raised:
+                raise raised[0] from None  # ours, which Tune has wrapped
+            reason = str(error).strip().splitlines()[-1]
+            raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {self._id}` goes on") from error
         finally:
             shutil.rmtree(self._store.ray / notes, ignore_errors=True)
 
-    def _recorder(self, queue: TrialQueue, progress: Progress) -> Any:
+    def _recorder(self, queue: TrialQueue, progress: Progress, raised: list[Exception]) -> Any:
         from kdstudy.search.tune import Recorder
 
         assert self._publisher is not None
@@ -278,7 +294,7 @@ class _Drive:
             if result.state != "failed":
                 shutil.rmtree(self._store.trial(study_id, number) / "checkpoints", ignore_errors=True)
 
-        return Recorder(started, epoch, ended)
+        return Recorder(started, epoch, ended, raised)
 
     def _score_teacher(self) -> None:
         """Score the teacher's test split once students have been: difficulty is 1 minus it."""
@@ -289,7 +305,7 @@ class _Drive:
         teacher = self._ledger.study(self._id).teacher
         if "test" in teacher or not self._ledger.trials(self._id, "confirm"):
             return
-        score = ray.get(
+        score = fetch(
             ray.remote(score_teacher_in_worker)
             .options(num_cpus=self._study.resources.cpus)
             .remote(self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"])
@@ -301,6 +317,8 @@ class _Drive:
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
         outcome = outcome_of(self._ledger, self._id, unpublished)
+        if unpublished:  # the tracker may still be in use; `sync` delivers the rest
+            return outcome
         try:
             publish_outcome(tracker, outcome, self._store)
             tracker.close()

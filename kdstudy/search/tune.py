@@ -6,7 +6,8 @@ Tune only executes. Its own searchers, restore and loggers are not used: the led
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from ray import tune
@@ -31,16 +32,27 @@ def parameters_of(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def remembered(raised: list[Exception]) -> Iterator[None]:
+    """Note an exception before Tune gets hold of it."""
+    try:
+        yield
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
 class QueueSearcher(Searcher):
     """Hands Tune the trials of our queue, in its order.
 
     Args:
         queue: What to run.
+        raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
     """
 
-    def __init__(self, queue: TrialQueue) -> None:
+    def __init__(self, queue: TrialQueue, raised: list[Exception]) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue = queue
+        self._queue, self._raised = queue, raised
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles it for its own restore, which is not used; ledger connections stay behind."""
@@ -50,7 +62,8 @@ class QueueSearcher(Searcher):
         """Return the next trial's parameters; None while all that remain must wait; FINISHED when none remain."""
         if len(self._queue) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
-        trial = self._queue.next()
+        with remembered(self._raised):
+            trial = self._queue.next()
         return None if trial is None else parameters_of(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -70,6 +83,7 @@ class Recorder(tune.Callback):
         started: Called with the trial's number when it starts (again).
         epoch: Called with number and record after each epoch.
         ended: Called with number and result once a trial has ended.
+        raised: As for `QueueSearcher`.
     """
 
     def __init__(
@@ -77,8 +91,9 @@ class Recorder(tune.Callback):
         started: Callable[[int], None],
         epoch: Callable[[int, EpochRecord], None],
         ended: Callable[[int, TrialResult], None],
+        raised: list[Exception],
     ) -> None:
-        self._started, self._epoch, self._ended = started, epoch, ended
+        self._started, self._epoch, self._ended, self._raised = started, epoch, ended, raised
         self._open: dict[int, EpochRecord | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,7 +104,8 @@ class Recorder(tune.Callback):
         """Record that it runs."""
         number = trial.config["trial"]
         self._open[number] = None
-        self._started(number)
+        with remembered(self._raised):
+            self._started(number)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -99,7 +115,8 @@ class Recorder(tune.Callback):
         if result.get("record") is not None:
             record = EpochRecord.from_json(result["record"])
             self._open[number] = record
-            self._epoch(number, record)
+            with remembered(self._raised):
+                self._epoch(number, record)
         if result.get("result") is not None:
             self._end(number, TrialResult.from_json(result["result"]))
 
@@ -124,7 +141,8 @@ class Recorder(tune.Callback):
 
     def _end(self, number: int, result: TrialResult) -> None:
         del self._open[number]
-        self._ended(number, result)
+        with remembered(self._raised):
+            self._ended(number, result)
 
 
 class ArmScheduler(FIFOScheduler):

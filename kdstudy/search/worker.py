@@ -57,28 +57,33 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
 
 
-def prepare_in_worker(configs: list[dict[str, Any]], teachers: str) -> dict[str, Any]:
+def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | None) -> dict[str, Any]:
     """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
 
     Args:
         configs: One trial of each arm.
         teachers: The store's folder of teachers.
+        key: Of the teacher that the study began with; None for a new study.
 
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions; or under ``error`` what the user must put right.
     """
     from kdstudy.assembly import dataset_of, describe_dataset
-    from kdstudy.teacher import open_teacher, prepare_teacher
+    from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
     from kdstudy.trial import preflight
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
-        teacher = prepare_teacher(trials[0], Path(teachers))
+        folder = teacher_folder(trials[0], Path(teachers), key)
+        teacher = find_teacher(folder)
+        assert teacher is not None
         for trial in trials:
-            preflight(trial, open_teacher(Path(teachers) / teacher.key))
+            preflight(trial, open_teacher(folder))
     except KdstudyError as error:
         return {"error": str(error)}
+    except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
+        return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     return {"teacher": teacher.to_json(), "dataset": describe_dataset(data)}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from kdstudy.space import Choice, Int, Log, Uniform
 from kdstudy.study.keys import Key
@@ -105,7 +105,7 @@ class StudentConfig:
 class TrainConfig:
     """Section ``train``: how every student is trained (SGD)."""
 
-    epochs: Annotated[int, Ge(1), Key("Passes over the training split.", 8, ranged=True)]
+    epochs: Annotated[int, Ge(1), Le(1_000_000), Key("Passes over the training split.", 8, ranged=True)]
     batch_size: Annotated[int, Ge(2), Key("Images in one step.", 64, ranged=True)]
     base_lr: Annotated[
         float,
@@ -142,7 +142,7 @@ class ArmsConfig:
 class SearchConfig:
     """Section ``search``."""
 
-    trials_per_arm: Annotated[int, Ge(1), Key("Search trials of each arm.", 20)]
+    trials_per_arm: Annotated[int, Ge(1), Le(1_000_000), Key("Search trials of each arm.", 20)]
     sampler: Annotated[PluginSpec, Key("How values are proposed.", "tpe", plugin="sampler")] = field(
         default_factory=lambda: PluginSpec("tpe")
     )
@@ -179,6 +179,7 @@ class ConfirmConfig:
     seeds: Annotated[
         int,
         Ge(0),
+        Le(10_000),
         Key("Fresh paired seeds on which the best trial of each arm is run again and scored on test; 0 for none.", 3),
     ] = 3
 

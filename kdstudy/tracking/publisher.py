@@ -130,6 +130,8 @@ class Publisher:
         except StoreError as error:
             self._note(number, str(error), refused=False)
             return False
+        except Exception as error:  # noqa: BLE001  the thread must outlive whatever it meets
+            self._note(number, f"{type(error).__name__}: {error}", refused=True)
         else:
             self._note(number, None, refused=False)
         return True

@@ -151,7 +151,7 @@ def _prepare_database(uri: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _check_database(path)
+            check_database(path)
             return
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.unlink(missing_ok=True)
@@ -169,7 +169,12 @@ def _prepare_database(uri: str) -> None:
         raise StoreError(f"tracking: {path} cannot be used ({reason}); choose another --store") from error
 
 
-def _check_database(path: Path) -> None:
+def check_database(path: Path) -> None:
+    """Refuse a file that is no SQLite database.
+
+    Raises:
+        StoreError: It cannot be read as one.
+    """
     try:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

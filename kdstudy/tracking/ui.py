@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdstudy.errors import StoreError
+from kdstudy.tracking.server import check_database
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -35,6 +36,7 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.exists():
         raise StoreError(f"ui: {database} does not exist; run a study first, or name its --store")
+    check_database(database)
     _require_free(port)
     process = subprocess.Popen(  # noqa: S603  our own interpreter
         [

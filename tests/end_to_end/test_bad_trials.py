@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kdstudy.ledger import Ledger
+from tests.configs import fresh_teacher
 from tests.data.layouts import make_folders
 
 PLUGIN = '''
@@ -173,3 +175,34 @@ def test_paths_of_a_study_are_relative_to_where_the_user_stands(tmp_path: Path) 
     text = text.replace("{asha: {grace: 1, reduction: 2}}", "none").replace("trials_per_arm: 6", "trials_per_arm: 1")
     outcome, _ = run(tmp_path, text.replace("epochs: 2}", "epochs: 2, allow_weak: true}"), code=0)
     assert outcome["trials"] == {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0}
+
+
+def test_a_loaded_teacher_is_needed_no_more_once_the_store_has_it(tmp_path: Path) -> None:
+    torch.save(fresh_teacher().state_dict(), tmp_path / "teacher.pt")
+    text = PRUNED.replace("resnet8, epochs: 2}", "resnet8, path: teacher.pt, allow_weak: true}")
+    text = text.replace("{asha: {grace: 1, reduction: 2}}", "none").replace("trials_per_arm: 6", "trials_per_arm: 1")
+    outcome, _ = run(tmp_path, text, code=0)
+    assert outcome["trials"]["completed"] == 4
+    (tmp_path / "teacher.pt").unlink()
+    again = command(tmp_path, "reproduce", "--json")
+    assert json.loads(again.stdout)["verdict"] == "identical", again.stderr
+    more = command(tmp_path, "confirm", "--seeds", "2", "--json")
+    assert json.loads(more.stdout)["trials"]["completed"] == 8, more.stderr
+    with Ledger.open(f"sqlite:///{tmp_path / 'store' / 'ledger.db'}") as ledger:
+        assert ledger.studies()[0].seeds == 3, "an interrupted confirmation is resumed in full"
+    refused = command(tmp_path, "run", "study.yaml")
+    assert refused.returncode == 1
+    assert "teacher.path: there is no file" in refused.stderr
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "KDSTUDY_STORE": str(folder / "store")}
+    return subprocess.run(
+        [sys.executable, "-m", "kdstudy", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment,
+        timeout=280,
+    )

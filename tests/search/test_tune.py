@@ -63,6 +63,7 @@ def recorder(heard: list[tuple]) -> Recorder:
         lambda number: heard.append(("start", number)),
         lambda number, record: heard.append(("epoch", number, record.epoch)),
         lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
+        [],
     )
 
 
