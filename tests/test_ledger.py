@@ -67,6 +67,7 @@ def test_a_study_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
         {"name": "digits", "fingerprint": "f"},
         {"val": 0.1 + 0.2},
         3,
+        7,
         {"uri": "u"},
         "why",
     )
