@@ -8,6 +8,7 @@ Layout::
     ├── artifacts/           MLflow's artifacts
     ├── teachers/<key>/      trained or loaded teachers, by content
     ├── studies/<ID>/<n>/    trial n: checkpoints/ while it runs, student/ when it is done
+    ├── studies/<ID>/report.html   what the study found, on one page
     └── ray/                 Ray Tune's own notes; may be deleted at any time
 """
 
@@ -78,6 +79,10 @@ class Store:
     def study(self, study_id: str) -> Path:
         """Return the folder of one study's trials."""
         return self.root / "studies" / study_id
+
+    def report(self, study_id: str) -> Path:
+        """Return the file of one study's report."""
+        return self.study(study_id) / "report.html"
 
     def trial(self, study_id: str, number: int) -> Path:
         """Return the folder of one trial."""

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from kdstudy.assembly import dataset_of
 from kdstudy.data import Dataset, eval_batches
 from kdstudy.errors import ModelError
+from kdstudy.files import write_atomic
 from kdstudy.models import build_model
 from kdstudy.seeds import teacher_seed
 from kdstudy.student import load_student, save_student
 from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
-from kdstudy.training.checkpoint import weights_sha256, write_atomic
+from kdstudy.training.checkpoint import weights_sha256
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
 from kdstudy.training.objective import chance_score

@@ -16,7 +16,7 @@ MAX_LINES = 350
 # From the bottom up: a part may import the rows below its own, and nothing of its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("registry", "results", "seeds", "space", "stats", "network", "vision"),
+    ("registry", "results", "seeds", "space", "stats", "network", "vision", "files"),
     ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
     ("training", "student"),
     ("assembly",),
@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ledger", "environment", "store"),
     ("tracking",),
     ("corners", "compare", "overview", "cluster"),
-    ("reproduce", "export", "layers_report"),
+    ("reproduce", "export", "layers_report", "report"),
     ("search",),
     ("cli",),
     ("__main__",),

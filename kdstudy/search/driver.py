@@ -19,7 +19,7 @@ from kdstudy.errors import ClusterError, KdstudyError, ModelError, PluginError, 
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.hold import held, terminable
-from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome
+from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
 from kdstudy.search.progress import Progress, clock, say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.store import Store
@@ -316,6 +316,7 @@ class _Drive:
         assert self._publisher is not None
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
+        write_page(self._ledger, self._id, self._store)
         outcome = outcome_of(self._ledger, self._id, unpublished)
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
             return outcome

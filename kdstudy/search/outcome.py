@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.compare import Comparison, compare
+from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.overview import best_json, best_of
+from kdstudy.report import write_report
+from kdstudy.search.progress import say
 from kdstudy.store import Store
 from kdstudy.tracking import Tracker
 
@@ -59,16 +62,28 @@ def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
     return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
 
 
+def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
+    """Write the study's report into the store, and say where; trouble with the disk is only a warning."""
+    path = store.report(study_id)
+    try:
+        write_report(ledger, [study_id], path)
+    except StoreError as error:
+        say(f"warning: {error}; `kdstudy report {study_id}` writes it later")
+    else:
+        say(f"report: {path}")
+
+
 def publish_outcome(tracker: Tracker, outcome: Outcome, store: Store) -> None:
-    """Put comparison and best student on the study's run in MLflow, and end it.
+    """Put comparison, report and best student on the study's run in MLflow, and end it.
 
     Raises:
         StoreError: The server cannot be used, or refuses.
     """
-    comparison, best = outcome.comparison, outcome.best
+    comparison, best, report = outcome.comparison, outcome.best, store.report(outcome.study.id)
     tracker.close_study(
         outcome.study,
         {} if comparison is None else comparison.to_json(),
         "" if comparison is None else comparison.table(),
         None if best is None else store.trial(outcome.study.id, best.number) / "student",
+        report if report.exists() else None,
     )

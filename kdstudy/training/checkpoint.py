@@ -6,10 +6,8 @@ generations are kept, so a damaged file costs one epoch, never the trial.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -19,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdstudy.errors import StoreError
+from kdstudy.files import write_atomic
 
 DIGEST_BYTES = 32
 GENERATIONS = 2
@@ -33,28 +31,6 @@ def weights_sha256(module: nn.Module) -> str:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either the old bytes or all the new ones, whatever dies.
-
-    Raises:
-        StoreError: The folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); free the disk or choose another --store"
-        ) from error
 
 
 class CheckpointFolder:

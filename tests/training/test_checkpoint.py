@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from kdstudy.errors import StoreError
-from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256, write_atomic
+from kdstudy.files import write_atomic
+from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
 
 
 def test_newest_of_two_generations_is_loaded(tmp_path: Path) -> None:
