@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from kdstudy.assembly import dataset_of
@@ -12,6 +11,7 @@ from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import TrialConfig
 from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
@@ -108,7 +108,7 @@ def reproduce(
 
 
 def _inputs_differ(
-    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Path
+    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Folder
 ) -> list[dict[str, Any]]:
     data = dataset_of(config, with_test=False)
     if data.fingerprint != dataset["fingerprint"]:
@@ -121,7 +121,7 @@ def _inputs_differ(
 
 
 def _rerun(
-    config: TrialConfig, trial: TrialRecord, folder: Path, listen: Callable[[EpochRecord], None]
+    config: TrialConfig, trial: TrialRecord, folder: Folder, listen: Callable[[EpochRecord], None]
 ) -> tuple[list[EpochRecord], TrialResult | None]:
     records: list[EpochRecord] = []
 
