@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,7 @@ from kdstudy.models import build_model
 from kdstudy.seeds import teacher_seed
 from kdstudy.student import load_student, save_student
 from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
+from kdstudy.study.values import check
 from kdstudy.training.checkpoint import weights_sha256, write_atomic
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
@@ -102,9 +103,14 @@ def teacher_folder(config: TrialConfig, teachers: Path, key: str | None) -> Path
 
 
 def find_teacher(folder: Path) -> Teacher | None:
-    """Return the teacher kept in ``folder``, or None if it is not (or not wholly) there."""
-    description = folder / "teacher.json"
-    return Teacher(**json.loads(description.read_text())) if description.exists() else None
+    """Return the teacher kept in ``folder``, or None if it is not (or not wholly, or not undamaged) there."""
+    try:
+        values = json.loads((folder / "teacher.json").read_bytes())
+        found = Teacher(**{name: check(kind, values[name])[0] for name, kind in get_type_hints(Teacher).items()})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    whole = None not in asdict(found).values() and values.keys() == asdict(found).keys()
+    return found if whole and found.key == folder.name else None
 
 
 def open_teacher(folder: Path) -> nn.Module:
@@ -116,7 +122,7 @@ def open_teacher(folder: Path) -> nn.Module:
     found = find_teacher(folder)
     if found is None:
         raise ModelError(f"teacher: {folder} holds no teacher; run or resume the study to prepare it again")
-    module = load_student(folder / "student", trust_plugins=True).requires_grad_(False)
+    module = load_student(folder / "student").requires_grad_(False)
     if weights_sha256(module) != found.sha256:
         raise ModelError(
             f"teacher: the weights in {folder} are not those recorded; delete the folder to prepare it again"
@@ -230,6 +236,8 @@ def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a folder; or a device, which has no end
+            raise OSError(0, "not a file")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(
