@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from kdstudy.teacher import find_teacher, read_weights
 from kdstudy.trust import SETTING, allow_plugins, allowed_plugins, folder_name, require_download_inside
 from tests.study.files import STUDY, spoilt
 
-EVIL = '''
+STRANGER = '''
 import pathlib
 pathlib.Path(__file__).with_name("ran").touch()
 from kdstudy.transfer.none import NoTransfer
@@ -34,16 +36,18 @@ class Transfer(NoTransfer):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with a stranger's study, a stranger's record of it, and their package on the path."""
-    (tmp_path / "evil").mkdir()
-    (tmp_path / "evil" / "__init__.py").touch()
-    (tmp_path / "evil" / "method.py").write_text(EVIL)
-    (tmp_path / "study.yaml").write_text(spoilt("- none", "- evil.method:Transfer"))
+    (tmp_path / "stranger").mkdir()
+    (tmp_path / "stranger" / "__init__.py").touch()
+    (tmp_path / "stranger" / "method.py").write_text(STRANGER)
+    (tmp_path / "study.yaml").write_text(spoilt("- none", "- stranger.method:Transfer"))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     record(tmp_path)
-    return tmp_path
+    yield tmp_path
+    for name in ("stranger.method", "stranger"):
+        sys.modules.pop(name, None)
 
 
 def record(folder: Path) -> None:
@@ -58,8 +62,8 @@ def record(folder: Path) -> None:
             StudyRecord(id="example-00000001", name="example", seed=3, text=(folder / "study.yaml").read_text())
         )
         trial = TrialRecord(
-            study_id="example-00000001", number=0, phase="search", transfer="evil.method:Transfer", policy="constant",
-            index=0, data_seed=0, init_seed=0, config={**config, "transfer": "evil.method:Transfer"},
+            study_id="example-00000001", number=0, phase="search", transfer="stranger.method:Transfer", policy="constant",
+            index=0, data_seed=0, init_seed=0, config={**config, "transfer": "stranger.method:Transfer"},
             state="completed", val=0.5,
         )  # fmt: skip
         ledger.add_trial(trial)
@@ -79,7 +83,7 @@ COMMANDS = (
     ["show"],
     ["show", "--yaml"],
     ["reproduce"],
-    ["transfers", "evil.method:Transfer"],
+    ["transfers", "stranger.method:Transfer"],
 )
 
 
@@ -90,8 +94,8 @@ def test_no_command_runs_a_strangers_code_unasked(
     assert run(arguments) == 1
     errors = capsys.readouterr().err.splitlines()
     assert errors
-    assert any("--allow-plugin evil" in line and SETTING in line for line in errors), errors
-    assert not (folder / "evil" / "ran").exists()
+    assert any("--allow-plugin stranger" in line and SETTING in line for line in errors), errors
+    assert not (folder / "stranger" / "ran").exists()
 
 
 def test_a_student_that_names_a_strangers_network_is_not_exported_unasked(
@@ -100,18 +104,18 @@ def test_a_student_that_names_a_strangers_network_is_not_exported_unasked(
     student = folder / "kdstudy-data" / "studies" / "example-00000001" / "0" / "student"
     shape = {"num_classes": 2, "image_shape": (1, 8, 8), "mean": (0.5,), "std": (0.5,)}
     module = build_model("resnet8", {}, seed=0, **shape)
-    save_student(module, student, {"model": "evil.method:Transfer", "options": {}, **shape})
+    save_student(module, student, {"model": "stranger.method:Transfer", "options": {}, **shape})
     assert run(["export", "--format", "safetensors", "-o", "out"]) == 1
-    assert "--allow-plugin evil" in capsys.readouterr().err
-    assert not (folder / "evil" / "ran").exists()
+    assert "--allow-plugin stranger" in capsys.readouterr().err
+    assert not (folder / "stranger" / "ran").exists()
     assert not (folder / "out").exists()
 
 
 def test_what_the_user_allows_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", "study.yaml", "--allow-plugin", "other", "--allow-plugin", "evil.method"]) == 0
-    assert "evil.method:Transfer/constant" in capsys.readouterr().out
-    assert (folder / "evil" / "ran").exists()
-    assert allowed_plugins() == ("tests", "other", "evil.method"), "told to every process that is started from here"
+    assert run(["check", "study.yaml", "--allow-plugin", "other", "--allow-plugin", "stranger.method"]) == 0
+    assert "stranger.method:Transfer/constant" in capsys.readouterr().out
+    assert (folder / "stranger" / "ran").exists()
+    assert allowed_plugins() == ("tests", "other", "stranger.method"), "told to every process that is started from here"
 
 
 def test_an_allowance_is_for_a_package_and_what_is_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
