@@ -62,8 +62,8 @@ def record(folder: Path) -> None:
             StudyRecord(id="example-00000001", name="example", seed=3, text=(folder / "study.yaml").read_text())
         )
         trial = TrialRecord(
-            study_id="example-00000001", number=0, phase="search", transfer="stranger.method:Transfer", policy="constant",
-            index=0, data_seed=0, init_seed=0, config={**config, "transfer": "stranger.method:Transfer"},
+            study_id="example-00000001", number=0, phase="search", transfer="stranger.method:Transfer",
+            policy="constant", index=0, data_seed=0, init_seed=0, config={**config, "transfer": "stranger.method:Transfer"},
             state="completed", val=0.5,
         )  # fmt: skip
         ledger.add_trial(trial)
