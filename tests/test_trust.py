@@ -63,8 +63,8 @@ def record(folder: Path) -> None:
         )
         trial = TrialRecord(
             study_id="example-00000001", number=0, phase="search", transfer="stranger.method:Transfer",
-            policy="constant", index=0, data_seed=0, init_seed=0, config={**config, "transfer": "stranger.method:Transfer"},
-            state="completed", val=0.5,
+            policy="constant", index=0, data_seed=0, init_seed=0,
+            config={**config, "transfer": "stranger.method:Transfer"}, state="completed", val=0.5,
         )  # fmt: skip
         ledger.add_trial(trial)
 
