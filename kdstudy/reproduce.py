@@ -16,6 +16,7 @@ from kdstudy.store import Store
 from kdstudy.study import TrialConfig
 from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
 from kdstudy.trial import run_trial
+from kdstudy.trust import require_download_inside
 
 DEFAULT_TOLERANCE = 1e-3
 """What still counts as ``within_tolerance`` where the user names no tolerance."""
@@ -84,10 +85,12 @@ def reproduce(
         raise RecordError(
             f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial"
         )
-    config = TrialConfig.from_json(trial.config)
+    config = TrialConfig.from_json(trial.config, trial.study_id)
+    if config.data.download:
+        require_download_inside(trial.study_id, config.data.root, store.local)
     study = ledger.study(trial.study_id)
     found = list(differences(study.environment, capture()))
-    folder = teacher_folder(config, store.teachers, study.teacher["key"])
+    folder = teacher_folder(config, store.teachers, study.teacher.get("key"))
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
         return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))

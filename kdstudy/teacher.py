@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +27,7 @@ from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.student import load_student, save_student
 from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
+from kdstudy.study.values import check
 from kdstudy.training.checkpoint import weights_sha256
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
@@ -104,9 +105,16 @@ def teacher_folder(config: TrialConfig, teachers: Path | Folder, key: str | None
 
 
 def find_teacher(folder: Path | Folder) -> Teacher | None:
-    """Return the teacher kept in ``folder``, or None if it is not (or not wholly) there."""
-    description = folder_at(folder).read("teacher.json")
-    return None if description is None else Teacher(**json.loads(description))
+    """Return the teacher kept in ``folder``, or None if it is not (or not wholly, or not undamaged) there."""
+    place = folder_at(folder)
+    description = place.read("teacher.json")
+    try:
+        values = json.loads(description or b"")
+        found = Teacher(**{name: check(kind, values[name])[0] for name, kind in get_type_hints(Teacher).items()})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    whole = None not in asdict(found).values() and values.keys() == asdict(found).keys()
+    return found if whole and found.key == place.name else None
 
 
 def open_teacher(folder: Path | Folder) -> nn.Module:
@@ -122,7 +130,7 @@ def open_teacher(folder: Path | Folder) -> nn.Module:
     if found is None:
         raise ModelError(f"teacher: {folder} holds no teacher; run or resume the study to prepare it again")
     copy = (place / "student").on_disk(node_folder())
-    module = load_student(copy, trust_plugins=True).requires_grad_(False)
+    module = load_student(copy).requires_grad_(False)
     if weights_sha256(module) != found.sha256:
         raise ModelError(
             f"teacher: the weights in {copy} are not those recorded; delete the folder to prepare it again"
@@ -238,6 +246,8 @@ def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a folder; or a device, which has no end
+            raise OSError(0, "not a file")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(

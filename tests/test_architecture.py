@@ -16,6 +16,7 @@ MAX_LINES = 350
 # From the bottom up: a part may import the rows below its own, and nothing of its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("trust",),
     ("registry", "results", "seeds", "space", "stats", "network", "vision", "storage"),
     ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
     ("training", "student"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import TRIAL_NUMBER, json_option, print_json, store_options, study_argument
+from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import node_folder
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where to write it; what is there is replaced.",
 )
+@plugin_option
 @store_options
 @json_option
 def export_command(study: str, number: int | None, form: Format, target: Path, store: Store, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from kdstudy.search.progress import clock, say
 from kdstudy.store import Store
 from kdstudy.study import Study, parse_study
 from kdstudy.tracking import Publisher, Tracker
+from kdstudy.trust import require_download_inside
 
 PUBLISH_SECONDS = 60.0
 """How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
@@ -92,6 +93,8 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
 def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | None, *, extra_seeds: int) -> Outcome:
     check_address(address)
     study_id, study = record.id, parse_study(record.text, record.id)
+    if study.data.download:
+        require_download_inside(study_id, study.data.root, store.local)
     seeds = (record.seeds or study.confirm.seeds) + extra_seeds
     holder = Holder.here()
     ledger.hold(study_id, holder)

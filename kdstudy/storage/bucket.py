@@ -52,6 +52,11 @@ class BucketFolder(Folder):
         query = urllib.parse.urlencode({name: value for name, value in options.items() if value}, safe=":/")
         return f"s3://{self.bucket}/{self.prefix}{'?' if query else ''}{query}"
 
+    @property
+    def name(self) -> str:
+        """As `Folder.name`."""
+        return self.prefix.rpartition("/")[2]
+
     def __truediv__(self, name: str) -> BucketFolder:
         return BucketFolder(self.bucket, self._key(name), self.endpoint, self.region)
 
@@ -99,9 +104,7 @@ class BucketFolder(Folder):
 
     def on_disk(self, cache: Path) -> Path:
         """Fetch the files that are not on this machine yet; a copy that was cut short is never used."""
-        target = (
-            cache / "fetched" / hashlib.sha256(str(self).encode()).hexdigest()[:16] / self.prefix.rpartition("/")[2]
-        )
+        target = cache / "fetched" / hashlib.sha256(str(self).encode()).hexdigest()[:16] / self.name
         with locked(target):
             copies = DiskFolder(target)
             for name in set(self.files()) - set(copies.files()):

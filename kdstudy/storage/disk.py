@@ -32,6 +32,11 @@ class DiskFolder(Folder):
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def name(self) -> str:
+        """As `Folder.name`."""
+        return self.path.name
+
     def __truediv__(self, name: str) -> DiskFolder:
         return DiskFolder(self.path / name, self.below)
 

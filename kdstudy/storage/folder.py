@@ -9,6 +9,11 @@ from pathlib import Path
 class Folder(ABC):
     """A folder; naming one creates nothing. It can be sent to another process."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The last part of where it is."""
+
     @abstractmethod
     def __truediv__(self, name: str) -> Folder:
         """Return the folder of that name inside this one."""
