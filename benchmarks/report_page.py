@@ -21,6 +21,7 @@ from kdstudy.report import write_report
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
 from kdstudy.samplers.base import startup_values
 from kdstudy.seeds import derive
+from kdstudy.storage import DiskFolder
 from kdstudy.study import Study, parse_study
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
         study_id, page = make_record(ledger), Path(folder) / "report.html"
         began = time.perf_counter()
-        write_report(ledger, [study_id], page)
+        write_report(ledger, [study_id], DiskFolder(page.parent), page.name)
         writing = time.perf_counter() - began
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])

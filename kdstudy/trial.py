@@ -23,6 +23,7 @@ from kdstudy.data import batches, eval_batches, num_batches
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.storage import Folder, folder_at
 from kdstudy.student import save_student
 from kdstudy.study import TrialConfig
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
@@ -44,7 +45,7 @@ def run_trial(
     report: Report,
     *,
     teacher: torch.nn.Module | None = None,
-    folder: Path | None = None,
+    folder: Path | Folder | None = None,
     with_test: bool = False,
 ) -> TrialResult:
     """Train one student and return how it ended.
@@ -66,7 +67,7 @@ def run_trial(
         KdstudyError: The configuration cannot be run here.
     """
     with fixed_numerics(config.resources.cpus):
-        trial = _Trial(config, report, teacher, folder, with_test)
+        trial = _Trial(config, report, teacher, None if folder is None else folder_at(folder), with_test)
         try:
             return trial.run()
         finally:
@@ -112,7 +113,12 @@ class _Trial:
     """The parts of one trial, assembled once."""
 
     def __init__(
-        self, config: TrialConfig, report: Report, teacher: torch.nn.Module | None, folder: Path | None, with_test: bool
+        self,
+        config: TrialConfig,
+        report: Report,
+        teacher: torch.nn.Module | None,
+        folder: Folder | None,
+        with_test: bool,
     ) -> None:
         self.config, self.report, self.folder, self.with_test = config, report, folder, with_test
         self.device = choose_device(config.resources.gpus)

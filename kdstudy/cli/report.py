@@ -8,6 +8,7 @@ import click
 
 from kdstudy.cli.options import store_options
 from kdstudy.ledger import Ledger
+from kdstudy.storage import DiskFolder, Folder
 from kdstudy.store import Store
 
 
@@ -26,16 +27,16 @@ from kdstudy.store import Store
 @store_options
 def report_command(studies: tuple[str, ...], target: Path | None, form: str | None, store: Store) -> None:
     """Write what the studies ID... found on one page; HTML needs nothing else, not even a network."""
-    from kdstudy.report import FORMATS, render, report_of, write_report
+    from kdstudy.report import FORMATS, PAGE, render, report_of, write_report
 
     suffix = "" if target is None else target.suffix.removeprefix(".").lower()
     form = form or (suffix if suffix in FORMATS else "html")
     with Ledger.open(store.ledger_url) as ledger:
         ids = [ledger.resolve(study) for study in studies or ("latest",)]
-        if target is None and form == "html":
-            target = store.report(ids[0])
-        if target is None or str(target) == "-":
+        if str(target) == "-" or (target is None and form != "html"):
             click.echo(render(report_of(ledger, ids), form), nl=False)
             return
-        write_report(ledger, ids, target, form)
-    click.echo(f"{target}: report on {', '.join(ids)}")
+        folder: Folder = store.study(ids[0]) if target is None else DiskFolder(target.absolute().parent)
+        name = PAGE if target is None else target.name
+        write_report(ledger, ids, folder, name, form)
+    click.echo(f"{folder}/{name}: report on {', '.join(ids)}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from kdstudy.files import write_atomic
 from kdstudy.ledger import Ledger
 from kdstudy.report.content import Report, report_of
 from kdstudy.report.markdown import to_markdown
 from kdstudy.report.page import to_html
+from kdstudy.storage import Folder
+
+PAGE = "report.html"
+"""The report's name in its study's folder."""
 
 
 def _to_json(report: Report) -> str:
@@ -25,17 +27,18 @@ def render(report: Report, form: str) -> str:
     return FORMATS[form](report)
 
 
-def write_report(ledger: Ledger, ids: Sequence[str], path: Path, form: str = "html") -> None:
+def write_report(ledger: Ledger, ids: Sequence[str], folder: Folder, name: str, form: str = "html") -> None:
     """Write a report to a file, whole or not at all.
 
     Args:
         ledger: Where the studies are.
         ids: IDs, unique prefixes or ``latest``; at least one.
-        path: Replaced if it exists.
+        folder: Where to write it.
+        name: Of the file; replaced if it exists.
         form: One of `FORMATS`.
 
     Raises:
         RecordError: A study does not exist.
         StoreError: The file cannot be written.
     """
-    write_atomic(path, render(report_of(ledger, ids), form).encode())
+    folder.write(name, render(report_of(ledger, ids), form).encode())

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import traceback
-from pathlib import Path
 from typing import Any
 
 from kdstudy.errors import KdstudyError
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
 
-def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> None:
+def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder) -> None:
     """Run one trial under Ray Tune: Tune's trainable.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
@@ -45,8 +45,8 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         run_trial(
             TrialConfig.from_json(json.loads(parameters["config"])),
             report,
-            teacher=open_teacher(Path(teacher)),
-            folder=Path(folder) / str(parameters["trial"]),
+            teacher=open_teacher(teacher),
+            folder=folder / str(parameters["trial"]),
             with_test=parameters["phase"] == "confirm",
         )
     except KdstudyError as error:
@@ -57,7 +57,7 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
 
 
-def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | None) -> dict[str, Any]:
+def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str | None) -> dict[str, Any]:
     """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
 
     Args:
@@ -75,7 +75,7 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | N
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
-        folder = teacher_folder(trials[0], Path(teachers), key)
+        folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
         for trial in trials:
@@ -87,8 +87,8 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | N
     return {"teacher": teacher.to_json(), "dataset": describe_dataset(data)}
 
 
-def score_teacher_in_worker(config: dict[str, Any], teachers: str, key: str) -> float:
+def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float:
     """Return the teacher's test score, as a Ray task."""
     from kdstudy.teacher import score_teacher
 
-    return score_teacher(TrialConfig.from_json(config), Path(teachers), key)
+    return score_teacher(TrialConfig.from_json(config), teachers, key)

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.report_page import make_record, opening_seconds
 from kdstudy.ledger import Ledger
 from kdstudy.report import Report, render, write_report
+from kdstudy.storage import DiskFolder
 from tests.browser import chromium, watched
 from tests.report.test_page import hostile
 
@@ -177,7 +178,7 @@ def test_the_report_of_200_trials_is_light(browser: Browser, tmp_path: Path) -> 
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
         study_id = make_record(ledger)
         assert len(ledger.trials(study_id)) == 200
-        write_report(ledger, [study_id], page)
+        write_report(ledger, [study_id], DiskFolder(page.parent), page.name)
     assert page.stat().st_size < 8_000_000
     # CPU time of the page's own thread: the wall clock also counts what else this machine does.
     assert min(busy for _, busy in opening_seconds(page, browser, 3)) < 2.0

@@ -17,9 +17,10 @@ import pytest
 
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger
-from kdstudy.report import FORMATS, Report, render, report_of, write_report
+from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
 from kdstudy.report.answer import answers, headline, p_text, signed
 from kdstudy.schemas import schema
+from kdstudy.storage import DiskFolder
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
@@ -188,7 +189,7 @@ def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path, report: Report)
 def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_report(ledger, ["latest"], tmp_path / "file" / "report.html")
+        write_report(ledger, ["latest"], DiskFolder(tmp_path / "file"), PAGE)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
