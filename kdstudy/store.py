@@ -8,6 +8,7 @@ Layout::
     ├── artifacts/           MLflow's artifacts
     ├── teachers/<key>/      trained or loaded teachers, by content
     ├── studies/<ID>/<n>/    trial n: checkpoints/ while it runs, student/ when it is done
+    ├── cache/<ID>/          what trials share of the teacher (unless KDSTUDY_CACHE points elsewhere); may be deleted
     └── ray/                 Ray Tune's own notes; may be deleted at any time
 """
 
@@ -64,6 +65,11 @@ class Store:
     def teachers(self) -> Path:
         """The folder of teachers."""
         return self.root / "teachers"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what trials share of the teacher, local to each node; else ``KDSTUDY_CACHE``, absolute."""
+        return Path(os.environ.get("KDSTUDY_CACHE") or self.root / "cache").absolute()
 
     @property
     def artifacts(self) -> Path:

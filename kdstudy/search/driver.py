@@ -22,6 +22,7 @@ from kdstudy.search.hold import held, terminable
 from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome
 from kdstudy.search.progress import Progress, clock, say
 from kdstudy.search.queue import TrialQueue
+from kdstudy.search.sharing import Sharing, keep_of, measured
 from kdstudy.store import Store
 from kdstudy.study import Study, TrialConfig, parse_study
 from kdstudy.tracking import Publisher, Tracker
@@ -179,7 +180,7 @@ class _Drive:
             num_cpus=self._study.resources.cpus, num_gpus=self._study.resources.gpus
         )
         recorded = self._ledger.study(self._id)
-        configs = [config.to_json() for config in self._corner_configs()]
+        configs = [config.to_json() for config in measured(self._corner_configs())]
         found = fetch(task.remote(configs, str(self._store.teachers), recorded.teacher.get("key")))
         if "traceback" in found:
             say(found["traceback"])
@@ -194,7 +195,10 @@ class _Drive:
                     "restore what it began with, or run the study anew"
                 )
         self._ledger.update_study(self._id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
+        self._sharing = Sharing(self._study, [keep_of(keep) for keep in found["keeps"]])
         say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
+        for line in self._sharing.told():
+            say(line)
         return str(self._store.teachers / found["teacher"]["key"])
 
     def _corner_configs(self) -> list[TrialConfig]:
@@ -219,7 +223,7 @@ class _Drive:
         recorded = self._ledger.study(self._id).lag
         lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
         self._ledger.update_study(self._id, lag=lag)
-        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds)
+        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=self._sharing)
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
         progress = Progress(done + len(queue), done, capacity, self._study.max_epochs)
@@ -238,7 +242,12 @@ class _Drive:
         resources = self._study.resources
         raised: list[Exception] = []
         trainable = tune.with_resources(
-            tune.with_parameters(run_in_worker, teacher=teacher_folder, folder=str(self._store.study(self._id))),
+            tune.with_parameters(
+                run_in_worker,
+                teacher=teacher_folder,
+                folder=str(self._store.study(self._id)),
+                cache=str(self._store.cache / self._id),
+            ),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         )
         notes = f"{self._id}-{secrets.token_hex(4)}"
@@ -316,6 +325,7 @@ class _Drive:
         assert self._publisher is not None
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
+        shutil.rmtree(self._store.cache / self._id, ignore_errors=True)
         outcome = outcome_of(self._ledger, self._id, unpublished)
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
             return outcome
