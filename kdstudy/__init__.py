@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdstudy.student import load_student
+    from kdstudy.trust import allow_plugins
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_student"]
+__all__ = ["__version__", "allow_plugins", "load_student"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from kdstudy.student import load_student
 
         return load_student
+    if name == "allow_plugins":
+        from kdstudy.trust import allow_plugins
+
+        return allow_plugins
     raise AttributeError(f"module 'kdstudy' has no attribute '{name}'")

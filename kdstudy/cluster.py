@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdstudy.errors import ClusterError
+from kdstudy.trust import SETTING, allowed_plugins
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -52,6 +53,7 @@ def connected(address: str | None, store: Path) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
+            runtime_env=_plugin_environment() if address else None,
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -63,6 +65,12 @@ def connected(address: str | None, store: Path) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _plugin_environment() -> dict[str, Any] | None:
+    """Return what tells a cluster's workers which plug-ins the user allowed; a local instance inherits it."""
+    allowed = ",".join(allowed_plugins())
+    return {"env_vars": {SETTING: allowed}} if allowed else None
 
 
 def check_address(address: str | None) -> None:

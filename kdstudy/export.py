@@ -41,8 +41,7 @@ def export_student(directory: Path, target: Path, form: Format) -> None:
     * ``onnx``: ``target`` becomes one ONNX file with input ``images`` and output ``logits``.
 
     Args:
-        directory: What `kdstudy.student.save_student` wrote. A model outside kdstudy that it names is
-            imported.
+        directory: What `kdstudy.student.save_student` wrote.
         target: What is there already is replaced.
         form: One of the three.
 
@@ -54,7 +53,7 @@ def export_student(directory: Path, target: Path, form: Format) -> None:
     if form == "onnx":
         _require_onnx()
     config = read_config(directory)
-    module = load_student(directory, trust_plugins=True)
+    module = load_student(directory)
     if form == "safetensors":
         save_student(module, target, config)
         return

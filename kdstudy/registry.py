@@ -2,7 +2,8 @@
 
 A plug-in is a class or function named by a lazy string, so that listing names imports nothing heavy. Its
 **keyword-only arguments are its options**: their names, annotations and defaults are what a study file may say.
-A study file may also name a plug-in of the user's own as ``package.module:Name``.
+A study file may also name a plug-in of the user's own as ``package.module:Name``, if the user allows its package
+(`kdstudy.trust`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.errors import PluginError
+from kdstudy.trust import require_allowed
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,15 @@ class Registry:
         """Import and return the plug-in called ``name``.
 
         Raises:
-            PluginError: No plug-in of that name, or its module or attribute cannot be found.
+            PluginError: No plug-in of that name, its package was not allowed, or its module or attribute cannot be
+                found.
         """
         target = self._entries.get(name, name)
         if ":" not in target:
             raise PluginError(f"{self.kind}: no {self.kind} is called '{name}'; {self.suggest(name)}")
         module_name, _, attribute = target.partition(":")
+        if name not in self._entries and not self._is_ours(module_name, attribute):
+            require_allowed(self.kind, name)
         try:
             return getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError) as error:
@@ -78,6 +83,15 @@ class Registry:
                 f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
                 "of something importable here"
             ) from error
+
+    def _is_ours(self, module_name: str, attribute: str) -> bool:
+        """Whether it is a public class or function of a module that holds registered plug-ins of this kind."""
+        if attribute.startswith("_") or module_name not in {
+            entry.partition(":")[0] for entry in self._entries.values()
+        }:
+            return False
+        found = getattr(importlib.import_module(module_name), attribute, None)
+        return found is None or getattr(found, "__module__", None) == module_name
 
     def options(self, name: str) -> dict[str, Option]:
         """Return the options of plug-in ``name``: its keyword-only arguments."""

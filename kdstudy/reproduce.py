@@ -13,10 +13,12 @@ from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import TrialConfig
 from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
 from kdstudy.trial import run_trial
+from kdstudy.trust import require_download_inside
 
 DEFAULT_TOLERANCE = 1e-3
 """What still counts as ``within_tolerance`` where the user names no tolerance."""
@@ -85,10 +87,12 @@ def reproduce(
         raise RecordError(
             f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial"
         )
-    config = TrialConfig.from_json(trial.config)
+    config = TrialConfig.from_json(trial.config, trial.study_id)
+    if config.data.download:
+        require_download_inside(trial.study_id, config.data.root, store.local)
     study = ledger.study(trial.study_id)
     found = list(differences(study.environment, capture()))
-    folder = teacher_folder(config, store.teachers, study.teacher["key"])
+    folder = teacher_folder(config, store.teachers, study.teacher.get("key"))
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
         return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
@@ -109,7 +113,7 @@ def reproduce(
 
 
 def _inputs_differ(
-    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Path
+    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Folder
 ) -> list[dict[str, Any]]:
     data = dataset_of(config, with_test=False)
     if data.fingerprint != dataset["fingerprint"]:
@@ -122,7 +126,7 @@ def _inputs_differ(
 
 
 def _rerun(
-    config: TrialConfig, trial: TrialRecord, folder: Path, listen: Callable[[EpochRecord], None]
+    config: TrialConfig, trial: TrialRecord, folder: Folder, listen: Callable[[EpochRecord], None]
 ) -> tuple[list[EpochRecord], TrialResult | None]:
     records: list[EpochRecord] = []
 

@@ -30,6 +30,7 @@ from kdstudy.data import eval_batches, num_batches
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.storage import Folder, folder_at
 from kdstudy.student import save_student
 from kdstudy.study import TrialConfig
 from kdstudy.targets.kept import Teaching, targets_of
@@ -52,7 +53,7 @@ def run_trial(
     report: Report,
     *,
     teacher: torch.nn.Module | None = None,
-    folder: Path | None = None,
+    folder: Path | Folder | None = None,
     cache: Path | None = None,
     with_test: bool = False,
 ) -> TrialResult:
@@ -77,7 +78,7 @@ def run_trial(
         KdstudyError: The configuration cannot be run here.
     """
     with fixed_numerics(config.resources.cpus):
-        trial = _Trial(config, report, teacher, folder, cache, with_test)
+        trial = _Trial(config, report, teacher, None if folder is None else folder_at(folder), cache, with_test)
         try:
             return trial.run()
         finally:
@@ -132,7 +133,7 @@ class _Trial:
         config: TrialConfig,
         report: Report,
         teacher: torch.nn.Module | None,
-        folder: Path | None,
+        folder: Folder | None,
         cache: Path | None,
         with_test: bool,
     ) -> None:

@@ -22,7 +22,11 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's store or tracking server must never be touched, and what a test sets must not outlive it."""
+    """A user's store or tracking server must never be touched, and what a test sets must not outlive it.
+
+    Plug-ins that the tests themselves define may be named.
+    """
     for name in list(os.environ):
         if name.startswith(("KDSTUDY_", "MLFLOW_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("KDSTUDY_ALLOW_PLUGINS", "tests")

@@ -16,7 +16,8 @@ MAX_LINES = 350
 # From the bottom up: a part may import the rows below its own, and nothing of its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("registry", "results", "seeds", "space", "stats", "network", "vision"),
+    ("trust",),
+    ("registry", "results", "seeds", "space", "stats", "network", "vision", "storage"),
     ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
     ("training", "student"),
     ("assembly",),
@@ -37,6 +38,8 @@ OWNERS = {
     "mlflow": {"tracking"},
     "optuna": {"samplers"},
     "sqlalchemy": {"ledger"},
+    "boto3": {"storage"},
+    "botocore": {"storage"},
     "torchvision": {"vision", "data", "models"},
 }
 # What a command that only reads or checks does not pay for.

@@ -30,6 +30,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").touch()
     (package / "activity.py").write_text(source[1])
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("KDSTUDY_ALLOW_PLUGINS", "outside_package")
     return package
 
 

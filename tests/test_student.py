@@ -94,9 +94,13 @@ def test_a_stranger_cannot_make_us_import_a_module(
     (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n")
     monkeypatch.syspath_prepend(tmp_path)
     rewrite(saved, model="evil:Net")
-    with pytest.raises(ModelError, match="pass trust_plugins=True if you trust both"):
+    with pytest.raises(ModelError, match=r"'evil:Net' is code outside kdstudy.* set KDSTUDY_ALLOW_PLUGINS=evil"):
         load_student(saved)
     assert not (tmp_path / "ran").exists()
+    kdstudy.allow_plugins("evil")
+    with pytest.raises(ModelError, match="has no attribute 'Net'"):
+        load_student(saved)
+    assert (tmp_path / "ran").exists()
 
 
 def test_the_package_is_light_until_the_loader_is_used() -> None:

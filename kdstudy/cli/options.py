@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from kdstudy.store import Store
+from kdstudy.trust import allow_plugins
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,6 +32,14 @@ TRIAL_NUMBER = click.IntRange(0, 2**31 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 address_option = click.option(
     "--address", metavar="HOST:PORT", help="Ray cluster (HOST:PORT or ray://HOST:PORT); without it Ray starts here."
+)
+plugin_option = click.option(
+    "--allow-plugin",
+    metavar="PACKAGE",
+    multiple=True,
+    expose_value=False,
+    callback=lambda _context, _parameter, packages: allow_plugins(*packages),
+    help="Run this package's code where file or record names package.module:Name [KDSTUDY_ALLOW_PLUGINS]; repeatable.",
 )
 study_argument = click.argument("study", metavar="ID", default="latest")
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from kdstudy.cli.options import json_option, print_json
+from kdstudy.cli.options import json_option, plugin_option, print_json
 from kdstudy.registry import DATASETS, MODELS, POLICIES, SAMPLERS, TRANSFERS, Registry
 
 
 def _command(name: str, registry: Registry) -> click.Command:
     @click.command(name, help=f"List every {registry.kind}, or document NAME: options, defaults, source.")
     @click.argument("plugin", metavar="[NAME]", required=False)
+    @plugin_option
     @json_option
     def command(plugin: str | None, as_json: bool) -> None:
         if plugin is None:

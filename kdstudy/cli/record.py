@@ -11,6 +11,7 @@ from kdstudy.cli.options import (
     TRIAL_NUMBER,
     json_option,
     number,
+    plugin_option,
     print_json,
     store_options,
     study_argument,
@@ -32,7 +33,7 @@ def list_command(store: Store, as_json: bool) -> None:
     if as_json:
         print_json([summary.to_json() for summary in summaries])
     elif not summaries:
-        click.echo(f"no studies in {store.root}; `kdstudy run STUDY.yaml` makes the first")
+        click.echo(f"no studies in {store.folder}; `kdstudy run STUDY.yaml` makes the first")
     else:
         click.echo(
             table(
@@ -57,6 +58,7 @@ def list_command(store: Store, as_json: bool) -> None:
 @click.option(
     "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
 )
+@plugin_option
 @store_options
 @json_option
 def show_command(study: str, wanted: int | None, as_yaml: bool, store: Store, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kdstudy.cli.options import TRIAL_NUMBER, json_option, print_json, store_options, study_argument
+from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.store import Store
@@ -14,6 +14,7 @@ from kdstudy.store import Store
 @study_argument
 @click.option("--trial", "number", type=TRIAL_NUMBER, help="Trial number; the best search trial by default.")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference of any number that still exits 0.")
+@plugin_option
 @store_options
 @json_option
 def reproduce_command(study: str, number: int | None, tolerance: float | None, store: Store, as_json: bool) -> int:

@@ -10,6 +10,7 @@ import click
 from kdstudy.cli.options import (
     address_option,
     json_option,
+    plugin_option,
     print_json,
     store_options,
     study_argument,
@@ -29,6 +30,7 @@ MAX_SEEDS = 10_000
 @click.command("run")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @address_option
+@plugin_option
 @store_options
 @json_option
 def run_command(path: Path, address: str | None, store: Store, as_json: bool) -> int:
@@ -45,6 +47,7 @@ def run_command(path: Path, address: str | None, store: Store, as_json: bool) ->
 @click.command("resume")
 @study_argument
 @address_option
+@plugin_option
 @store_options
 @json_option
 def resume_command(study: str, address: str | None, store: Store, as_json: bool) -> int:
@@ -60,6 +63,7 @@ def resume_command(study: str, address: str | None, store: Store, as_json: bool)
     "--seeds", required=True, type=click.IntRange(1, MAX_SEEDS), help="Further fresh seeds, paired over arms."
 )
 @address_option
+@plugin_option
 @store_options
 @json_option
 def confirm_command(study: str, seeds: int, address: str | None, store: Store, as_json: bool) -> int:

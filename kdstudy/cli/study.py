@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import json_option, print_json, table
+from kdstudy.cli.options import json_option, plugin_option, print_json, table
 from kdstudy.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--corners", is_flag=True, help="Also run one batch of every arm at both ends of its space.")
 @click.option("--layers", is_flag=True, help="Also show which layers of student and teacher are paired.")
+@plugin_option
 @json_option
 def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> None:
     """Validate STUDY.yaml, plug-in options included. Nothing is created."""

@@ -123,7 +123,12 @@ def _find(root: Path, part: str) -> tuple[Path, Path]:
 
 def _refuse_missing(file: Path, images: Path, names: list[str]) -> None:
     there = {entry.name for entry in images.iterdir()}
-    missing = [name for name in names if name not in there and not (images / name).is_file()]
+    # A name that leads out of the folder counts as missing: the annotations may be a stranger's.
+    missing = [
+        name
+        for name in names
+        if name not in there and (Path(name).is_absolute() or ".." in Path(name).parts or not (images / name).is_file())
+    ]
     if missing:
         raise DataError(
             f"data.root: {len(missing)} of {len(names)} images of {file} are not in {images}, "

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from kdstudy.errors import StoreError
 from kdstudy.ledger import engine
 from kdstudy.ledger.tables import METADATA, SCHEMA, SCHEMA_VERSION
+from kdstudy.ledger.whole import DAMAGE
 
 T = TypeVar("T")
 
@@ -57,14 +58,18 @@ class Store:
         """Return what ``work`` reads.
 
         Raises:
-            StoreError: The database cannot be read.
+            StoreError: The database cannot be read, or holds what no kdstudy wrote.
         """
 
         def on_empty(connection: Connection) -> T:
             METADATA.create_all(connection)
             return work(connection)
 
-        return self._patiently(self._engine, on_empty if self._missing else work)
+        try:
+            return self._patiently(self._engine, on_empty if self._missing else work)
+        except DAMAGE as error:
+            said = " ".join(str(error).split())[:100] or type(error).__name__
+            raise StoreError(f"ledger {self.place}: a record in it is damaged ({said}); restore a copy") from error
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` as one transaction: all of it is kept, or nothing.

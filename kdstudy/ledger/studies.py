@@ -13,6 +13,8 @@ from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary
 from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS
+from kdstudy.ledger.whole import whole
+from kdstudy.trust import folder_name
 
 _FIXED = ("id", "name", "seed", "created", "text")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
@@ -43,9 +45,17 @@ def read(connection: Connection, study_id: str | None = None) -> tuple[StudyReco
     names = [field.name for field in fields(StudyRecord)]
     records = []
     for row in connection.execute(query):
-        record = StudyRecord(**{name: row._mapping[name] for name in names})
+        record = _checked(whole(StudyRecord, {name: row._mapping[name] for name in names}, f"study '{row.id}'"))
         records.append(replace(record, status=_status(record.status, row, now)))
     return tuple(records)
+
+
+def _checked(record: StudyRecord) -> StudyRecord:
+    """Refuse a record whose names would lead out of the store: folders are called after them."""
+    folder_name("study: its ID", record.id)
+    if record.teacher.get("key") is not None:
+        folder_name(f"study '{record.id}': its teacher's key", record.teacher["key"])
+    return record
 
 
 def summaries(connection: Connection) -> tuple[StudySummary, ...]:
@@ -76,7 +86,18 @@ def summaries(connection: Connection) -> tuple[StudySummary, ...]:
     )
     now = clock(connection)
     return tuple(
-        StudySummary(row.id, row.name, _status(row.status, row, now), row.trials, row.created, row.best_val)
+        whole(
+            StudySummary,
+            {
+                "id": row.id,
+                "name": row.name,
+                "status": _status(row.status, row, now),
+                "trials": row.trials,
+                "created": row.created,
+                "best_val": row.best_val,
+            },
+            f"study '{row.id}'",
+        )
         for row in connection.execute(query)
     )
 
@@ -87,10 +108,8 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
     ids: list[str] = list(connection.scalars(query))
     if not ids:
         raise RecordError(f"study '{reference}': {place} holds no study; start one with 'kdstudy run'")
-    if reference == "latest":
-        return ids[-1]
-    if reference in ids:
-        return reference
+    if reference == "latest" or reference in ids:
+        return folder_name("study: its ID", ids[-1] if reference == "latest" else reference)
     found = [study_id for study_id in ids if study_id.startswith(reference)]
     if not found:
         raise RecordError(f"study '{reference}': no ID in {place} begins so; see 'kdstudy list'")
@@ -99,7 +118,7 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
         raise RecordError(
             f"study '{reference}': {len(found)} IDs begin so: {', '.join(found[:5])}{more}; write more of the ID"
         )
-    return found[0]
+    return folder_name("study: its ID", found[0])
 
 
 def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 from kdstudy.errors import RecordError
 from kdstudy.ledger.records import TrialRecord, utc_now
 from kdstudy.ledger.tables import EPOCHS, TRIALS
-from kdstudy.results import FINISHED_STATES, EpochRecord, Phase, TrialResult, finite
+from kdstudy.ledger.whole import whole
+from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, Phase, TrialResult, finite
 
 _NAMES = tuple(field.name for field in fields(TrialRecord))
 _IDENTITY = ("phase", "transfer", "policy", "index", "data_seed", "init_seed", "values")
@@ -45,7 +46,9 @@ def read(
         query = query.where(TRIALS.c.phase == phase)
     if number is not None:
         query = query.where(TRIALS.c.number == number)
-    return tuple(TrialRecord(**row._mapping) for row in connection.execute(query))
+    return tuple(
+        whole(TrialRecord, row._mapping, f"study '{study_id}': trial {row.number}") for row in connection.execute(query)
+    )
 
 
 def read_arms(connection: Connection, study_id: str) -> tuple[tuple[str, str], ...]:
@@ -141,7 +144,13 @@ def read_epochs(connection: Connection, study_id: str, number: int) -> tuple[Epo
     query = (
         select(EPOCHS.c.record).where(EPOCHS.c.study_id == study_id, EPOCHS.c.number == number).order_by(EPOCHS.c.epoch)
     )
-    return tuple(EpochRecord.from_json(record) for record in connection.scalars(query))
+    where = f"study '{study_id}': trial {number}: an epoch"
+    return tuple(_epoch(record, where) for record in connection.scalars(query))
+
+
+def _epoch(record: Mapping[str, Any], where: str) -> EpochRecord:
+    layers = tuple(whole(LayerRecord, layer, where) for layer in record["layers"])
+    return whole(EpochRecord, {**record, "layers": layers}, where)
 
 
 def read_scores(connection: Connection, study_id: str) -> dict[int, dict[int, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 from kdstudy.compare import Comparison, compare
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.overview import best_json, best_of
+from kdstudy.storage import node_folder
 from kdstudy.store import Store
 from kdstudy.tracking import Tracker
 
@@ -70,5 +71,5 @@ def publish_outcome(tracker: Tracker, outcome: Outcome, store: Store) -> None:
         outcome.study,
         {} if comparison is None else comparison.to_json(),
         "" if comparison is None else comparison.table(),
-        None if best is None else store.trial(outcome.study.id, best.number) / "student",
+        None if best is None else (store.trial(outcome.study.id, best.number) / "student").on_disk(node_folder()),
     )

@@ -13,10 +13,11 @@ from typing import Any
 from kdstudy.errors import KdstudyError
 from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
 
-def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str, cache: str) -> None:
+def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path) -> None:
     """Run one trial under Ray Tune: Tune's trainable.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
@@ -47,9 +48,9 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str, cach
         run_trial(
             TrialConfig.from_json(json.loads(parameters["config"])),
             report,
-            teacher=open_teacher(Path(teacher)),
-            folder=Path(folder) / str(parameters["trial"]),
-            cache=Path(cache),
+            teacher=open_teacher(teacher),
+            folder=folder / str(parameters["trial"]),
+            cache=cache,
             with_test=parameters["phase"] == "confirm",
         )
     except KdstudyError as error:
@@ -60,7 +61,7 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str, cach
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
 
 
-def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | None) -> dict[str, Any]:
+def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str | None) -> dict[str, Any]:
     """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
 
     Args:
@@ -79,7 +80,7 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | N
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
-        folder = teacher_folder(trials[0], Path(teachers), key)
+        folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
         sizes = [preflight(trial, open_teacher(folder)) for trial in trials]
@@ -94,8 +95,8 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | N
     return {"teacher": teacher.to_json(), "dataset": describe_dataset(data), "keeps": keeps}
 
 
-def score_teacher_in_worker(config: dict[str, Any], teachers: str, key: str) -> float:
+def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float:
     """Return the teacher's test score, as a Ray task."""
     from kdstudy.teacher import score_teacher
 
-    return score_teacher(TrialConfig.from_json(config), Path(teachers), key)
+    return score_teacher(TrialConfig.from_json(config), teachers, key)

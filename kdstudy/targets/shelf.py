@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from kdstudy.errors import StoreError
-from kdstudy.training.checkpoint import write_atomic
+from kdstudy.storage import DiskFolder
 
 Tensors = dict[str, Tensor]
 
@@ -78,7 +78,7 @@ class Shelf:
         except (OSError, ValueError):
             number = measure()
         with contextlib.suppress(StoreError):
-            write_atomic(path, str(number).encode())
+            DiskFolder(self.folder).write(path.name, str(number).encode())
         return number
 
     def _path(self, name: str) -> Path:
@@ -103,7 +103,7 @@ class Shelf:
             log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
             return
         try:
-            write_atomic(path, content)
+            DiskFolder(self.folder).write(path.name, content)
         except StoreError as error:  # a full disk costs time, not the trial
             log.warning("%s; going on without keeping it", error)
 

@@ -22,9 +22,10 @@ from kdstudy.errors import StoreError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# Whatever a user has set: nothing here needs it, and a model that needs it runs its author's code.
+_NO_PICKLE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 # What a user has set stays. Retries are ours (`Publisher`): MLflow's own would block for minutes.
 _SETTINGS = {
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",  # else a model takes the user's own pyproject.toml along
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -117,6 +118,7 @@ def _one_line(error: Exception, uri: str) -> str:
 def _client(uri: str) -> MlflowClient:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    os.environ.update(_NO_PICKLE)
     with _quiet():
         from mlflow import MlflowClient
     for name, level in _LOGGERS.items():

@@ -71,7 +71,7 @@ def run(folder: Path, text: str, *, code: int) -> tuple[dict[str, Any], str]:
     (folder / "study.yaml").write_text(text)
     (folder / "broken_plugin.py").write_text(PLUGIN)
     done = subprocess.run(
-        [sys.executable, "-m", "kdstudy", "run", "study.yaml", "--json"],
+        [sys.executable, "-m", "kdstudy", "run", "study.yaml", "--json", "--allow-plugin", "broken_plugin"],
         capture_output=True,
         text=True,
         timeout=280,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -21,12 +22,17 @@ from kdstudy.ledger import Ledger
 from kdstudy.schemas import schema
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
+# Drawn anew: written out here they would be in the diff that a record keeps of an edited checkout.
+SECRETS = {
+    name: secrets.token_hex(12)
+    for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "GITHUB_TOKEN")
+}
 ARMS = {("attention", "constant"), ("attention", "layerwise")}
 
 
 def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
-    environment = {**os.environ, "KDSTUDY_STORE": str(store)}
+    environment = {**os.environ, **SECRETS, "KDSTUDY_STORE": str(store)}
     done = subprocess.run(
         [sys.executable, "-m", "kdstudy", *arguments],
         capture_output=True,
@@ -73,6 +79,17 @@ def test_trials_shared_the_teachers_outputs_and_say_so(store: Path, outcome: dic
     assert modes == {"schedule"}, "auto is decided, and the decision recorded"
     assert "mode: schedule" in kdstudy(store, "show", "latest", "--trial", "0", "--yaml").stdout
     assert not (store / "cache" / outcome["study_id"]).exists(), "removed when the study is finished"
+
+
+def test_no_secret_of_the_environment_is_in_anything_that_was_written(store: Path, outcome: dict[str, Any]) -> None:
+    written = [path for path in store.rglob("*") if path.is_file()]
+    assert {"ledger.db", "mlflow.db", "ray-token"} <= {path.name for path in written}
+    for secret in SECRETS.values():
+        assert [path for path in written if secret.encode() in path.read_bytes()] == []
+        assert secret not in json.dumps(outcome)
+    assert (store / "ray-token").stat().st_mode & 0o777 == 0o600
+    token = (store / "ray-token").read_text()
+    assert [path.name for path in written if token.encode() in path.read_bytes()] == ["ray-token"]
 
 
 def test_list_show_and_compare_read_the_record(store: Path, outcome: dict[str, Any]) -> None:

@@ -129,9 +129,11 @@ CASES = [
     ("- none", "- attention", 15, "arms.transfers[1]", "may stand only once, got 'attention' again"),
     ("- none", "- {kd: {}, none: {}}", 15, "arms.transfers[1]", "must be a name, or one name with its options"),
     ("- none", "- {choice: [kd, none]}", 15, "arms.transfers[1]", "list them one by one"),
-    ("- none", "- no_such_package:Transfer", 15, "arms.transfers[1]", "cannot be loaded (No module named"),
+    ("- none", "- no_such_package:Transfer", 15, "arms.transfers[1]", "add --allow-plugin no_such_package"),
+    ("- none", "- tests.no_such:Transfer", 15, "arms.transfers[1]", "cannot be loaded (No module named"),
     ("- none", "- ':'", 15, "arms.transfers[1]", 'must be a name or package.module:Name, got ":"'),
-    ("- none", "- os:sep", 15, "arms.transfers[1]", 'must name a class or function, got "os:sep"'),
+    ("- none", "- os:system", 15, "arms.transfers[1]", "'os:system' is code outside kdstudy, which is not run unasked"),
+    ("- none", "- tests.tools:TOOLS", 15, "arms.transfers[1]", 'a class or function, got "tests.tools:TOOLS"'),
     (
         "    - constant\n    - layerwise: {interval: {int: [1, 3]}, gain: {uniform: [-0.5, 0.5]}}",
         "    []",
