@@ -21,6 +21,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
     ("training", "student"),
     ("assembly",),
+    ("targets",),
     ("trial",),
     ("teacher",),
     ("ledger", "environment", "store"),

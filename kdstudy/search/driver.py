@@ -7,6 +7,7 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 
 from kdstudy.cluster import check_address, connected, slots
@@ -153,11 +154,11 @@ class _Drive:
             capacity = slots(resources.cpus, resources.gpus)
             ready = time.monotonic()
             say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
-            teacher = prepare(self._study, self._id, self._ledger, self._store)
+            teacher, sharing = prepare(self._study, self._id, self._ledger, self._store)
             taught = time.monotonic()
             publisher = self._open_tracking(tracker)
             split = Execution(self._study, self._id, self._ledger, self._store, publisher, self._seeds).run(
-                capacity, teacher
+                capacity, teacher, sharing
             )
             score_teacher(self._study, self._id, self._ledger, self._store)
         outcome = self._close(tracker)
@@ -178,6 +179,7 @@ class _Drive:
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
         write_page(self._ledger, self._id, self._store)
+        shutil.rmtree(self._store.cache / self._id, ignore_errors=True)
         outcome = outcome_of(self._ledger, self._id, unpublished)
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
             return outcome
