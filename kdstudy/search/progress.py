@@ -31,7 +31,7 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int, slots: int, epochs: int) -> None:
-        self._total, self._done, self._slots, self._epochs = total, done, slots, epochs
+        self.total, self._done, self._slots, self._epochs = total, done, slots, epochs
         self._began = time.monotonic()
         self._finished_here = 0
         self._phase_end: dict[str, float] = {}
@@ -48,14 +48,14 @@ class Progress:
         self._done += 1
         self._finished_here += 1
         self._phase_end[trial.phase] = time.monotonic()
-        self._total = max(self._total, self._done)
+        self.total = max(self.total, self._done)
         gone = time.monotonic() - self._began
-        left = gone / self._finished_here * (self._total - self._done)
+        left = gone / self._finished_here * (self.total - self._done)
         score = "" if trial.val is None else f" val {trial.val:.4f}"
         test = "" if trial.test is None else f" test {trial.test:.4f}"
         label = f"seed {trial.index}" if trial.phase == "confirm" else f"trial {trial.number}"
         say(
-            f"[{self._done}/{self._total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
+            f"[{self._done}/{self.total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
             f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left"
         )
 
