@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from kdstudy.assembly import dataset_of
@@ -134,10 +136,14 @@ def _rerun(
         if trial.state == "stopped" and record.epoch == trial.epochs:
             raise _EnoughError
 
-    try:
-        result = run_trial(config, report, teacher=open_teacher(folder), with_test=trial.phase == "confirm")
-    except _EnoughError:
-        return records, None
+    # A cache of its own, empty: the teacher's outputs come about as they did, and nothing recorded is read.
+    with tempfile.TemporaryDirectory(prefix="kdstudy-") as cache:
+        try:
+            result = run_trial(
+                config, report, teacher=open_teacher(folder), cache=Path(cache), with_test=trial.phase == "confirm"
+            )
+        except _EnoughError:
+            return records, None
     return records, result
 
 

@@ -8,6 +8,8 @@ Layout::
     ├── artifacts/           MLflow's artifacts
     ├── teachers/<key>/      trained or loaded teachers, by content
     ├── studies/<ID>/<n>/    trial n: checkpoints/ while it runs, student/ when it is done
+    ├── studies/<ID>/report.html   what the study found, on one page
+    ├── cache/<ID>/          what trials share of the teacher (unless KDSTUDY_CACHE points elsewhere); may be deleted
     ├── store-id             tells this store from an empty folder of the same path
     └── ray/                 Ray Tune's own notes; may be deleted at any time
 
@@ -94,6 +96,12 @@ class Store:
     def teachers(self) -> Folder:
         """The folder of teachers."""
         return self.folder / "teachers"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what trials share of the teacher; ``KDSTUDY_CACHE``, or a bucket, puts it on each node."""
+        elsewhere = isinstance(self.folder, BucketFolder) or os.environ.get("KDSTUDY_CACHE")
+        return node_folder() / "targets" if elsewhere else self.local / "cache"
 
     @property
     def artifacts(self) -> Path:

@@ -7,6 +7,7 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 
 from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected, wait_for_room
@@ -15,7 +16,7 @@ from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.search.execution import Execution
 from kdstudy.search.hold import held, terminable
-from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome
+from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
 from kdstudy.search.preparation import prepare, score_teacher
 from kdstudy.search.progress import clock, say
 from kdstudy.store import Store
@@ -157,11 +158,11 @@ class _Drive:
                 check_nodes(self._store.folder, self._identity, resources.cpus, resources.gpus)
             ready = time.monotonic()
             say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
-            teacher = prepare(self._study, self._id, self._ledger, self._store)
+            teacher, sharing = prepare(self._study, self._id, self._ledger, self._store)
             taught = time.monotonic()
             publisher = self._open_tracking(tracker)
             split = Execution(self._study, self._id, self._ledger, self._store, publisher, self._seeds).run(
-                capacity, teacher
+                capacity, teacher, sharing
             )
             score_teacher(self._study, self._id, self._ledger, self._store)
         outcome = self._close(tracker)
@@ -181,6 +182,8 @@ class _Drive:
         assert self._publisher is not None
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
+        write_page(self._ledger, self._id, self._store)
+        shutil.rmtree(self._store.cache / self._id, ignore_errors=True)
         outcome = outcome_of(self._ledger, self._id, unpublished)
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
             return outcome

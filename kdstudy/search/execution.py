@@ -12,6 +12,7 @@ from kdstudy.ledger import Ledger
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.progress import Progress
 from kdstudy.search.queue import TrialQueue
+from kdstudy.search.sharing import Sharing
 from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import Study
@@ -36,12 +37,13 @@ class Execution:
         self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
         self._publisher, self._seeds = publisher, seeds
 
-    def run(self, capacity: int, teacher: Folder) -> dict[str, float]:
+    def run(self, capacity: int, teacher: Folder, sharing: Sharing) -> dict[str, float]:
         """Run what is left.
 
         Args:
             capacity: Trials that the cluster holds at once now.
             teacher: The teacher's folder.
+            sharing: What the trials share of its outputs.
 
         Returns:
             Seconds of wall time by phase.
@@ -53,7 +55,7 @@ class Execution:
         recorded = self._ledger.study(self._id).lag
         lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
         self._ledger.update_study(self._id, lag=lag)
-        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds)
+        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=sharing)
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
         progress = Progress(done + len(queue), done, capacity, study.max_epochs)
@@ -72,7 +74,12 @@ class Execution:
         resources = self._study.resources
         raised: list[Exception] = []
         trainable = tune.with_resources(
-            tune.with_parameters(run_in_worker, teacher=teacher, folder=self._store.study(self._id)),
+            tune.with_parameters(
+                run_in_worker,
+                teacher=teacher,
+                folder=self._store.study(self._id),
+                cache=self._store.cache / self._id,
+            ),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         )
         notes = f"{self._id}-{secrets.token_hex(4)}"

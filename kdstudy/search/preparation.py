@@ -6,13 +6,17 @@ from kdstudy.cluster import fetch
 from kdstudy.errors import ModelError, PluginError, StoreError
 from kdstudy.ledger import Ledger
 from kdstudy.search.progress import clock, say
+from kdstudy.search.sharing import Sharing, keep_of, measured
 from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import Study, TrialConfig
 
 
-def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> Folder:
-    """Prepare teacher and data on the cluster, see that every arm can be built; return the teacher's folder.
+def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[Folder, Sharing]:
+    """Prepare teacher and data on the cluster, see that every arm can be built.
+
+    Returns:
+        The teacher's folder, and what the trials share of its outputs.
 
     Raises:
         KdstudyError: The study cannot be run there, or teacher or data are not those it began with.
@@ -26,7 +30,7 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> Folder
     say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
     task = ray.remote(prepare_in_worker).options(num_cpus=study.resources.cpus, num_gpus=study.resources.gpus)
     recorded = ledger.study(study_id)
-    configs = [config.to_json() for config in corner_configs(study)]
+    configs = [config.to_json() for config in measured(corner_configs(study))]
     found = fetch(task.remote(configs, store.teachers, recorded.teacher.get("key")))
     if "traceback" in found:
         say(found["traceback"])
@@ -42,7 +46,10 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> Folder
             )
     ledger.update_study(study_id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
     say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
-    return store.teachers / str(found["teacher"]["key"])
+    sharing = Sharing(study, [keep_of(keep) for keep in found["keeps"]])
+    for line in sharing.told():
+        say(line)
+    return store.teachers / str(found["teacher"]["key"]), sharing
 
 
 def score_teacher(study: Study, study_id: str, ledger: Ledger, store: Store) -> None:
