@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 
 from kdstudy.ledger import Ledger
 from kdstudy.schemas import schema
+from kdstudy.study import parse_study
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 # Drawn anew: written out here they would be in the diff that a record keeps of an edited checkout.
@@ -115,6 +117,22 @@ def test_layerwise_multipliers_move_and_weights_differ_from_constant(store: Path
             assert bool(updates) == (trial.policy == "layerwise")
             assert trial.policy == "constant" or any(layer.multiplier != 1.0 for layer in updates)
     assert len({trial.weights_sha256 for trial in trials}) == len(trials)
+
+
+def test_a_recorded_trial_is_printed_as_the_policy_that_replays_it(store: Path, outcome: dict[str, Any]) -> None:
+    with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
+        trial = next(t for t in ledger.trials(outcome["study_id"], "search") if t.policy == "layerwise")
+        epochs = ledger.epochs(outcome["study_id"], trial.number)
+        constant = next(t for t in ledger.trials(outcome["study_id"], "search") if t.policy == "constant")
+    printed = kdstudy(store, "show", "latest", "--trial", str(trial.number), "--replay").stdout
+    text = SMOKE.read_text().partition("    - layerwise")[0] + textwrap.indent(printed, "    ")
+    (arm,) = (a for a in parse_study(text + "search: {trials_per_arm: 1}\n", "replay.yaml").arms if "replay" in a.name)
+    assert arm.policy.options["interval"] == 1
+    assert arm.policy.options["multipliers"] == [
+        [layer.multiplier for layer in epoch.layers] for epoch in epochs if epoch.layers
+    ], "every digit"
+    refused = kdstudy(store, "show", "latest", "--trial", str(constant.number), "--replay", code=1)
+    assert "has no updates to replay, its arm is attention/constant" in refused.stderr
 
 
 def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str, Any]) -> None:
