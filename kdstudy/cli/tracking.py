@@ -25,7 +25,7 @@ def sync_command(study: str, store: Store, as_json: bool) -> None:
         sync_study(ledger, study_id, tracker)
         if ledger.study(study_id).status == "finished":
             write_page(ledger, study_id, store)
-            publish_outcome(tracker, outcome_of(ledger, study_id), store)
+            publish_outcome(tracker, ledger, outcome_of(ledger, study_id), store)
         tracker.close()
     if as_json:
         print_json({"study_id": study_id, "pending": 0})
