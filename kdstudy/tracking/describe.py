@@ -183,7 +183,7 @@ def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list
     names = ("difference", "ci_low", "ci_high", "p_adjusted", "baseline_mean", "treatment_mean")
     rows = comparison.get("comparisons") or []
     return [
-        Point(_legal(f"comparison/{row['transfer']} {row['treatment']}/{name}"), row[name], 0, moment)
+        Point(_legal(f"verdict/{row['transfer']} {row['treatment']}/{name}"), row[name], 0, moment)
         for row in rows
         for name in names
         if row.get(name) is not None

@@ -200,9 +200,9 @@ def test_closing_puts_the_comparison_on_the_study_and_ends_it(
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     moment = round(START.timestamp() * 1000)
-    assert history(client, run_id, "comparison/attention layerwise/difference") == [(0, 0.01, moment)]
-    assert history(client, run_id, "comparison/attention decay/difference") == [(0, 0.02, moment)]
-    assert "comparison/attention layerwise/p_adjusted" not in run.data.metrics
+    assert history(client, run_id, "verdict/attention layerwise/difference") == [(0, 0.01, moment)]
+    assert history(client, run_id, "verdict/attention decay/difference") == [(0, 0.02, moment)]
+    assert "verdict/attention layerwise/p_adjusted" not in run.data.metrics
     assert "inconclusive" in run.data.tags["mlflow.note.content"]
     assert json.loads(text(client, run_id, "comparison.json", tmp_path)) == COMPARISON
     assert "inconclusive" in text(client, run_id, "comparison.md", tmp_path)
