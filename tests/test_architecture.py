@@ -26,7 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ledger", "environment", "store"),
     ("tracking",),
     ("corners", "compare", "overview", "cluster"),
-    ("reproduce", "export", "layers_report"),
+    ("reproduce", "export", "layers_report", "doctor"),
     ("search",),
     ("cli",),
     ("__main__",),
