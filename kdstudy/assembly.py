@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from kdstudy.data import Dataset, load_data
+from kdstudy.data import Dataset, batches, load_data
 from kdstudy.layerwise.base import Policy
 from kdstudy.layerwise.crucial import match_layers
 from kdstudy.models import build_model
@@ -14,7 +16,11 @@ from kdstudy.network import Network, trace
 from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.seeds import derive
 from kdstudy.study import TrialConfig
+from kdstudy.training.seeding import generator
 from kdstudy.transfer.base import MapTransfer, Transfer, TransferContext
+
+Images = tuple[Tensor, Tensor, Tensor]
+"""Images, labels and indices of one batch: see `kdstudy.data.batches`."""
 
 
 def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
@@ -31,6 +37,24 @@ def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
         split_seed=config.split_seed,
         with_test=with_test,
     )
+
+
+def training_batches(config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Images]:
+    """Yield the batches of one epoch, a function of the configuration's data seed."""
+    seed = config.data_seed
+    return batches(
+        data.train,
+        batch_size=config.train.batch_size,
+        device=device,
+        augmentation=data.augmentation,
+        order=generator(seed, "order", epoch),
+        augment=generator(seed, "augment", view_of(config, epoch)),
+    )
+
+
+def view_of(config: TrialConfig, epoch: int) -> int:
+    """Return the epoch, from 1, whose views of the images are shown in ``epoch``: itself, unless they recur."""
+    return (epoch - 1) % config.cache.views + 1 if config.cache.mode == "views" else epoch
 
 
 def describe_dataset(data: Dataset) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import TrialConfig
 from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
@@ -87,7 +89,7 @@ def reproduce(
         )
     config = TrialConfig.from_json(trial.config, trial.study_id)
     if config.data.download:
-        require_download_inside(trial.study_id, config.data.root, store.root)
+        require_download_inside(trial.study_id, config.data.root, store.local)
     study = ledger.study(trial.study_id)
     found = list(differences(study.environment, capture()))
     folder = teacher_folder(config, store.teachers, study.teacher.get("key"))
@@ -111,7 +113,7 @@ def reproduce(
 
 
 def _inputs_differ(
-    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Path
+    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Folder
 ) -> list[dict[str, Any]]:
     data = dataset_of(config, with_test=False)
     if data.fingerprint != dataset["fingerprint"]:
@@ -124,7 +126,7 @@ def _inputs_differ(
 
 
 def _rerun(
-    config: TrialConfig, trial: TrialRecord, folder: Path, listen: Callable[[EpochRecord], None]
+    config: TrialConfig, trial: TrialRecord, folder: Folder, listen: Callable[[EpochRecord], None]
 ) -> tuple[list[EpochRecord], TrialResult | None]:
     records: list[EpochRecord] = []
 
@@ -134,10 +136,14 @@ def _rerun(
         if trial.state == "stopped" and record.epoch == trial.epochs:
             raise _EnoughError
 
-    try:
-        result = run_trial(config, report, teacher=open_teacher(folder), with_test=trial.phase == "confirm")
-    except _EnoughError:
-        return records, None
+    # A cache of its own, empty: the teacher's outputs come about as they did, and nothing recorded is read.
+    with tempfile.TemporaryDirectory(prefix="kdstudy-") as cache:
+        try:
+            result = run_trial(
+                config, report, teacher=open_teacher(folder), cache=Path(cache), with_test=trial.phase == "confirm"
+            )
+        except _EnoughError:
+            return records, None
     return records, result
 
 

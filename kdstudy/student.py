@@ -10,7 +10,6 @@ Shapes: B images, C channels, H and W positions, K classes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +18,9 @@ import torch
 from annotated_types import Ge, Gt, Le, MinLen
 from torch import nn
 
-from kdstudy.errors import ModelError, StoreError
+from kdstudy.errors import ModelError
 from kdstudy.models import build_model
+from kdstudy.storage import Folder, folder_at
 from kdstudy.study.problems import Place, Problems, show
 from kdstudy.study.read import Reader
 from kdstudy.study.values import check
@@ -47,7 +47,7 @@ _KINDS: dict[str, Any] = {
 REQUIRED = tuple(_KINDS)
 
 
-def save_student(module: nn.Module, directory: Path, config: Mapping[str, Any]) -> None:
+def save_student(module: nn.Module, directory: Path | Folder, config: Mapping[str, Any]) -> None:
     """Write ``student.safetensors`` and ``student.json``.
 
     Args:
@@ -72,16 +72,9 @@ def save_student(module: nn.Module, directory: Path, config: Mapping[str, Any]) 
     # Cloned, because safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     contents = {WEIGHTS_FILE: save(tensors), CONFIG_FILE: (text + "\n").encode()}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            temporary = directory / f".{name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            temporary.replace(directory / name)
-    except OSError as error:
-        raise StoreError(
-            f"{directory}: the student cannot be written ({error.strerror}); free the disk or choose another --store"
-        ) from error
+    folder = folder_at(directory)
+    for name, content in contents.items():
+        folder.write(name, content)
 
 
 def load_student(path: str | Path) -> nn.Module:

@@ -24,10 +24,11 @@ from kdstudy.data import Dataset, eval_batches
 from kdstudy.errors import ModelError
 from kdstudy.models import build_model
 from kdstudy.seeds import teacher_seed
+from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.student import load_student, save_student
 from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
 from kdstudy.study.values import check
-from kdstudy.training.checkpoint import weights_sha256, write_atomic
+from kdstudy.training.checkpoint import weights_sha256
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import fixed_numerics
 from kdstudy.training.objective import chance_score
@@ -64,7 +65,7 @@ class Teacher:
         return asdict(self)
 
 
-def prepare_teacher(config: TrialConfig, teachers: Path) -> Teacher:
+def prepare_teacher(config: TrialConfig, teachers: Path | Folder) -> Teacher:
     """Return the study's teacher, training or loading it unless the store already has it.
 
     Args:
@@ -76,17 +77,17 @@ def prepare_teacher(config: TrialConfig, teachers: Path) -> Teacher:
     """
     data = dataset_of(config, with_test=False)
     key = teacher_key(config, data)
-    folder = teachers / key
+    folder = folder_at(teachers) / key
     found = find_teacher(folder)
     if found is None:
         loaded = config.teacher.path is not None
         found = _load(config, data, folder, key) if loaded else _train(config, folder, key)
-        write_atomic(folder / "teacher.json", json.dumps(found.to_json(), indent=1).encode())
+        folder.write("teacher.json", json.dumps(found.to_json(), indent=1).encode())
     _refuse_weak(config, found, data)
     return found
 
 
-def teacher_folder(config: TrialConfig, teachers: Path, key: str | None) -> Path:
+def teacher_folder(config: TrialConfig, teachers: Path | Folder, key: str | None) -> Folder:
     """Return the folder of the teacher a study began with; where it is gone, or new, that of one prepared now.
 
     Args:
@@ -97,45 +98,54 @@ def teacher_folder(config: TrialConfig, teachers: Path, key: str | None) -> Path
     Raises:
         ModelError: As `prepare_teacher`.
     """
-    if key is not None and find_teacher(teachers / key) is not None:
-        return teachers / key
-    return teachers / prepare_teacher(config, teachers).key
+    place = folder_at(teachers)
+    if key is not None and find_teacher(place / key) is not None:
+        return place / key
+    return place / prepare_teacher(config, place).key
 
 
-def find_teacher(folder: Path) -> Teacher | None:
+def find_teacher(folder: Path | Folder) -> Teacher | None:
     """Return the teacher kept in ``folder``, or None if it is not (or not wholly, or not undamaged) there."""
+    place = folder_at(folder)
+    description = place.read("teacher.json")
     try:
-        values = json.loads((folder / "teacher.json").read_bytes())
+        values = json.loads(description or b"")
         found = Teacher(**{name: check(kind, values[name])[0] for name, kind in get_type_hints(Teacher).items()})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     whole = None not in asdict(found).values() and values.keys() == asdict(found).keys()
-    return found if whole and found.key == folder.name else None
+    return found if whole and found.key == place.name else None
 
 
-def open_teacher(folder: Path) -> nn.Module:
+def open_teacher(folder: Path | Folder) -> nn.Module:
     """Return the teacher's network with its weights, on the CPU, in eval mode, frozen.
+
+    From a bucket it is brought to this machine once, and verified each time it is opened.
 
     Raises:
         ModelError: The weights are missing, or are not those recorded.
     """
-    found = find_teacher(folder)
+    place = folder_at(folder)
+    found = find_teacher(place)
     if found is None:
         raise ModelError(f"teacher: {folder} holds no teacher; run or resume the study to prepare it again")
-    module = load_student(folder / "student").requires_grad_(False)
+    copy = (place / "student").on_disk(node_folder())
+    module = load_student(copy).requires_grad_(False)
     if weights_sha256(module) != found.sha256:
         raise ModelError(
-            f"teacher: the weights in {folder} are not those recorded; delete the folder to prepare it again"
+            f"teacher: the weights in {copy} are not those recorded; delete the folder to prepare it again"
         )
     return module
 
 
-def score_teacher(config: TrialConfig, teachers: Path, key: str) -> float:
+def score_teacher(config: TrialConfig, teachers: Path | Folder, key: str) -> float:
     """Return the teacher's test score: the study's difficulty is 1 minus it. For the confirmation phase only."""
     data = dataset_of(config, with_test=True)
     assert data.test is not None
     with fixed_numerics(config.resources.cpus):
-        return evaluate(open_teacher(teachers / key), eval_batches(data.test, EVAL_BATCH, torch.device("cpu"))).score
+        return evaluate(
+            open_teacher(folder_at(teachers) / key), eval_batches(data.test, EVAL_BATCH, torch.device("cpu"))
+        ).score
 
 
 def teacher_key(config: TrialConfig, data: Dataset) -> str:
@@ -183,7 +193,7 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
     )
 
 
-def _train(config: TrialConfig, folder: Path, key: str) -> Teacher:
+def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
     result = run_trial(teacher_trial(config), lambda _record, _result: None, folder=folder)
     if result.state != "completed" or result.val is None or result.weights_sha256 is None:
         raise ModelError(
@@ -193,7 +203,7 @@ def _train(config: TrialConfig, folder: Path, key: str) -> Teacher:
     return Teacher(key, result.weights_sha256, result.val, seen=False, epochs=result.epochs, seconds=result.seconds)
 
 
-def _load(config: TrialConfig, data: Dataset, folder: Path, key: str) -> Teacher:
+def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
     teacher = config.teacher
     assert teacher.path is not None
     mean, std = teacher.mean or data.mean, teacher.std or data.std

@@ -11,21 +11,30 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from kdstudy.assembly import build_instrument, build_policy, build_transfer, dataset_of, networks, student_description
-from kdstudy.data import batches, eval_batches, num_batches
+from kdstudy.assembly import (
+    build_instrument,
+    build_policy,
+    build_transfer,
+    dataset_of,
+    networks,
+    student_description,
+    training_batches,
+)
+from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.storage import Folder, folder_at
 from kdstudy.student import save_student
 from kdstudy.study import TrialConfig
+from kdstudy.targets.kept import Teaching, targets_of
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
 from kdstudy.training.distiller import Distiller, SgdSettings
 from kdstudy.training.evaluate import evaluate
@@ -45,7 +54,8 @@ def run_trial(
     report: Report,
     *,
     teacher: torch.nn.Module | None = None,
-    folder: Path | None = None,
+    folder: Path | Folder | None = None,
+    cache: Path | None = None,
     with_test: bool = False,
 ) -> TrialResult:
     """Train one student and return how it ended.
@@ -58,6 +68,8 @@ def run_trial(
             None for plain training without a teacher (transfer ``none``, policy ``constant``).
         folder: Where checkpoints and the final student are written, and where a run of the same trial that was
             interrupted goes on from; None to keep nothing.
+        cache: Where the study's trials share what they need of the teacher, as the configuration's ``cache`` allows;
+            None to compute it. The numbers are the same.
         with_test: Score the test split after the last epoch (confirmation only).
 
     Returns:
@@ -67,14 +79,14 @@ def run_trial(
         KdstudyError: The configuration cannot be run here.
     """
     with fixed_numerics(config.resources.cpus):
-        trial = _Trial(config, report, teacher, folder, with_test)
+        trial = _Trial(config, report, teacher, None if folder is None else folder_at(folder), cache, with_test)
         try:
             return trial.run()
         finally:
             trial.release()
 
 
-def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = False) -> None:
+def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = False) -> int | None:
     """Build everything a trial needs, so that what cannot work is said before the study starts.
 
     Args:
@@ -82,14 +94,19 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
         teacher: Trained or not.
         batch: Also train one batch and measure the probe once; nothing of it is kept.
 
+    Returns:
+        Bytes of the teacher's outputs that the configuration's ``cache`` would keep of an epoch (or a view); None
+        where it would keep nothing.
+
     Raises:
         KdstudyError: The configuration cannot be run here.
     """
     with fixed_numerics(config.resources.cpus):
-        trial = _Trial(config, lambda _record, _result: None, teacher, None, with_test=False)
+        trial = _Trial(config, lambda _record, _result: None, teacher, None, None, with_test=False)
         try:
             if batch:
                 trial.rehearse()
+            return None if trial.teaching is None else trial.teaching.file_bytes()
         finally:
             trial.release()
 
@@ -113,13 +130,21 @@ class _Trial:
     """The parts of one trial, assembled once."""
 
     def __init__(
-        self, config: TrialConfig, report: Report, teacher: torch.nn.Module | None, folder: Path | None, with_test: bool
+        self,
+        config: TrialConfig,
+        report: Report,
+        teacher: torch.nn.Module | None,
+        folder: Folder | None,
+        cache: Path | None,
+        with_test: bool,
     ) -> None:
-        self.config, self.report, self.folder, self.with_test = config, report, folder, with_test
+        self.config, self.report, self.with_test = config, report, with_test
+        self.folder, self.cache = folder, cache
         self.device = choose_device(config.resources.gpus)
         self.data = dataset_of(config, with_test=with_test)
         self.student, self.teacher, context = networks(config, self.data, teacher, self.device)
         self.policy = build_policy(config, context.layers)
+        self.teaching: Teaching | None = None
         self.distiller = self._build_distiller(context)
         self.probe = self._build_probe(context)
         self.checkpoints = None if folder is None else CheckpointFolder(folder / "checkpoints")
@@ -136,6 +161,9 @@ class _Trial:
         transfer = build_transfer(
             self.config.transfer.name, self.config.transfer.options, context, seed=self.config.init_seed
         ).to(self.device)
+        if self.teacher is not None and transfer.uses_teacher:
+            self.teacher.module.eval()
+            self.teaching = Teaching(self.config, self.data, self.teacher, transfer, context, self.device)
         return Distiller(
             self.student,
             self.teacher,
@@ -143,6 +171,7 @@ class _Trial:
             groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
             sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
             schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
+            targets=None if self.teaching is None else targets_of(self.teaching, self.cache),
         )
 
     def _build_probe(self, context: TransferContext) -> Probe | None:
@@ -178,7 +207,7 @@ class _Trial:
         """Train one batch and measure the probe."""
         self.distiller.train_epoch(
             1,
-            itertools.islice(self._batches(1), 1),
+            itertools.islice(training_batches(self.config, self.data, self.device, 1), 1),
             steps=1,
             directions=generator(self.config.data_seed, "directions", 1),
             multipliers={},
@@ -186,17 +215,6 @@ class _Trial:
         if self.probe is not None and self.teacher is not None:
             with contextlib.suppress(StudentMapsEmptyError):
                 self.probe.measure(self.student, self.teacher)
-
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        seed = self.config.data_seed
-        return batches(
-            self.data.train,
-            batch_size=self.config.train.batch_size,
-            device=self.device,
-            augmentation=self.data.augmentation,
-            order=generator(seed, "order", epoch),
-            augment=generator(seed, "augment", epoch),
-        )
 
     def _train_to_end(self, epochs: int) -> TrialResult:
         while True:
@@ -213,7 +231,7 @@ class _Trial:
         seed_ambient(config.init_seed, epoch)
         totals = self.distiller.train_epoch(
             epoch,
-            self._batches(epoch),
+            training_batches(config, self.data, self.device, epoch),
             steps=num_batches(len(self.data.train), config.train.batch_size),
             directions=generator(config.data_seed, "directions", epoch),
             multipliers=self.policy.multipliers,

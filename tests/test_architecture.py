@@ -17,16 +17,17 @@ MAX_LINES = 350
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("trust",),
-    ("registry", "results", "seeds", "space", "stats", "network", "vision"),
+    ("registry", "results", "seeds", "space", "stats", "network", "vision", "storage"),
     ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
     ("training", "student"),
     ("assembly",),
+    ("targets",),
     ("trial",),
     ("teacher",),
     ("ledger", "environment", "store"),
     ("tracking",),
     ("corners", "compare", "overview", "cluster"),
-    ("reproduce", "export", "layers_report", "doctor"),
+    ("reproduce", "export", "layers_report", "report", "doctor"),
     ("search",),
     ("cli",),
     ("__main__",),
@@ -37,6 +38,8 @@ OWNERS = {
     "mlflow": {"tracking"},
     "optuna": {"samplers"},
     "sqlalchemy": {"ledger"},
+    "boto3": {"storage"},
+    "botocore": {"storage"},
     "torchvision": {"vision", "data", "models"},
 }
 # What a command that only reads or checks does not pay for.

@@ -136,12 +136,12 @@ def store(tmp_path: Path) -> Store:
             ledger.add_trial(TrialRecord("smoke-0123abcd", number, "search", "kd", "constant", number, 1, 2))
             ledger.start_trial("smoke-0123abcd", number)
             ledger.finish_trial("smoke-0123abcd", number, result)
-    write(store.trial("smoke-0123abcd", 0) / "student")
+    write(store.local / "studies" / "smoke-0123abcd" / "0" / "student")
     return store
 
 
 def command(store: Store, *arguments: str) -> int:
-    return run(["export", "latest", *arguments, "--store", str(store.root)])
+    return run(["export", "latest", *arguments, "--store", str(store.local)])
 
 
 def test_the_command_exports_the_best_trial(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "list": ("kdstudy.cli.record", "List the studies of the store."),
     "show": ("kdstudy.cli.record", "Show a study, or one of its trials."),
     "compare": ("kdstudy.cli.record", "Compare policies (and studies) by their confirmed runs."),
+    "report": ("kdstudy.cli.report", "Write what a study found on one page: HTML, Markdown or JSON."),
     "export": ("kdstudy.cli.export", "Write a trial's student for another program: safetensors, torch, ONNX."),
     "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
     "sync": ("kdstudy.cli.tracking", "Bring MLflow up to date with the record."),

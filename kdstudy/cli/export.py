@@ -10,6 +10,7 @@ import click
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
+from kdstudy.storage import node_folder
 from kdstudy.store import Store
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def export_command(study: str, number: int | None, form: Format, target: Path, s
         raise RecordError(
             f"{study_id}: trial {trial.number} is {trial.state} and has no student; name a completed one with --trial"
         )
-    export_student(store.trial(study_id, trial.number) / "student", target, form)
+    export_student((store.trial(study_id, trial.number) / "student").on_disk(node_folder()), target, form)
     if as_json:
         print_json({"study_id": study_id, "trial": trial.number, "format": form, "path": str(target)})
     else:

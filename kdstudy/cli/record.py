@@ -33,7 +33,7 @@ def list_command(store: Store, as_json: bool) -> None:
     if as_json:
         print_json([summary.to_json() for summary in summaries])
     elif not summaries:
-        click.echo(f"no studies in {store.root}; `kdstudy run STUDY.yaml` makes the first")
+        click.echo(f"no studies in {store.folder}; `kdstudy run STUDY.yaml` makes the first")
     else:
         click.echo(
             table(

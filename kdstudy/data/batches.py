@@ -54,11 +54,44 @@ def batches(
     Raises:
         DataError: An image file cannot be read.
     """
-    split = split.to(device)
     size = len(split)
-    order_N = torch.randperm(size, generator=order)
+    chunks = torch.randperm(size, generator=order).split(batch_size)[: num_batches(size, batch_size)]
+    yield from _viewed(split.to(device), chunks, augmentation, augment, device)
+
+
+def view_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    augment: torch.Generator,
+    device: torch.device | str,
+) -> Iterator[Batch]:
+    """Yield the views of one epoch in the images' own order, in full batches: the last one starts again from the front.
+
+    Args:
+        split: The training images.
+        batch_size: B, >= 1.
+        augmentation: What may be drawn.
+        augment: CPU stream of the views; the same views as `batches` draws from it.
+        device: Where the batches are made and stay.
+
+    Raises:
+        DataError: An image file cannot be read.
+    """
+    size = len(split)
+    order = torch.arange(-(-size // batch_size) * batch_size) % size
+    yield from _viewed(split.to(device), order.split(batch_size), augmentation, augment, device)
+
+
+def _viewed(
+    split: Split,
+    chunks: Sequence[Tensor],
+    augmentation: Augmentation,
+    augment: torch.Generator,
+    device: torch.device | str,
+) -> Iterator[Batch]:
     views = _draw_views(split.images.shape, augmentation, augment, device)
-    chunks = order_N.split(batch_size)[: num_batches(size, batch_size)]
     for indices_B, images in _gather(split, chunks, device):
         yield _augmented(images, views, indices_B, augmentation), split.labels[indices_B], indices_B
 

@@ -7,23 +7,20 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 from __future__ import annotations
 
 import contextlib
-import math
-import secrets
 import shutil
 import time
-from typing import Any
 
-from kdstudy.cluster import check_address, connected, fetch, slots
+from kdstudy.cluster import check_address, connected, slots
 from kdstudy.environment import capture
-from kdstudy.errors import ClusterError, KdstudyError, ModelError, PluginError, StoreError
+from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.execution import Execution
 from kdstudy.search.hold import held, terminable
-from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome
-from kdstudy.search.progress import Progress, clock, say
-from kdstudy.search.queue import TrialQueue
+from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
+from kdstudy.search.preparation import prepare, score_teacher
+from kdstudy.search.progress import clock, say
 from kdstudy.store import Store
-from kdstudy.study import Study, TrialConfig, parse_study
+from kdstudy.study import Study, parse_study
 from kdstudy.tracking import Publisher, Tracker
 from kdstudy.trust import require_download_inside
 
@@ -98,7 +95,7 @@ def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | 
     check_address(address)
     study_id, study = record.id, parse_study(record.text, record.id)
     if study.data.download:
-        require_download_inside(study_id, study.data.root, store.root)
+        require_download_inside(study_id, study.data.root, store.local)
     seeds = (record.seeds or study.confirm.seeds) + extra_seeds
     holder = Holder.here()
     ledger.hold(study_id, holder)
@@ -152,16 +149,18 @@ class _Drive:
     def _run(self) -> Outcome:
         began = time.monotonic()
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts)
-        with connected(self._address, self._store.root):
+        with connected(self._address, self._store.local):
             resources = self._study.resources
             capacity = slots(resources.cpus, resources.gpus)
             ready = time.monotonic()
             say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
-            teacher_folder = self._prepare()
+            teacher, sharing = prepare(self._study, self._id, self._ledger, self._store)
             taught = time.monotonic()
-            self._open_tracking(tracker)
-            split = self._search(capacity, teacher_folder)
-            self._score_teacher()
+            publisher = self._open_tracking(tracker)
+            split = Execution(self._study, self._id, self._ledger, self._store, publisher, self._seeds).run(
+                capacity, teacher, sharing
+            )
+            score_teacher(self._study, self._id, self._ledger, self._store)
         outcome = self._close(tracker)
         say(
             f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
@@ -169,156 +168,18 @@ class _Drive:
         )
         return outcome
 
-    def _prepare(self) -> str:
-        """Prepare teacher and data on the cluster, see that every arm can be built; return the teacher's folder."""
-        import ray
-
-        from kdstudy.search.worker import prepare_in_worker
-
-        teacher = self._study.teacher
-        source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
-        say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
-        task = ray.remote(prepare_in_worker).options(
-            num_cpus=self._study.resources.cpus, num_gpus=self._study.resources.gpus
-        )
-        recorded = self._ledger.study(self._id)
-        configs = [config.to_json() for config in self._corner_configs()]
-        found = fetch(task.remote(configs, str(self._store.teachers), recorded.teacher.get("key")))
-        if "traceback" in found:
-            say(found["traceback"])
-            raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
-        if "error" in found:
-            raise ModelError(found["error"])
-        for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
-            before = getattr(recorded, part).get(key)
-            if before not in (None, found[part][key]):
-                raise StoreError(
-                    f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
-                    "restore what it began with, or run the study anew"
-                )
-        self._ledger.update_study(self._id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
-        say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
-        return str(self._store.teachers / found["teacher"]["key"])
-
-    def _corner_configs(self) -> list[TrialConfig]:
-        return [
-            self._study.config(
-                arm.name,
-                {path: hole.ends()[0] for path, hole in self._study.space(arm).items()},
-                data_seed=0,
-                init_seed=0,
-            )
-            for arm in self._study.arms
-        ]
-
-    def _open_tracking(self, tracker: Tracker) -> None:
+    def _open_tracking(self, tracker: Tracker) -> Publisher:
         self._ledger.update_study(self._id, tracking=tracker.open_study(self._ledger.study(self._id)))
         self._publisher = Publisher(tracker, self._ledger, self._id)
         self._publisher.catch_up()
-
-    def _search(self, capacity: int, teacher_folder: str) -> dict[str, float]:
-        """Hand every trial that is left to Ray Tune."""
-        study = self._study
-        recorded = self._ledger.study(self._id).lag
-        lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
-        self._ledger.update_study(self._id, lag=lag)
-        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds)
-        known = self._ledger.trials(self._id)
-        done = sum(trial.done for trial in known)
-        progress = Progress(done + len(queue), done, capacity, self._study.max_epochs)
-        if len(queue):
-            self._tune(queue, progress, teacher_folder)
-        return dict(progress.split())
-
-    def _tune(self, queue: TrialQueue, progress: Progress, teacher_folder: str) -> None:
-        from ray import tune
-        from ray.exceptions import RayError
-        from ray.tune.error import TuneError
-
-        from kdstudy.search.tune import QueueSearcher, scheduler_of
-        from kdstudy.search.worker import run_in_worker
-
-        resources = self._study.resources
-        raised: list[Exception] = []
-        trainable = tune.with_resources(
-            tune.with_parameters(run_in_worker, teacher=teacher_folder, folder=str(self._store.study(self._id))),
-            {"cpu": resources.cpus, "gpu": resources.gpus},
-        )
-        notes = f"{self._id}-{secrets.token_hex(4)}"
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, raised),
-                num_samples=-1,
-                reuse_actors=True,
-                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
-                trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=notes,
-                storage_path=str(self._store.ray),
-                verbose=0,
-                callbacks=[self._recorder(queue, progress, raised)],
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-            ),
-        )
-        try:
-            tuner.fit()
-        except (TuneError, RayError, RuntimeError) as error:
-            if raised:
-                raise raised[0] from None  # ours, which Tune has wrapped
-            reason = str(error).strip().splitlines()[-1]
-            raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {self._id}` goes on") from error
-        finally:
-            shutil.rmtree(self._store.ray / notes, ignore_errors=True)
-
-    def _recorder(self, queue: TrialQueue, progress: Progress, raised: list[Exception]) -> Any:
-        from kdstudy.search.tune import Recorder
-
-        assert self._publisher is not None
-        publisher, ledger, study_id = self._publisher, self._ledger, self._id
-
-        def started(number: int) -> None:
-            ledger.start_trial(study_id, number)
-            publisher.notify(number)
-
-        def epoch(number: int, record: EpochRecord) -> None:
-            ledger.record_epoch(study_id, number, record)
-            publisher.notify(number)
-            progress.epoch(ledger.trial(study_id, number), record)
-
-        def ended(number: int, result: TrialResult) -> None:
-            ledger.finish_trial(study_id, number, result)
-            trial = ledger.trial(study_id, number)
-            queue.ended(trial)
-            publisher.notify(number)
-            progress.ended(trial)
-            if result.state != "failed":
-                shutil.rmtree(self._store.trial(study_id, number) / "checkpoints", ignore_errors=True)
-
-        return Recorder(started, epoch, ended, raised)
-
-    def _score_teacher(self) -> None:
-        """Score the teacher's test split once students have been: difficulty is 1 minus it."""
-        import ray
-
-        from kdstudy.search.worker import score_teacher_in_worker
-
-        teacher = self._ledger.study(self._id).teacher
-        if "test" in teacher or not self._ledger.trials(self._id, "confirm"):
-            return
-        score = fetch(
-            ray.remote(score_teacher_in_worker)
-            .options(num_cpus=self._study.resources.cpus)
-            .remote(self._corner_configs()[0].to_json(), str(self._store.teachers), teacher["key"])
-        )
-        self._ledger.update_study(self._id, teacher={**teacher, "test": score})
+        return self._publisher
 
     def _close(self, tracker: Tracker) -> Outcome:
         assert self._publisher is not None
         unpublished = self._publisher.close(PUBLISH_SECONDS)
         self._ledger.update_study(self._id, status="finished", message=None)
+        write_page(self._ledger, self._id, self._store)
+        shutil.rmtree(self._store.cache / self._id, ignore_errors=True)
         outcome = outcome_of(self._ledger, self._id, unpublished)
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
             return outcome

@@ -17,6 +17,7 @@ from kdstudy.overview import best_of, observe
 from kdstudy.registry import SAMPLERS
 from kdstudy.results import FINISHED_STATES, Phase
 from kdstudy.samplers import Observation, Sampler, propose
+from kdstudy.search.sharing import Sharing
 from kdstudy.seeds import confirm_seed, search_data_seed, search_init_seed
 from kdstudy.study import Arm, Study
 
@@ -30,10 +31,14 @@ class TrialQueue:
         ledger: The record; proposals are written there before they are handed out.
         lag: Trials of one arm that may be in flight at once after its start-up, at least 1.
         seeds: Confirmation seeds in all; those beyond the study file's own are exploratory.
+        sharing: Which trials share the teacher's outputs; None leaves the study's own mode.
     """
 
-    def __init__(self, study: Study, study_id: str, ledger: Ledger, *, lag: int, seeds: int) -> None:
+    def __init__(
+        self, study: Study, study_id: str, ledger: Ledger, *, lag: int, seeds: int, sharing: Sharing | None = None
+    ) -> None:
         self._study, self._id, self._ledger, self._lag, self._seeds = study, study_id, ledger, lag, seeds
+        self._sharing = sharing
         search = study.search
         self._sampler: Sampler = SAMPLERS.load(search.sampler.name)(**search.sampler.options)
         self._trials: dict[tuple[str, Phase, int], TrialRecord] = {
@@ -119,7 +124,8 @@ class TrialQueue:
             assert best is not None
             values, data_seed = best.values, confirm_seed(study.seed, index)
             init_seed = data_seed
-        config = study.config(arm.name, values, data_seed=data_seed, init_seed=init_seed)
+        mode = None if self._sharing is None else self._sharing.mode(arm.transfer.name, phase)
+        config = study.config(arm.name, values, data_seed=data_seed, init_seed=init_seed, cache_mode=mode)
         return TrialRecord(
             study_id=self._id,
             number=number,

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from kdstudy.errors import KdstudyError
+from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
 
-def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> None:
+def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path) -> None:
     """Run one trial under Ray Tune: Tune's trainable.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
@@ -25,6 +27,7 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         parameters: Tune's parameters of this trial: the values that fill the holes, and what `parameters_of` adds.
         teacher: The teacher's folder.
         folder: The study's folder of trials.
+        cache: Where, on each node, the study's trials share what they need of the teacher.
     """
     from ray import tune
 
@@ -45,8 +48,9 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         run_trial(
             TrialConfig.from_json(json.loads(parameters["config"])),
             report,
-            teacher=open_teacher(Path(teacher)),
-            folder=Path(folder) / str(parameters["trial"]),
+            teacher=open_teacher(teacher),
+            folder=folder / str(parameters["trial"]),
+            cache=cache,
             with_test=parameters["phase"] == "confirm",
         )
     except KdstudyError as error:
@@ -57,16 +61,17 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: str, folder: str) -> N
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
 
 
-def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | None) -> dict[str, Any]:
+def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str | None) -> dict[str, Any]:
     """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
 
     Args:
-        configs: One trial of each arm.
+        configs: One trial of each arm, as `kdstudy.search.sharing.measured` has them.
         teachers: The store's folder of teachers.
         key: Of the teacher that the study began with; None for a new study.
 
     Returns:
-        The ``teacher``'s and the ``dataset``'s descriptions; or under ``error`` what the user must put right.
+        The ``teacher``'s and the ``dataset``'s descriptions, and what each arm ``keeps`` of the teacher's
+        outputs (as `kdstudy.search.sharing.Keep`, None for nothing); or under ``error`` what the user must put right.
     """
     from kdstudy.assembly import dataset_of, describe_dataset
     from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
@@ -75,20 +80,23 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: str, key: str | N
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
-        folder = teacher_folder(trials[0], Path(teachers), key)
+        folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
-        for trial in trials:
-            preflight(trial, open_teacher(folder))
+        sizes = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
         return {"error": str(error)}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    return {"teacher": teacher.to_json(), "dataset": describe_dataset(data)}
+    keeps = [
+        size and {"file_bytes": size, "indifferent": sorted(TRANSFERS.load(trial.transfer.name).indifferent)}
+        for trial, size in zip(trials, sizes, strict=True)
+    ]
+    return {"teacher": teacher.to_json(), "dataset": describe_dataset(data), "keeps": keeps}
 
 
-def score_teacher_in_worker(config: dict[str, Any], teachers: str, key: str) -> float:
+def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float:
     """Return the teacher's test score, as a Ray task."""
     from kdstudy.teacher import score_teacher
 
-    return score_teacher(TrialConfig.from_json(config), Path(teachers), key)
+    return score_teacher(TrialConfig.from_json(config), teachers, key)

@@ -193,6 +193,36 @@ class ResourcesConfig:
     max_failures: Annotated[int, Ge(0), Key("Times a trial is started again after its machine is lost.")] = 3
 
 
+@dataclass(frozen=True)
+class CacheConfig:
+    """Section ``cache``: what trials share of the teacher instead of computing it again."""
+
+    mode: Annotated[
+        Literal["auto", "off", "schedule", "views"],
+        Key(
+            "`off` runs the teacher in every step; `schedule` keeps its outputs step by step for the trials of one "
+            "data seed, bit for bit those of `off`; `views` shows each image in `cache.views` views in turn, other "
+            "images than `off`; `auto` is `schedule` for what several trials share and `cache.max_bytes` holds, "
+            "else `off`.",
+            "schedule",
+        ),
+    ] = "auto"
+    views: Annotated[
+        int, Ge(1), Le(1_000_000), Key("For `views`: views of each image, taken in turn epoch by epoch.")
+    ] = 8
+    dtype: Annotated[
+        Literal["float32", "float16"],
+        Key(
+            "Type in which outputs are kept, and to which they are rounded where they are computed; `float16` halves "
+            "the size and is no longer bit for bit `off`. Derivatives stay float32.",
+            "float32",
+        ),
+    ] = "float32"
+    max_bytes: Annotated[
+        int, Ge(0), Lt(SEED_LIMIT), Key("Most bytes kept on a node; what needs more is computed in every step.")
+    ] = 4_000_000_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyFile:
     """Everything a study file says, in the order in which it is documented."""
@@ -209,6 +239,7 @@ class StudyFile:
     search: Annotated[SearchConfig, Key("The search, equal for each arm.")]
     confirm: Annotated[ConfirmConfig, Key("The runs that give the verdict.")] = field(default_factory=ConfirmConfig)
     resources: Annotated[ResourcesConfig, Key("What one trial takes.")] = field(default_factory=ResourcesConfig)
+    cache: Annotated[CacheConfig, Key("What trials share of the teacher.")] = field(default_factory=CacheConfig)
     layers: Annotated[
         Literal["auto"] | Annotated[LayerPairs, MinLen(1)],
         Key(

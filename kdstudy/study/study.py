@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 from kdstudy.errors import StudyError
 from kdstudy.space import Range
 from kdstudy.study.config import (
+    CacheConfig,
     ConfirmConfig,
     DataConfig,
     LayerPairs,
@@ -61,6 +62,7 @@ class Study:
         search: The search, equal for each arm.
         confirm: The runs that give the verdict.
         resources: What one trial takes.
+        cache: What trials share of the teacher.
         layers: ``auto``, or pairs (student layer, teacher layer).
         text: The file, verbatim.
     """
@@ -75,6 +77,7 @@ class Study:
     search: SearchConfig
     confirm: ConfirmConfig
     resources: ResourcesConfig
+    cache: CacheConfig
     layers: Literal["auto"] | LayerPairs
     text: str
 
@@ -104,7 +107,15 @@ class Study:
         arm = self.arm(arm) if isinstance(arm, str) else arm
         return {path: value for path, value in self._leaves(arm) if isinstance(value, _RANGES)}
 
-    def config(self, arm_name: str, values: Mapping[str, Any], *, data_seed: int, init_seed: int) -> TrialConfig:
+    def config(
+        self,
+        arm_name: str,
+        values: Mapping[str, Any],
+        *,
+        data_seed: int,
+        init_seed: int,
+        cache_mode: str | None = None,
+    ) -> TrialConfig:
         """Return one trial of an arm: the study with its holes filled.
 
         Args:
@@ -112,6 +123,7 @@ class Study:
             values: One value for each path of `space`, no others.
             data_seed: Seed of order, augmentation, probe and random directions.
             init_seed: Seed of the student's initial weights.
+            cache_mode: In place of the study's own, where that is ``auto`` and has been decided.
 
         Raises:
             StudyError: A value is missing, too many, outside its range, or wrong together with another.
@@ -146,6 +158,7 @@ class Study:
                 "policy": _spec("arms.policies", arm.policy, values),
                 "layers": plain(self.layers),
                 "resources": _filled("resources", self.resources, values),
+                "cache": {**_filled("cache", self.cache, values), "mode": cache_mode or self.cache.mode},
                 "data_seed": data_seed,
                 "init_seed": init_seed,
                 "split_seed": self.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, final
 
 from annotated_types import Ge, Lt, MinLen
@@ -13,6 +13,7 @@ from kdstudy.study.build import build
 from kdstudy.study.checks import check_trial
 from kdstudy.study.config import (
     SEED_LIMIT,
+    CacheConfig,
     DataConfig,
     LayerPairs,
     PluginSpec,
@@ -45,6 +46,7 @@ class TrialConfig:
         policy: The learning-rate policy.
         layers: ``auto``, or pairs (student layer, teacher layer).
         resources: What the trial takes.
+        cache: What it shares of the teacher; ``auto``, in a trial, shares nothing.
         data_seed: Seed of order, augmentation, probe and random directions.
         init_seed: Seed of the student's initial weights.
         split_seed: The study's seed, which also makes the validation split and the teacher.
@@ -62,6 +64,7 @@ class TrialConfig:
     data_seed: Annotated[Seed, Key("Seed of the data's streams.", 0)]
     init_seed: Annotated[Seed, Key("Seed of the initial weights.", 0)]
     split_seed: Annotated[Seed, Key("Seed of the study.", 0)]
+    cache: Annotated[CacheConfig, Key("What trials share of the teacher.")] = field(default_factory=CacheConfig)
 
     @property
     def arm(self) -> str:
@@ -105,6 +108,7 @@ class TrialConfig:
             "search": {"sampler": "random", "trials_per_arm": 1},
             "confirm": {"seeds": 0},
             "resources": values["resources"],
+            "cache": values["cache"],
             "layers": values["layers"],
         }
         return write_text(

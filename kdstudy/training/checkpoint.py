@@ -6,10 +6,8 @@ generations are kept, so a damaged file costs one epoch, never the trial.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -19,10 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdstudy.errors import StoreError
+from kdstudy.storage import Folder, folder_at
 
 DIGEST_BYTES = 32
 GENERATIONS = 2
+_PREFIX, _SUFFIX = "epoch-", ".pt"
 
 
 def weights_sha256(module: nn.Module) -> str:
@@ -35,28 +34,6 @@ def weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either the old bytes or all the new ones, whatever dies.
-
-    Raises:
-        StoreError: The folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); free the disk or choose another --store"
-        ) from error
-
-
 class CheckpointFolder:
     """The checkpoints of one trial.
 
@@ -64,41 +41,41 @@ class CheckpointFolder:
         folder: Created at the first save.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | Folder) -> None:
+        self.folder = folder_at(folder)
 
     def save(self, epoch: int, state: Mapping[str, Any]) -> None:
-        """Save the state after ``epoch`` and drop all but the newest generations."""
+        """Save the state after ``epoch`` and drop all but the newest generations.
+
+        Raises:
+            StoreError: It cannot be written; those before it are whole.
+        """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getvalue()
-        write_atomic(self._path(epoch), hashlib.sha256(content).digest() + content)
-        for old in self._paths()[:-GENERATIONS]:
-            old.unlink(missing_ok=True)
+        self.folder.write(f"{_PREFIX}{epoch:05d}{_SUFFIX}", hashlib.sha256(content).digest() + content)
+        for old in self._names()[:-GENERATIONS]:
+            self.folder.remove(old)
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
         """Return (epoch, state) of the newest undamaged checkpoint, or None."""
-        for path in reversed(self._paths()):
-            state = _read(path)
+        for name in reversed(self._names()):
+            state = _state(self.folder.read(name) or b"")
             if state is not None:
-                return int(path.stem.removeprefix("epoch-")), state
+                return int(name.removeprefix(_PREFIX).removesuffix(_SUFFIX)), state
         return None
 
     def clear(self) -> None:
         """Remove every checkpoint."""
-        for path in self._paths():
-            path.unlink(missing_ok=True)
+        for name in self._names():
+            self.folder.remove(name)
 
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:05d}.pt"
-
-    def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch-*.pt"))
+    def _names(self) -> list[str]:
+        return [name for name in self.folder.files() if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return the state in ``path``, or None where it is cut short, altered, or not a checkpoint at all."""
-    content = path.read_bytes()
+def _state(content: bytes) -> dict[str, Any] | None:
+    """Return the state in a file's content, or None where it is cut short, altered, or no checkpoint at all."""
     digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         return None

@@ -15,6 +15,7 @@ from torch import Tensor
 from kdstudy.network import Network
 from kdstudy.results import finite
 from kdstudy.training.objective import label_loss
+from kdstudy.training.targets import LiveTargets, Targets
 from kdstudy.transfer.base import Batch, EmptyMapError, Transfer
 
 HEAD = "head"
@@ -61,9 +62,10 @@ class Distiller:
         groups: Layer (or ``head``) to names of the student's parameters; each parameter in exactly one group.
         sgd: Optimizer settings.
         schedule: Factor on the base rate as a function of epochs done.
+        targets: Where the teacher's observations come from; None runs it in each step.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts of a step
         self,
         student: Network,
         teacher: Network | None,
@@ -72,6 +74,7 @@ class Distiller:
         groups: Mapping[str, Iterable[str]],
         sgd: SgdSettings,
         schedule: Callable[[float], float],
+        targets: Targets | None = None,
     ) -> None:
         self.student = student
         self.teacher = teacher
@@ -80,6 +83,8 @@ class Distiller:
         self._schedule = schedule
         if teacher is not None:
             teacher.module.eval().requires_grad_(False)
+        live = None if teacher is None or not transfer.uses_teacher else LiveTargets(teacher, transfer)
+        self._targets = live if targets is None else targets
         self.optimizer = self._build_optimizer(groups)
 
     def _build_optimizer(self, groups: Mapping[str, Iterable[str]]) -> torch.optim.SGD:
@@ -126,12 +131,14 @@ class Distiller:
         self.student.module.train()
         self.transfer.train()
         assert self.teacher is None or not any(m.training for m in self.teacher.module.modules()), "teacher left eval"
+        if self._targets is not None:
+            self._targets.begin(epoch)
         sums: dict[str, Tensor] = {}
         collapsed = False
         try:
             for step, items in enumerate(batches):
                 self._set_rates(epoch - 1 + step / steps, multipliers)
-                for name, value in self._step(Batch(*items), directions).items():
+                for name, value in self._step(step, Batch(*items), directions).items():
                     sums[name] = sums[name] + value if name in sums else value
             self.transfer.check()
         except EmptyMapError as error:
@@ -151,16 +158,14 @@ class Distiller:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * multipliers.get(group["layer"], 1.0)
 
-    def _step(self, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
+    def _step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
         """Take one optimizer step and return the detached terms, on the device (no host synchronisation)."""
         draws = self.transfer.draw(batch.images, directions)
         terms: dict[str, Tensor] = {}
         student = self.transfer.observe(self.student, batch.images, draws)
         terms["cross_entropy"] = label_loss(student.logits, batch.labels)
-        if self.teacher is not None and self.transfer.uses_teacher:
-            with torch.no_grad():
-                target = self.transfer.observe(self.teacher, batch.images, draws)
-            terms |= self.transfer.terms(student, target, batch)
+        if self._targets is not None:
+            terms |= self.transfer.terms(student, self._targets.of(step, batch, draws), batch)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -34,6 +34,7 @@ class AttentionTransfer(MapTransfer):
     """
 
     name: ClassVar[str] = "attention"
+    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "kd_weight", "temperature"})
 
     def __init__(
         self,

@@ -107,6 +107,15 @@ class Transfer(nn.Module, ABC):
     mode: `train` while the student trains, `eval` when the method only serves as an instrument.
     """
 
+    indifferent: ClassVar[frozenset[str] | None] = None
+    """Options that do not touch what is observed of a teacher; None: nothing is said of it, and it is not kept.
+
+    Say it only of a method whose observation of a frozen teacher depends on the batch, the draws and its other options
+    alone, never on what has been trained or counted.
+    """
+    directed: ClassVar[bool] = False
+    """Whether it also depends on the draws or on an image's place in the batch: always kept in float32."""
+
     def __init__(self, context: TransferContext) -> None:
         super().__init__()
         self.layers = context.layers

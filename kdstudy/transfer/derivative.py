@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -69,6 +69,8 @@ class DerivativeTransfer(MapTransfer):
         temperature: Of the soft targets.
     """
 
+    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "normalise", "kd_weight", "temperature"})
+    directed: ClassVar[bool] = True
     squares: Tensor
 
     def __init__(  # noqa: PLR0913 -- keyword-only: the options of a study file

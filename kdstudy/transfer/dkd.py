@@ -53,6 +53,9 @@ class DecoupledTransfer(WeighedTransfer):
     """
 
     name: ClassVar[str] = "dkd"
+    indifferent: ClassVar[frozenset[str] | None] = frozenset(
+        {"weight", "alpha", "beta", "warmup", "kd_weight", "temperature"}
+    )
 
     def __init__(  # noqa: PLR0913 - a method's options
         self,

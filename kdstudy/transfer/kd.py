@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ class SoftTargetTransfer(Transfer):
     Source: Hinton, Vinyals, Dean 2015, arXiv 1503.02531; see `kdstudy.transfer.losses.soft_target_loss`. The
         cross-entropy with the labels keeps its weight 1.
     """
+
+    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "temperature"})
 
     def __init__(self, context: TransferContext, *, weight: Weight = 1.0, temperature: Temperature = 4.0) -> None:
         super().__init__(context)

@@ -73,6 +73,14 @@ def test_run_says_what_came_out(outcome: dict[str, Any]) -> None:
     assert row["difference"] == pytest.approx(row["treatment_mean"] - row["baseline_mean"])
 
 
+def test_trials_shared_the_teachers_outputs_and_say_so(store: Path, outcome: dict[str, Any]) -> None:
+    with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
+        modes = {trial.config["cache"]["mode"] for trial in ledger.trials(outcome["study_id"])}
+    assert modes == {"schedule"}, "auto is decided, and the decision recorded"
+    assert "mode: schedule" in kdstudy(store, "show", "latest", "--trial", "0", "--yaml").stdout
+    assert not (store / "cache" / outcome["study_id"]).exists(), "removed when the study is finished"
+
+
 def test_no_secret_of_the_environment_is_in_anything_that_was_written(store: Path, outcome: dict[str, Any]) -> None:
     written = [path for path in store.rglob("*") if path.is_file()]
     assert {"ledger.db", "mlflow.db", "ray-token"} <= {path.name for path in written}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import StoreError
-from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256, write_atomic
+from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
 
 
 def test_newest_of_two_generations_is_loaded(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_pickle_from_a_stranger_does_not_run(tmp_path: Path) -> None:
 def test_writing_where_it_is_impossible_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot be written") as error:
-        write_atomic(tmp_path / "file" / "x", b"1")
+        CheckpointFolder(tmp_path / "file").save(1, {})
     assert "\n" not in str(error.value)
 
 

@@ -1,0 +1,137 @@
+"""Hand every trial that is left to Ray Tune, and write down what becomes of each."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import shutil
+from typing import Any
+
+from kdstudy.errors import ClusterError
+from kdstudy.ledger import Ledger
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.progress import Progress
+from kdstudy.search.queue import TrialQueue
+from kdstudy.search.sharing import Sharing
+from kdstudy.storage import Folder
+from kdstudy.store import Store
+from kdstudy.study import Study
+from kdstudy.tracking import Publisher
+
+
+class Execution:
+    """The trials of one study on Ray Tune.
+
+    Args:
+        study: The study.
+        study_id: Its ID in the ledger.
+        ledger: The record.
+        store: Where trials leave checkpoints and students.
+        publisher: Told of each change.
+        seeds: Confirmation seeds in all.
+    """
+
+    def __init__(
+        self, study: Study, study_id: str, ledger: Ledger, store: Store, publisher: Publisher, seeds: int
+    ) -> None:
+        self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
+        self._publisher, self._seeds = publisher, seeds
+
+    def run(self, capacity: int, teacher: Folder, sharing: Sharing) -> dict[str, float]:
+        """Run what is left.
+
+        Args:
+            capacity: Trials that the cluster holds at once now.
+            teacher: The teacher's folder.
+            sharing: What the trials share of its outputs.
+
+        Returns:
+            Seconds of wall time by phase.
+
+        Raises:
+            ClusterError: The cluster was lost.
+        """
+        study = self._study
+        recorded = self._ledger.study(self._id).lag
+        lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
+        self._ledger.update_study(self._id, lag=lag)
+        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=sharing)
+        known = self._ledger.trials(self._id)
+        done = sum(trial.done for trial in known)
+        progress = Progress(done + len(queue), done, capacity, study.max_epochs)
+        if len(queue):
+            self._tune(queue, progress, teacher)
+        return dict(progress.split())
+
+    def _tune(self, queue: TrialQueue, progress: Progress, teacher: Folder) -> None:
+        from ray import tune
+        from ray.exceptions import RayError
+        from ray.tune.error import TuneError
+
+        from kdstudy.search.tune import QueueSearcher, scheduler_of
+        from kdstudy.search.worker import run_in_worker
+
+        resources = self._study.resources
+        raised: list[Exception] = []
+        trainable = tune.with_resources(
+            tune.with_parameters(
+                run_in_worker,
+                teacher=teacher,
+                folder=self._store.study(self._id),
+                cache=self._store.cache / self._id,
+            ),
+            {"cpu": resources.cpus, "gpu": resources.gpus},
+        )
+        notes = f"{self._id}-{secrets.token_hex(4)}"
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=QueueSearcher(queue, raised),
+                num_samples=-1,
+                reuse_actors=True,
+                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
+                trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=notes,
+                storage_path=str(self._store.ray),
+                verbose=0,
+                callbacks=[self._recorder(queue, progress, raised)],
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            ),
+        )
+        try:
+            tuner.fit()
+        except (TuneError, RayError, RuntimeError) as error:
+            if raised:
+                raise raised[0] from None  # ours, which Tune has wrapped
+            reason = str(error).strip().splitlines()[-1]
+            raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {self._id}` goes on") from error
+        finally:
+            shutil.rmtree(self._store.ray / notes, ignore_errors=True)
+
+    def _recorder(self, queue: TrialQueue, progress: Progress, raised: list[Exception]) -> Any:
+        from kdstudy.search.tune import Recorder
+
+        publisher, ledger, study_id = self._publisher, self._ledger, self._id
+
+        def started(number: int) -> None:
+            ledger.start_trial(study_id, number)
+            publisher.notify(number)
+
+        def epoch(number: int, record: EpochRecord) -> None:
+            ledger.record_epoch(study_id, number, record)
+            publisher.notify(number)
+            progress.epoch(ledger.trial(study_id, number), record)
+
+        def ended(number: int, result: TrialResult) -> None:
+            ledger.finish_trial(study_id, number, result)
+            trial = ledger.trial(study_id, number)
+            queue.ended(trial)
+            publisher.notify(number)
+            progress.ended(trial)
+            if result.state != "failed":
+                (self._store.trial(study_id, number) / "checkpoints").clear()
+
+        return Recorder(started, epoch, ended, raised)

@@ -1,0 +1,125 @@
+"""Whether the trials of a study share the teacher's outputs: what `cache.mode: auto` comes to, and what it costs.
+
+Decided once, from the study file and the size of the outputs alone, so that a resumed study decides the same. `auto`
+chooses only what leaves every number as it is (``schedule`` in float32), and only where it saves work: for arms whose
+trials see the same batches and ask the teacher for the same, as long as all of it fits in `cache.max_bytes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kdstudy.results import Phase
+from kdstudy.study import Study, TrialConfig
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What one transfer method would keep of the teacher's outputs.
+
+    Args:
+        file_bytes: Of one epoch, or under ``views`` of one view of every image.
+        indifferent: Options of the method that do not touch them.
+    """
+
+    file_bytes: int
+    indifferent: tuple[str, ...]
+
+
+def measured(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
+    """Return the trials with ``auto`` replaced by the mode that it may come to, so that its size can be taken."""
+    return [replace(each, cache=replace(each.cache, mode=_wanted(each.cache.mode))) for each in configs]
+
+
+class Sharing:
+    """The cache modes of a study's trials.
+
+    Args:
+        study: The study.
+        keeps: Of each arm, what its transfer would keep; None where nothing is.
+    """
+
+    def __init__(self, study: Study, keeps: Sequence[Keep | None]) -> None:
+        self._study = study
+        self._keeps = {arm.transfer.name: keep for arm, keep in zip(study.arms, keeps, strict=True)}
+        self._policies = len(study.arms) // len(self._keeps)
+        self._shared = set(self._chosen()) if study.cache.mode == "auto" else set()
+
+    def mode(self, transfer: str, phase: Phase) -> str:
+        """Return the mode of a trial: the study's own, or what ``auto`` comes to."""
+        if self._study.cache.mode != "auto":
+            return self._study.cache.mode
+        several = phase == "search" or self._policies > 1  # a confirmation seed is shared by the policies alone
+        return "schedule" if transfer in self._shared and several else "off"
+
+    def told(self) -> Iterator[str]:
+        """Yield one line a transfer method: what is kept, how large it is, when it pays."""
+        if self._study.cache.mode == "off":
+            return
+        for transfer, keep in self._keeps.items():
+            if transfer != "none":
+                yield f"cache: {transfer}: {self._reason(transfer, keep)}"
+
+    def _reason(self, transfer: str, keep: Keep | None) -> str:
+        cache = self._study.cache
+        if keep is None:
+            views = f", on {cache.views} views an image in turn" if cache.mode == "views" else ""
+            return f"the teacher is run in every step{views}: its outputs are not of a kind that is kept"
+        size, limit = self._size(keep), cache.max_bytes
+        if cache.mode == "auto" and transfer not in self._shared:
+            why = self._own(transfer, keep) or f"{_bytes(size)} do not fit in cache.max_bytes ({_bytes(limit)})"
+            return f"off: the teacher is run in every step, since {why}"
+        if size > limit:
+            return f"{_bytes(size)} are above cache.max_bytes ({_bytes(limit)}): the teacher is run in every step"
+        if cache.mode == "views":
+            count = min(cache.views, self._study.max_epochs)
+            return f"views, {count} an image, {_bytes(size)} a data seed; pays from epoch {count + 1} of a seed on"
+        trials = self._study.search.trials_per_arm * self._policies
+        return (
+            f"schedule, {_bytes(size)} a data seed; the teacher runs once for {trials} search trials "
+            "and pays from the second on"
+        )
+
+    def _chosen(self) -> Iterator[str]:
+        room = self._study.cache.max_bytes
+        for transfer, keep in self._keeps.items():
+            if keep is not None and not self._own(transfer, keep) and self._size(keep) <= room:
+                room -= self._size(keep)
+                yield transfer
+
+    def _own(self, transfer: str, keep: Keep) -> str:
+        """Return why each trial would need outputs of its own, or nothing."""
+        if self._study.search.trials_per_arm * self._policies < 2:
+            return "no other trial would use its outputs"
+        if self._study.cache.dtype != "float32":
+            return "auto never rounds, and cache.dtype asks for it; write mode: schedule"
+        free = {f"arms.transfers.{transfer}.{option}" for option in keep.indifferent}
+        arm = next(arm for arm in self._study.arms if arm.transfer.name == transfer)
+        for path in self._study.space(arm):
+            shaping = path == "train.batch_size" or path.startswith(("student.", f"arms.transfers.{transfer}."))
+            if shaping and path not in free:
+                return f"each trial needs its own: {path} is searched"
+        return ""
+
+    def _size(self, keep: Keep) -> int:
+        cache = self._study.cache
+        epochs = self._study.max_epochs
+        return keep.file_bytes * (min(cache.views, epochs) if cache.mode == "views" else epochs)
+
+
+def keep_of(values: dict[str, Any] | None) -> Keep | None:
+    """Build from what a worker measured."""
+    return None if values is None else Keep(values["file_bytes"], tuple(values["indifferent"]))
+
+
+def _wanted(mode: Any) -> Any:
+    return "schedule" if mode == "auto" else mode
+
+
+def _bytes(size: int) -> str:
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size} bytes"

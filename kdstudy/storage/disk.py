@@ -1,0 +1,125 @@
+"""Folders on a disk or a mounted file system, and the folder that each machine keeps for itself."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdstudy.errors import StoreError
+from kdstudy.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class DiskFolder(Folder):
+    """A folder on a disk or a mounted file system.
+
+    Args:
+        path: Absolute, or relative to where the process stands.
+        below: A folder that must exist for anything to be written: else the empty place of a file system that
+            is not mounted any more would be filled. None: folders are made as needed.
+    """
+
+    path: Path
+    below: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """As `Folder.name`."""
+        return self.path.name
+
+    def __truediv__(self, name: str) -> DiskFolder:
+        return DiskFolder(self.path / name, self.below)
+
+    def write(self, name: str, content: bytes) -> None:
+        """As `Folder.write`: a temporary file, flushed to the disk, takes the place of the old one."""
+        path = self.path / name
+        if self.below is not None and not self.below.is_dir():
+            raise StoreError(f"{self.below}: the store has gone; mount or restore it, then `kdstudy resume`")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise StoreError(
+                f"{path}: cannot be written ({error.strerror}); free the disk or choose another --store"
+            ) from error
+
+    def read(self, name: str) -> bytes | None:
+        """As `Folder.read`."""
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"{self.path / name}: cannot be read ({error.strerror}); check the disk") from error
+
+    def files(self) -> list[str]:
+        """As `Folder.files`; temporary files of writers that died are left out."""
+        try:
+            found = [path for path in self.path.rglob("*") if not path.name.startswith(".") and path.is_file()]
+        except FileNotFoundError:  # removed meanwhile
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be listed ({error.strerror}); check the disk") from error
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
+
+    def remove(self, name: str) -> None:
+        """As `Folder.remove`."""
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink()
+
+    def clear(self) -> None:
+        """As `Folder.clear`."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def on_disk(self, cache: Path) -> Path:
+        """Return the folder itself: nothing is copied."""
+        return self.path
+
+
+def node_folder() -> Path:
+    """Return the folder of this machine's own copies: ``KDSTUDY_CACHE``, else one in the temporary folder.
+
+    Whatever is in it may be removed while no study runs.
+    """
+    given = os.environ.get("KDSTUDY_CACHE")
+    return Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"kdstudy-{os.getuid()}"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process of this machine at a time work on ``path``; its parent folder is made, for this user alone.
+
+    Raises:
+        StoreError: The parent cannot be used, or belongs to somebody else.
+    """
+    parent = path.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if parent.stat().st_uid != os.getuid():
+            raise StoreError(f"{parent}: belongs to another user; name a folder of your own by KDSTUDY_CACHE")
+        lock = parent / f".{path.name}.lock"
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"{parent}: cannot be used ({error.strerror}); name another folder of this machine by KDSTUDY_CACHE"
+        ) from error
+    with os.fdopen(descriptor) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,169 @@
+"""Tensors kept in files that many processes share: each made once, whole or not at all, and verified before use.
+
+A shelf is a folder of numbered files in the safetensors format, memory-mapped when they are read. Whoever needs a file
+that is missing makes it under a lock; whoever finds it locked makes one that will be needed later meanwhile. A process
+that dies leaves no lock behind. Everything may be deleted at any time: what is missing is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from kdstudy.errors import StoreError
+from kdstudy.storage import DiskFolder
+
+Tensors = dict[str, Tensor]
+
+POLL_SECONDS = 0.05
+IN_USE_SECONDS = 600.0
+"""A shelf read so recently is not cleared away for another one."""
+
+log = logging.getLogger(__name__)
+_verified: set[tuple[str, int, int]] = set()
+
+
+class Shelf:
+    """One folder of files that belong together.
+
+    Args:
+        folder: Created at the first write; its siblings share the room.
+        max_bytes: Of all shelves of all studies below the folder's grandparent, together.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder, self._max_bytes = folder, max_bytes
+
+    def get(self, name: str, make: Callable[[str], Tensors], *, ahead: Iterable[str] = ()) -> Tensors:
+        """Return the tensors called ``name``, on the CPU, making them if they are not there.
+
+        Args:
+            name: Of the file.
+            make: Called with a name; depends on it alone.
+            ahead: Names that will be needed later: made one by one while another process makes ``name``.
+        """
+        later = iter(ahead)
+        while True:
+            found = read(self._path(name))
+            if found is not None:
+                with contextlib.suppress(OSError):
+                    os.utime(self.folder)
+                return found
+            made = self._make(name, make)
+            if made is not None:
+                return made
+            ours = next((other for other in later if not self._path(other).exists()), None)
+            if ours is None:
+                time.sleep(POLL_SECONDS)
+            else:
+                self._make(ours, make)
+
+    def note(self, name: str, measure: Callable[[], int]) -> int:
+        """Return the number kept as ``name``, measuring it where it is not there."""
+        path = self.folder / f"{name}.txt"
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError):
+            number = measure()
+        with contextlib.suppress(StoreError):
+            DiskFolder(self.folder).write(path.name, str(number).encode())
+        return number
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _make(self, name: str, make: Callable[[str], Tensors]) -> Tensors | None:
+        """Make and keep a file, or return None because another process is at it."""
+        path = self._path(name)
+        with _locked(path) as ours:
+            if not ours:
+                return None
+            found = read(path)
+            if found is not None:
+                return found
+            made = {key: value.cpu().contiguous() for key, value in make(name).items()}
+            self._keep(path, made)
+            return read(path) or made
+
+    def _keep(self, path: Path, tensors: Tensors) -> None:
+        content = save(tensors, metadata={"sha256": digest(tensors)})
+        if not self._has_room(len(content)):
+            log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
+            return
+        try:
+            DiskFolder(self.folder).write(path.name, content)
+        except StoreError as error:  # a full disk costs time, not the trial
+            log.warning("%s; going on without keeping it", error)
+
+    def _has_room(self, size: int) -> bool:
+        """Clear away shelves that nobody reads, the longest unread first, until ``size`` bytes fit."""
+        shelves = sorted(
+            (folder for folder in self.folder.parent.parent.glob("*/*") if folder.is_dir()),
+            key=lambda folder: folder.stat().st_mtime,
+        )
+        sizes = {folder: sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in shelves}
+        free = self._max_bytes - sum(sizes.values())
+        for folder in shelves:
+            if free >= size:
+                break
+            if folder != self.folder and folder.stat().st_mtime < time.time() - IN_USE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+                free += sizes[folder]
+        return free >= size
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold the lock of one file, if it is free; where none can be had at all, go on without."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    except OSError:
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def digest(tensors: Tensors) -> str:
+    """Return a SHA-256 over names, types, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def read(path: Path) -> Tensors | None:
+    """Return the tensors of a file, memory-mapped; None where it is missing, cut short or altered."""
+    try:
+        status = path.stat()
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- no mapping
+            expected = (file.metadata() or {}).get("sha256")
+    except (OSError, SafetensorError):
+        return None
+    identity = (str(path), status.st_mtime_ns, status.st_size)
+    if identity not in _verified:
+        if digest(tensors) != expected:
+            return None
+        _verified.add(identity)
+    return tensors

@@ -1,0 +1,163 @@
+"""A trial that reads the teacher's outputs gives the numbers of one that computes them, and the teacher runs once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from kdstudy.assembly import dataset_of
+from kdstudy.data import num_batches
+from kdstudy.registry import TRANSFERS
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.study import TrialConfig
+from kdstudy.trial import run_trial
+from tests.configs import fresh_teacher, trial_config
+
+KEPT = [name for name in TRANSFERS if TRANSFERS.load(name).indifferent is not None]
+FORMS = [
+    *KEPT,
+    "{attention: {p: 1.0, kd_weight: 0.5}}",
+    "{jacobian: {fraction: 0.25, normalise: running}}",
+    "{jacobian: {form: projection}}",
+    "{jacobian: {form: peak, wrt: parameters}}",
+    "{hessian: {form: bilinear}}",
+    "{hessian: {form: hvp, fraction: 0.5}}",
+]
+EPOCHS = 3
+
+
+class Counted:
+    """A teacher, and how many batches it has been run on in batches of more than one image."""
+
+    def __init__(self) -> None:
+        self.module: nn.Module = fresh_teacher()
+        self.passes = 0
+        self.module.conv1.register_forward_pre_hook(self._count)
+
+    def _count(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.passes += len(inputs[0]) > 1  # tracing runs it on a single image
+
+
+def with_cache(config: TrialConfig, **cache: Any) -> TrialConfig:
+    return dataclasses.replace(config, cache=dataclasses.replace(config.cache, **cache))
+
+
+def run(
+    config: TrialConfig, cache: Path | None = None, teacher: nn.Module | None = None
+) -> tuple[TrialResult, list[dict[str, Any]]]:
+    records: list[EpochRecord] = []
+    result = run_trial(
+        config, lambda record, _: records.append(record), teacher=teacher or fresh_teacher(), cache=cache
+    )
+    return result, [record.numbers() for record in records]
+
+
+def steps_of(config: TrialConfig) -> int:
+    return num_batches(len(dataset_of(config, with_test=False).train), config.train.batch_size)
+
+
+def test_the_built_in_methods_that_are_kept() -> None:
+    assert KEPT == ["kd", "attention", "jacobian", "hessian", "dkd"]
+
+
+@pytest.mark.parametrize("transfer", FORMS)
+def test_schedule_gives_the_numbers_of_off_bit_for_bit(tmp_path: Path, transfer: str) -> None:
+    config = trial_config(transfer, epochs=2)
+    off = run(with_cache(config, mode="off"), tmp_path)
+    assert not list(tmp_path.iterdir())
+    making = run(with_cache(config, mode="schedule"), tmp_path)
+    reading = run(with_cache(config, mode="schedule"), tmp_path)
+    for result, numbers in (making, reading):
+        assert result.weights_sha256 == off[0].weights_sha256
+        assert numbers == off[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("transfer", ["kd", "attention"])
+def test_views_read_are_views_computed(tmp_path: Path, transfer: str, dtype: str) -> None:
+    config = with_cache(trial_config(transfer, epochs=3), mode="views", views=2, dtype=dtype)
+    computed, read = run(config), run(config, tmp_path)
+    assert read[0].weights_sha256 == computed[0].weights_sha256
+    assert read[1] == computed[1]
+    off = run(with_cache(config, mode="off"))
+    assert off[0].weights_sha256 != computed[0].weights_sha256, "other views in the third epoch"
+    assert (off[1][:2] == computed[1][:2]) == (dtype == "float32"), "the same before, but for rounding"
+
+
+def test_rounding_to_half_changes_the_numbers_the_same_way_however_they_are_come_by(tmp_path: Path) -> None:
+    config = with_cache(trial_config("attention", epochs=1), mode="schedule", dtype="float16")
+    read, computed = run(config, tmp_path), run(config)
+    too_large = run(with_cache(config, max_bytes=1), tmp_path / "full")
+    whole = run(with_cache(config, dtype="float32"))
+    assert read[1] == computed[1]
+    assert read[0].weights_sha256 == too_large[0].weights_sha256 != whole[0].weights_sha256
+
+
+def test_derivatives_are_never_rounded(tmp_path: Path) -> None:
+    config = with_cache(trial_config("hessian", epochs=1), mode="schedule")
+    assert run(with_cache(config, dtype="float16"), tmp_path)[1] == run(config)[1]
+
+
+@pytest.mark.parametrize("transfer", KEPT)
+def test_the_teacher_runs_once_for_the_trials_of_a_study(tmp_path: Path, transfer: str) -> None:
+    base = trial_config(transfer, epochs=EPOCHS)
+    teacher = Counted()
+    for init_seed in (1, 2, 3):
+        run(with_cache(dataclasses.replace(base, init_seed=init_seed), mode="schedule"), tmp_path, teacher.module)
+    assert teacher.passes == EPOCHS * steps_of(base) + 1, "one pass a step of one trial, and one to measure the size"
+    live = Counted()
+    run(with_cache(base, mode="off"), tmp_path, live.module)
+    assert live.passes == EPOCHS * steps_of(base)
+
+
+def test_views_are_computed_once_each_and_serve_any_batch_size(tmp_path: Path) -> None:
+    base = with_cache(trial_config("attention", epochs=5), mode="views", views=2)
+    teacher = Counted()
+    for batch_size in (32, 48):
+        train = dataclasses.replace(base.train, batch_size=batch_size)
+        run(dataclasses.replace(base, train=train), tmp_path, teacher.module)
+    images = len(dataset_of(base, with_test=False).train)
+    assert teacher.passes == 2 * -(-images // 512) + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_seed": 99},
+        {"transfer": "{attention: {p: 1.0}}"},
+        {"transfer": "kd"},
+        {"batch_size": 16},
+        {"dtype": "float16"},
+    ],
+)
+def test_what_changes_the_observation_is_kept_apart(tmp_path: Path, change: dict[str, Any]) -> None:
+    base = with_cache(trial_config("attention", epochs=1), mode="schedule")
+    other = with_cache(trial_config(change.get("transfer", "attention"), epochs=1), mode="schedule")
+    other = dataclasses.replace(other, data_seed=change.get("data_seed", base.data_seed))
+    other = dataclasses.replace(other, train=dataclasses.replace(other.train, batch_size=change.get("batch_size", 32)))
+    other = with_cache(other, dtype=change.get("dtype", "float32"))
+    run(base, tmp_path)
+    run(other, tmp_path)
+    assert len([folder for folder in tmp_path.iterdir() if folder.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("same", ["{attention: {weight: 7.0, kd_weight: 0.3, temperature: 2.0}}"])
+def test_weights_of_the_loss_share(tmp_path: Path, same: str) -> None:
+    run(with_cache(trial_config("attention", epochs=1), mode="schedule"), tmp_path)
+    run(with_cache(trial_config(same, epochs=1), mode="schedule"), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_teacher_is_never_read_for_this_one(tmp_path: Path) -> None:
+    config = with_cache(trial_config("kd", epochs=1), mode="schedule")
+    other = fresh_teacher()
+    with torch.no_grad():
+        other.fc.bias += 1e-3
+    run(config, tmp_path, other)
+    assert run(config, tmp_path)[1] == run(config)[1]
+    assert len(list(tmp_path.iterdir())) == 2
