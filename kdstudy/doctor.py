@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import stat
 import time
 import uuid
@@ -17,6 +16,7 @@ from kdstudy.cluster import check_address, connected, fetch
 from kdstudy.environment import capture
 from kdstudy.errors import KdstudyError, StoreError
 from kdstudy.ledger import Ledger
+from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.tracking.access import access
 from kdstudy.trust import allowed_plugins
@@ -48,7 +48,7 @@ class Finding:
 
 
 def examine(store: Store, address: str | None) -> Iterator[Finding]:
-    """Yield every finding, the quick ones first; nothing but a probe file is written, and it is removed.
+    """Yield every finding, the quick ones first; a store that is missing is made, as a study would.
 
     Args:
         store: As for a study.
@@ -102,28 +102,25 @@ def _plugins() -> str:
 
 def _storage(store: Store) -> str:
     store.create()
-    probe_storage(str(store.root))
-    free = shutil.disk_usage(store.root).free / 1e9
+    probe_storage(store.folder)
+    free = shutil.disk_usage(store.local).free / 1e9
     if free < ROOM_GB:
-        raise StoreError(f"{store.root}: only {free:.1f} GB are free; make room, {ROOM_GB:.0f} GB at least")
-    return f"{store.root} can be written, {free:.0f} GB free"
+        raise StoreError(f"{store.local}: only {free:.1f} GB are free; make room, {ROOM_GB:.0f} GB at least")
+    return f"{store.folder} can be written; {free:.0f} GB free at {store.local}"
 
 
-def probe_storage(root: str) -> None:
+def probe_storage(folder: Folder) -> None:
     """Write a file in the store, read it back and remove it.
 
     Raises:
         StoreError: One of them fails.
     """
-    path, content = Path(root) / f".probe-{uuid.uuid4().hex}", os.urandom(16)
-    try:
-        path.write_bytes(content)
-        same = path.read_bytes() == content
-        path.unlink()
-    except OSError as error:
-        raise StoreError(f"{root}: cannot be written on {socket.gethostname()} ({error.strerror})") from error
+    name, content = f"probe-{uuid.uuid4().hex}", os.urandom(16)
+    folder.write(name, content)
+    same = folder.read(name) == content
+    folder.remove(name)
     if not same:
-        raise StoreError(f"{root}: a file reads back otherwise than it was written; do not keep a store there")
+        raise StoreError(f"{folder}: a file reads back otherwise than it was written; do not keep a store there")
 
 
 def _record(store: Store) -> str:
@@ -135,14 +132,14 @@ def _tracking(store: Store) -> str:
     found = access(store.tracking_uri)
     if found.clock is not None and abs(found.clock) > SKEW_SECONDS:
         raise StoreError(f"{found.place}: its clock differs by {found.clock:.0f} s; set both by the same time server")
-    return f"{found.place} answers; {found.login}"
+    return f"{found.place}: {found.login}"
 
 
 def _token(store: Store, address: str | None) -> str:
     """Say how clients of Ray prove who they are. Ray alone would leave its token readable by everyone."""
     mode = os.environ.get("RAY_AUTH_MODE")
     if address is None and mode is None:
-        file = store.root / "ray-token"
+        file = store.local / "ray-token"
         return f"Ray starts here, with token authentication; {_private(file) if file.exists() else 'its token is made'}"
     if mode != "token":
         raise StoreError(
@@ -177,7 +174,7 @@ def _reach(address: str) -> str:
 def _nodes(store: Store, address: str) -> Iterator[Finding]:
     """Look from each node of the cluster: what it has, whether it can write the store, what time it is there."""
     try:
-        with connected(address, store.root):
+        with connected(address, store.local):
             yield from _ask_nodes(store)
     except KdstudyError as error:
         yield Finding("cluster", good=False, said=" ".join(str(error).split()))
@@ -191,7 +188,7 @@ def _ask_nodes(store: Store) -> Iterator[Finding]:
     for node in [node for node in ray.nodes() if node["Alive"]]:
         place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         asked = time.time()
-        task = ray.remote(look_around).options(num_cpus=0, scheduling_strategy=place).remote(str(store.root))
+        task = ray.remote(look_around).options(num_cpus=0, scheduling_strategy=place).remote(store.folder)
         name = f"node {node['NodeManagerAddress']}"
         try:
             found = fetch(task)
@@ -201,11 +198,11 @@ def _ask_nodes(store: Store) -> Iterator[Finding]:
         yield _judge_node(name, found, here, (asked, time.time()), node["Resources"])
 
 
-def look_around(root: str) -> dict[str, Any]:
+def look_around(folder: Folder) -> dict[str, Any]:
     """Return what a process on this machine finds: versions, the time, why the store cannot be written."""
     trouble = None
     try:
-        probe_storage(root)
+        probe_storage(folder)
     except StoreError as error:
         trouble = str(error)
     here = capture()

@@ -40,7 +40,7 @@ def access(uri: str) -> Access:
     """
     place = redact(uri)
     if uri.startswith("sqlite:"):
-        return Access(place, "no server, no login: the file's permissions decide", None)
+        return Access(place, "a database here; the file's permissions say who may read it", None)
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme in {"http", "https"}:
         status, clock = _knock(parts)
@@ -50,7 +50,7 @@ def access(uri: str) -> Access:
                 "loopback"
             )
         close(connect(uri))
-        login = "it asks for a login, and ours is right" if status in {401, 403} else "no login: it is on loopback"
+        login = "it asks for a login, and takes ours" if status in {401, 403} else "no login: it is on loopback"
         return Access(place, login, clock)
     close(connect(uri))  # says what kinds there are
     raise AssertionError(uri)

@@ -10,6 +10,7 @@ import pickle
 import random
 import shutil
 import sqlite3
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from kdstudy.trial import run_trial
 from tests.fuzz.hostile import BASE, STRANGER, VALUES, flipped
 from tests.fuzz.watch import watched
 
-FAST, ALL = 40, 200
+FAST, ALL = 20, 200
 STUDY_ID = "fuzz-0a1b2c3d"
 COMMANDS = (
     ["list"], ["show"], ["show", "--json"], ["show", "--trial", "0"], ["show", "--yaml"], ["compare"],
@@ -197,7 +198,7 @@ def judge(seed: int, whole: Path, folder: Path, capsys: pytest.CaptureFixture[st
     what = mutate(store, seed)
     ends: Counter[str] = Counter()
     for arguments in COMMANDS:
-        with watched(store, stranger=STRANGER) as faults, warnings.catch_warnings():
+        with watched(store, folder.parent / "temporary", stranger=STRANGER) as faults, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             code = run([*arguments, *([] if "--store" in arguments else ["--store", "store"])])
         told = capsys.readouterr()
@@ -237,7 +238,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "path" / STRANGER).mkdir(parents=True)
     (tmp_path / "path" / STRANGER / "__init__.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
     monkeypatch.syspath_prepend(tmp_path / "path")
-    (tmp_path / "here").mkdir()
+    for name in ("here", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
 
