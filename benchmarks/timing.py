@@ -39,7 +39,8 @@ def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> di
 def ratio(seconds: Mapping[str, list[float]], name: str, base: str) -> str:
     """Return ``median [quartiles]`` of the paired ratios."""
     low, middle, high = np.quantile(np.array(seconds[name]) / np.array(seconds[base]), [0.25, 0.5, 0.75])
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    digits = 3 if middle < 0.1 else 2
+    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def where() -> str:

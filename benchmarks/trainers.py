@@ -116,7 +116,7 @@ class Ours:
             frozen,
             method,
             groups=layer_groups(self.student.module, context.layers, SHAPE),
-            sgd=SgdSettings(RATE, MOMENTUM, DECAY, nesterov=False, fused=self.config.numerics.optimizer == "fused"),
+            sgd=SgdSettings(RATE, MOMENTUM, DECAY, nesterov=False),
             schedule=lambda _: 1.0,
             targets=targets_of(teaching, cache) if method.uses_teacher else None,
         )

@@ -170,13 +170,7 @@ class _Trial:
             self.teacher,
             transfer,
             groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
-            sgd=SgdSettings(
-                train.base_lr,
-                train.momentum,
-                train.weight_decay,
-                train.nesterov,
-                fused=self.config.numerics.optimizer == "fused",
-            ),
+            sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
             schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
             targets=None if self.teaching is None else targets_of(self.teaching, self.cache),
         )

@@ -219,9 +219,6 @@ class NumericsConfig:
             "folded",
         ),
     ] = "float32"
-    optimizer: Annotated[
-        Literal["foreach", "fused"], Key("How SGD updates the weights; `fused` in one kernel.", "fused")
-    ] = "foreach"
 
 
 @dataclass(frozen=True)

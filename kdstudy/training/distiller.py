@@ -31,14 +31,12 @@ class SgdSettings:
         momentum: Of the optimizer (not the controller's), in [0, 1).
         weight_decay: Coupled L2 penalty; a layer's multiplier scales it with the rate.
         nesterov: Nesterov's form.
-        fused: Update in one kernel, with other rounding.
     """
 
     base_lr: float
     momentum: float
     weight_decay: float
     nesterov: bool
-    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,6 @@ class Distiller:
             momentum=self._sgd.momentum,
             weight_decay=self._sgd.weight_decay,
             nesterov=self._sgd.nesterov,
-            fused=self._sgd.fused or None,
         )
 
     def train_epoch(

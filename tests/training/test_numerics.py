@@ -40,14 +40,13 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vgg8", "mobilenetv2", "shufflenetv1", "wrn_16_1"])
+@pytest.mark.parametrize("name", ["resnet8", "vgg8", "mobilenetv2", "shufflenetv1"])
 def test_folding_keeps_the_function_and_the_original(name: str) -> None:
     module = settled(name)
     before, images = weights_sha256(module), torch.rand(8, *SHAPE)
     folded = fold(module, (), SHAPE)
     norms = [sum(isinstance(child, nn.BatchNorm2d) for child in each.modules()) for each in (module, folded)]
-    assert norms[1] < norms[0]
-    assert norms[1] == 0 or name == "wrn_16_1", "there norms come before convolutions"
+    assert norms[0] > norms[1] == 0
     assert error(folded(images), module(images)) < 1e-5
     assert weights_sha256(module) == before
 
@@ -128,7 +127,6 @@ def test_a_derivative_method_is_untouched_by_low_precision(form: str) -> None:
         {"student": "bfloat16"},
         {"teacher": "folded"},
         {"teacher": "bfloat16"},
-        {"optimizer": "fused"},
     ],
 )
 def test_every_kind_trains_repeats_itself_and_is_part_of_the_record(numerics: dict[str, Any]) -> None:
