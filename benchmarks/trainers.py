@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdstudy.assembly import build_transfer, networks, training_batches
-from kdstudy.data import Augmentation, Dataset, Split
+from kdstudy.data import Augmentation, Dataset, Source, Split
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.models import build_model
 from kdstudy.study import TrialConfig, parse_study
@@ -64,6 +64,20 @@ def noise(steps: int) -> Dataset:
         augmentation=Augmentation(pad=4, flip=True),
         fingerprint="noise",
         fingerprints={},
+    )
+
+
+def noisy(root: Path, download: bool, *, images: int = 640) -> Source:
+    """A data set of noise for a study file: ``trainers:noisy``."""
+    data = noise(-(-images // BATCH))
+    train = data.train.take(torch.arange(images))
+    return Source(
+        num_classes=10,
+        train=Split(train.images, train.labels % 10),
+        test=Split(train.images, train.labels % 10),
+        mean=data.mean,
+        std=data.std,
+        augmentation=data.augmentation,
     )
 
 

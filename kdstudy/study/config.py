@@ -215,7 +215,7 @@ class NumericsConfig:
         Literal["float32", "folded", "bfloat16"],
         Key(
             "How the teacher runs: `folded` puts batch normalisation into the convolutions (features off by about "
-            "1e-6), `bfloat16` also uses low precision (by 1 to 3 %; never for derivatives).",
+            "1e-6), `bfloat16` also uses low precision (by about 1 %; never for derivatives).",
             "folded",
         ),
     ] = "float32"
