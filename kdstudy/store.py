@@ -8,6 +8,7 @@ Layout::
     ├── artifacts/           MLflow's artifacts
     ├── teachers/<key>/      trained or loaded teachers, by content
     ├── studies/<ID>/<n>/    trial n: checkpoints/ while it runs, student/ when it is done
+    ├── studies/<ID>/report.html   what the study found, on one page
     ├── cache/<ID>/          what trials share of the teacher (unless KDSTUDY_CACHE points elsewhere); may be deleted
     ├── store-id             tells this store from an empty folder of the same path
     └── ray/                 Ray Tune's own notes; may be deleted at any time

@@ -103,6 +103,7 @@ def _tell_people(outcome: Outcome) -> None:
         click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
     click.echo("\nnext:")
     commands = {
+        f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
         f"reproduce {study_id}": "the best trial again, bit for bit",
         f"confirm {study_id} --seeds 5": "more seeds, for a narrower interval",

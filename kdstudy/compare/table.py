@@ -23,13 +23,14 @@ def render(comparison: Comparison) -> str:
             "Nothing to compare: no transfer has both a constant arm and another policy. "
             "'--baseline none' compares with plain training, if the study has it."
         )
-    decimals = _decimals(comparison.rows)
+    decimals = decimals_of(comparison.rows)
     blocks = [_sentences(comparison, decimals), _table(comparison, decimals)]
     if any(row.exploratory for row in comparison.rows):
         blocks.append(_exploratory(comparison, decimals))
     if comparison.gain_differences:
         blocks.append(_gains(comparison.gain_differences, decimals))
-    blocks.append(_footnotes(comparison))
+    wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    blocks.append("\n".join(wrap(note) for note in footnotes(comparison)))
     return "\n\n".join(blocks)
 
 
@@ -125,7 +126,8 @@ def _gain(gain: Gain) -> str:
     return f"{gain.study_id} (n = {gain.n}, teacher's test error {error})"
 
 
-def _footnotes(comparison: Comparison) -> str:
+def footnotes(comparison: Comparison) -> list[str]:
+    """Return what the numbers cover, a paragraph each."""
     count = len(comparison.rows)
     notes = [
         "Scores: test score after the last epoch in percent, mean (sd) over the n seeds that have one in "
@@ -143,8 +145,7 @@ def _footnotes(comparison: Comparison) -> str:
         for row in comparison.rows
         if row.analysis.left_out
     ]
-    wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-    return "\n".join(wrap(note) for note in notes)
+    return notes
 
 
 def _count(number: int, noun: str) -> str:
@@ -165,7 +166,7 @@ def _aligned(lines: Sequence[Sequence[str]], *, right: frozenset[str]) -> str:
     return "\n".join(texts)
 
 
-def _decimals(rows: Iterable[Row]) -> int:
+def decimals_of(rows: Iterable[Row]) -> int:
     """Return 1, or 2 where an interval is so narrow that tenths of a point would hide it."""
     ends = [(row.analysis.pairs.ci_low, row.analysis.pairs.ci_high) for row in rows]
     widths = [high - low for low, high in ends if low is not None and high is not None]

@@ -4,11 +4,11 @@ import json
 from importlib import resources
 from typing import Any
 
-NAMES = ("run", "compare", "reproduce", "list", "show")
+NAMES = ("run", "compare", "reproduce", "list", "show", "report")
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of ``kdstudy NAME --json``.
+    """Return the JSON Schema (draft 2020-12) of ``kdstudy NAME --json`` (of ``report``: ``--format json``).
 
     Args:
         name: One of `NAMES`.

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.compare import Comparison, compare
+from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.overview import best_json, best_of
+from kdstudy.report import PAGE, write_report
+from kdstudy.search.progress import say
 from kdstudy.storage import node_folder
 from kdstudy.store import Store
 from kdstudy.tracking import Tracker
@@ -60,16 +63,28 @@ def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
     return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
 
 
+def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
+    """Write the study's report into the store, and say where; trouble with the disk is only a warning."""
+    try:
+        write_report(ledger, [study_id], store.study(study_id), PAGE)
+    except StoreError as error:
+        say(f"warning: {error}; `kdstudy report {study_id}` writes it later")
+    else:
+        say(f"report: {store.study(study_id)}/{PAGE}")
+
+
 def publish_outcome(tracker: Tracker, outcome: Outcome, store: Store) -> None:
-    """Put comparison and best student on the study's run in MLflow, and end it.
+    """Put comparison, report and best student on the study's run in MLflow, and end it.
 
     Raises:
         StoreError: The server cannot be used, or refuses.
     """
     comparison, best = outcome.comparison, outcome.best
+    page = store.study(outcome.study.id).read(PAGE)
     tracker.close_study(
         outcome.study,
         {} if comparison is None else comparison.to_json(),
         "" if comparison is None else comparison.table(),
         None if best is None else (store.trial(outcome.study.id, best.number) / "student").on_disk(node_folder()),
+        None if page is None else page.decode(),
     )

@@ -107,6 +107,7 @@ class Tracker:
         comparison_json: Mapping[str, Any],
         table_text: str,
         best_model_dir: Path | None,
+        report: str | None = None,
     ) -> None:
         """Put the result on the study's run and end it.
 
@@ -115,6 +116,7 @@ class Tracker:
             comparison_json: What ``kdstudy compare --json`` prints; empty if there is nothing to compare.
             table_text: The same for a reader.
             best_model_dir: The best student (`kdstudy.student.save_student`), logged as a model; None: none.
+            report: The study's page (HTML), kept with the run; None: none.
 
         Raises:
             StoreError: The server cannot be used, or refuses.
@@ -130,6 +132,8 @@ class Tracker:
             self._log_points(run_id, describe.comparison_points(study, comparison_json))
             note = _note(study, run.info.experiment_id, table_text)
             self._client.set_tag(run_id, "mlflow.note.content", note)
+            if report is not None:
+                self._client.log_text(run_id, report, "report.html")
             if best_model_dir is not None:
                 log_student(self._client, run_id, run.info.experiment_id, best_model_dir)
             self._client.set_terminated(run_id, describe.STUDY_STATUS[study.status])

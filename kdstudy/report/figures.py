@@ -1,0 +1,291 @@
+"""Plotly figures as plain values: what was found, learning curves, layers, cost.
+
+Colours are names (`kdstudy.report.colours`); fonts, margins and grid are the page's, one place for all figures.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdstudy.compare import Comparison, Row
+from kdstudy.report.content import StudyReport
+from kdstudy.report.cost import Cost
+from kdstudy.report.curves import Curve, LayerCurve
+
+Figure = dict[str, Any]
+INK, MUTED, FAINT = "var(--ink)", "var(--muted)", "var(--faint)"
+_ROW_PIXELS = 46
+
+
+def text(value: Any) -> str:
+    """Return ``value`` as text of a figure: plotly reads tags, and names are a user's."""
+    return html.escape(str(value), quote=False)
+
+
+def figure(data: list[Figure], **layout: Any) -> Figure:
+    """Return a figure."""
+    return {"data": data, "layout": {"showlegend": False, **layout}}
+
+
+def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
+    """Return the paired differences: mean, 95 % interval, and the seeds behind them, in points.
+
+    Args:
+        comparison: At least one row.
+        colours: By arm.
+    """
+    several = len(comparison.study_ids) > 1
+    data = []
+    rows = list(reversed(comparison.rows))  # the first on top
+    for place, row in enumerate(rows):
+        data += _forest_row(row, place, colours[f"{row.transfer}/{row.treatment}"])
+    labels = [text(forest_label(row, several=several)) for row in rows]
+    return figure(
+        data,
+        height=70 + _ROW_PIXELS * len(rows),
+        hovermode="closest",
+        xaxis={
+            "title": {"text": "difference of test scores, points"},
+            "range": _around_zero(comparison.rows),
+            "zeroline": True,
+            "zerolinecolor": MUTED,
+            "zerolinewidth": 1,
+        },
+        yaxis={
+            "tickvals": list(range(len(rows))),
+            "ticktext": labels,
+            "range": [-0.6, len(rows) - 0.4],
+            "showgrid": False,
+            "automargin": True,
+            "fixedrange": True,
+        },
+    )
+
+
+def _around_zero(rows: Sequence[Row]) -> list[float]:
+    """Return the range, in points, of everything drawn and of zero, with a margin."""
+    ends = [0.0]
+    for row in rows:
+        pairs = row.analysis.pairs
+        ends += [*row.differences, *(end for end in (pairs.difference, pairs.ci_low, pairs.ci_high) if end is not None)]
+    margin = 0.06 * (max(ends) - min(ends)) or 0.01
+    return [100 * (min(ends) - margin), 100 * (max(ends) + margin)]
+
+
+def forest_label(row: Row, *, several: bool) -> str:
+    """Return the name of a row; with the data set and study if there are several."""
+    name = f"{row.transfer}: {row.treatment}"
+    return f"{name} ({row.dataset}, {row.study_id[-8:]})" if several else name
+
+
+def _forest_row(row: Row, place: int, colour: str) -> list[Figure]:
+    pairs = row.analysis.pairs
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [100 * difference for difference in row.differences],
+            "y": [place - 0.26] * len(row.differences),
+            "marker": {"symbol": "line-ns-open", "size": 9, "color": colour, "opacity": 0.55},
+            "hovertemplate": "one seed: %{x:+.2f}<extra></extra>",
+        }
+    ]
+    if pairs.difference is None:
+        return traces
+    mean: Figure = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [100 * pairs.difference],
+        "y": [place],
+        "marker": {"size": 11, "color": colour},
+        "hovertemplate": "mean: %{x:+.2f} points<extra></extra>",
+    }
+    if pairs.ci_low is not None and pairs.ci_high is not None:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [100 * pairs.ci_low, 100 * pairs.ci_high],
+                "y": [place, place],
+                "line": {"width": 3, "color": colour},
+                "hovertemplate": "95% interval: %{x:+.2f}<extra></extra>",
+            }
+        )
+    return [*traces, mean]
+
+
+def learning_figures(study: StudyReport, colours: Mapping[str, str]) -> dict[str, Figure]:
+    """Return one figure a transfer: each policy's mean validation score with a band of one sd.
+
+    Args:
+        study: Its curves.
+        colours: By arm.
+    """
+    low, high = _common_range(study.curves)
+    transfers = list(dict.fromkeys(curve.arm.partition("/")[0] for curve in study.curves))
+    return {
+        transfer: figure(
+            [
+                trace
+                for curve in study.curves
+                if curve.arm.partition("/")[0] == transfer
+                for trace in _curve(curve, colours[curve.arm])
+            ],
+            height=260,
+            hovermode="x unified",
+            xaxis=_epochs(max((curve.epochs[-1] for curve in study.curves if curve.epochs), default=1)),
+            yaxis={"tickformat": ".0%" if high - low > 0.1 else ".1%", "range": [low, high]},
+        )
+        for transfer in transfers
+    }
+
+
+def _epochs(last: int) -> Figure:
+    """Return the axis of epochs, which are whole."""
+    return {
+        "title": {"text": "epoch"},
+        "range": [0.5, last + 0.5],
+        "tickformat": "d",
+        **({"dtick": 1} if last <= 10 else {}),
+    }
+
+
+def _common_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Return the range in which all curves lie in the second half of their epochs."""
+    lows, highs = [], []
+    for curve in curves:
+        start = len(curve.epochs) // 2
+        for mean, sd in zip(curve.mean[start:], curve.sd[start:], strict=True):
+            lows.append(mean - (sd or 0.0))
+            highs.append(mean + (sd or 0.0))
+    if not lows:
+        return 0.0, 1.0
+    margin = 0.05 * (max(highs) - min(lows) or 0.02)
+    return max(0.0, min(lows) - margin), min(1.002, max(highs) + margin)
+
+
+def _curve(curve: Curve, colour: str) -> list[Figure]:
+    name = text(curve.arm.partition("/")[2])
+    constant = name == "constant"
+    line = {"color": colour, "width": 2, "dash": "dash" if constant else "solid"}
+    return [
+        *_band(curve, colour),
+        {
+            "type": "scatter",
+            "mode": "lines" if len(curve.epochs) > 1 else "markers",
+            "name": name,
+            "x": list(curve.epochs),
+            "y": list(curve.mean),
+            "line": line,
+            "marker": {"color": colour},
+            "hovertemplate": f"{name} %{{y:.2%}}<extra></extra>",
+        },
+    ]
+
+
+def _band(curve: Curve | LayerCurve, colour: str) -> list[Figure]:
+    """Return one sd around the mean as a filled outline; none where there is one seed."""
+    known = [
+        (epoch, mean, sd) for epoch, mean, sd in zip(curve.epochs, curve.mean, curve.sd, strict=True) if sd is not None
+    ]
+    if not known:
+        return []
+    upper = [(epoch, mean + sd) for epoch, mean, sd in known]
+    lower = [(epoch, mean - sd) for epoch, mean, sd in reversed(known)]
+    outline = upper + lower
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [epoch for epoch, _ in outline],
+            "y": [value for _, value in outline],
+            "fill": "toself",
+            "fillcolor": colour,
+            "opacity": 0.16,
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+        }
+    ]
+
+
+def layer_figure(curves: Sequence[LayerCurve], colours: Mapping[str, str]) -> Figure:
+    """Return one quantity of all layers of an arm over the epochs.
+
+    Args:
+        curves: Of one arm and quantity.
+        colours: By layer.
+    """
+    data = []
+    for curve in curves:
+        data += _band(curve, colours[curve.layer])
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": text(curve.layer),
+                "x": list(curve.epochs),
+                "y": list(curve.mean),
+                "line": {"color": colours[curve.layer], "width": 2},
+                "marker": {"size": 5},
+                "hovertemplate": f"{text(curve.layer)} %{{y:.3f}}<extra></extra>",
+            }
+        )
+    quantity = curves[0].quantity
+    axis: Figure = {"rangemode": "tozero"} if quantity == "divergence" else {}
+    neutral = {"multiplier": 1.0, "momentum": 0.0}.get(quantity)
+    lines = [] if neutral is None else [_horizontal(neutral)]
+    return figure(
+        data, height=220, hovermode="x unified", xaxis=_epochs(curves[0].epochs[-1]), yaxis=axis, shapes=lines
+    )
+
+
+def _horizontal(value: float) -> Figure:
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": value,
+        "y1": value,
+        "line": {"color": MUTED, "width": 1, "dash": "dot"},
+        "layer": "below",
+    }
+
+
+def cost_figure(cost: Cost, colours: Mapping[str, str]) -> Figure:
+    """Return seconds an arm: search, confirmation, and what was neither.
+
+    Args:
+        cost: Of the study.
+        colours: By arm.
+    """
+    arms = list(reversed(cost.arms))
+    names = [text(arm.arm) for arm in arms]
+    fills = [colours[arm.arm] for arm in arms]
+
+    def bars(name: str, seconds: Sequence[float], colour: list[str] | str, opacity: float) -> Figure:
+        return {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "y": names,
+            "x": list(seconds),
+            "marker": {"color": colour, "opacity": opacity},
+            "hovertemplate": f"{name}: %{{x:.0f}} s<extra></extra>",
+        }
+
+    return figure(
+        [
+            bars("search", [arm.search for arm in arms], fills, 1.0),
+            bars("confirmation", [arm.confirm for arm in arms], fills, 0.55),
+            bars("outside epochs", [arm.overhead for arm in arms], FAINT, 1.0),
+        ],
+        height=70 + 34 * len(arms),
+        barmode="stack",
+        bargap=0.45,
+        hovermode="closest",
+        xaxis={"title": {"text": "seconds, trials added up"}, "rangemode": "tozero"},
+        yaxis={"automargin": True, "showgrid": False, "fixedrange": True},
+    )

@@ -1,0 +1,131 @@
+"""The report as Markdown: for a pull request or a note."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdstudy.compare.table import footnotes
+from kdstudy.report.answer import answers, headline
+from kdstudy.report.content import Report, StudyReport
+from kdstudy.report.reproduce import commands, facts
+from kdstudy.report.wording import NONE, brief, duration, percent
+
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
+
+
+def to_markdown(report: Report) -> str:
+    """Return the report; figures become tables."""
+    blocks = [f"# {_text(headline(report.comparison))}", _lead(report)]
+    found = answers(report.comparison)
+    if found:
+        several = len(report.studies) > 1
+        blocks.append(
+            "\n".join(
+                f"- **{_text(each.row.transfer)}**{f' ({_text(each.row.study_id)})' if several else ''}: "
+                f"{_text(each.sentence)} **{each.verdict}**"
+                + (
+                    f"\n  Exploratory, with the seeds added later: {_text(each.exploratory)}"
+                    if each.exploratory
+                    else ""
+                )
+                for each in found
+            )
+        )
+        blocks.append("\n\n".join(_text(note) for note in footnotes(report.comparison)))
+    for study in report.studies:
+        blocks += _study(study)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _lead(report: Report) -> str:
+    return "\n".join(
+        f"Study `{study.record.id}`: {study.record.status}, data {_text(study.study.data.name)}, "
+        f"teacher {_text(study.study.teacher.model.name)}."
+        for study in report.studies
+    )
+
+
+def _study(study: StudyReport) -> list[str]:
+    blocks = [f"## {_text(study.record.id)}", "### Arms", _arms(study)]
+    shares = {each.arm: each.importance for each in study.search if each.importance}
+    if shares:
+        blocks += [
+            "### What mattered in the search",
+            "\n".join(
+                f"- {_text(arm)}: " + ", ".join(f"{_text(path)} {share:.0%}" for path, share in own.items())
+                for arm, own in shares.items()
+            ),
+        ]
+    return [*blocks, "### Cost", _cost(study), "### How to reproduce", _reproduce(study), "### Trials", _trials(study)]
+
+
+def _arms(study: StudyReport) -> str:
+    header = ["arm", "trials", "completed", "stopped", "diverged", "failed", "best val %", "seeds", "test %", "sd"]
+    return _table(
+        header,
+        [
+            [
+                f"{row['arm']['transfer']}/{row['arm']['policy']}",
+                *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
+                percent(row["best_val"]),
+                str(row["confirmed"]),
+                percent(row["test_mean"]),
+                percent(row["test_sd"]),
+            ]
+            for row in study.arms
+        ],
+    )
+
+
+def _cost(study: StudyReport) -> str:
+    cost = study.cost
+    rows = [
+        [
+            arm.arm,
+            duration(arm.search),
+            duration(arm.confirm),
+            str(arm.epochs),
+            NONE if arm.per_epoch is None else f"{arm.per_epoch:.2f} s",
+            duration(arm.overhead),
+        ]
+        for arm in cost.arms
+    ]
+    header = ["arm", "search", "confirmation", "epochs", "one epoch", "outside epochs"]
+    return (
+        f"{duration(cost.wall)} from start to last result; teacher {duration(cost.teacher)}.\n\n{_table(header, rows)}"
+    )
+
+
+def _reproduce(study: StudyReport) -> str:
+    lines = [f"- `{command}`: {meaning}" for command, meaning in commands(study)]
+    table = _table(["what", "value"], [[name, value] for name, value in facts(study)])
+    fence = "`" * max(3, _longest_run(study.record.text, "`") + 1)
+    return "\n".join(lines) + f"\n\n{table}\n\n{fence}yaml\n{study.record.text.rstrip()}\n{fence}"
+
+
+def _trials(study: StudyReport) -> str:
+    rows = []
+    for trial in study.trials:
+        values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
+        phase = f"confirm seed {trial.index}" if trial.phase == "confirm" else "search"
+        scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
+        rows.append([str(trial.number), trial.arm, phase, trial.state, *scores, values])
+    return _table(["trial", "arm", "phase", "state", "val %", "test %", "time", "values"], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([_text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return " ".join(text.split()).translate(_SPECIAL)
+
+
+def _longest_run(text: str, character: str) -> int:
+    longest = run = 0
+    for each in text:
+        run = run + 1 if each == character else 0
+        longest = max(longest, run)
+    return longest

@@ -1,0 +1,211 @@
+"""The page without a browser: whole, closed to the outside, and safe whatever a record holds."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from kdstudy.errors import StoreError
+from kdstudy.ledger import Ledger
+from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
+from kdstudy.report.answer import answers, headline, p_text, signed
+from kdstudy.schemas import schema
+from kdstudy.storage import DiskFolder
+
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the text of scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self.inside = tag == "script"
+        if self.inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.scripts[-1] += data
+
+
+def elements(page: str) -> Elements:
+    parser = Elements()
+    parser.feed(page)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> str:
+    return render(report, "html")
+
+
+def figures(page: str) -> dict[str, Any]:
+    text = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, flags=re.DOTALL)
+    assert text is not None
+    found: dict[str, Any] = json.loads(text[1])
+    return found
+
+
+def hostile(report: Report) -> Report:
+    """The same report with markup wherever a user, a plug-in or a machine may put text."""
+    (content,) = report.studies
+    change, arm = dataclasses.replace, f"{EVIL}/constant"
+    first = content.study.arms[0]
+    arms = (change(first, transfer=change(first.transfer, name=EVIL)), *content.study.arms[1:])
+    environment = {"platform": EVIL, "python": EVIL, "versions": {EVIL: EVIL}, "git": {"kdstudy": {"commit": EVIL}}}
+    trials = [change(t, transfer=EVIL, policy="constant", state="failed", error=EVIL) for t in content.trials]
+    axes = [change(axis, name=EVIL, path=axis.path) for axis in content.search[1].axes]
+    changed = change(
+        content,
+        record=change(content.record, id=EVIL, name=EVIL, message=EVIL, text=EVIL, environment=environment),
+        study=change(content.study, arms=arms, name=EVIL),
+        trials=tuple(trials),
+        curves=tuple(change(curve, arm=arm) for curve in content.curves),
+        layers=tuple(change(curve, layer=EVIL) for curve in content.layers),
+        search=(change(content.search[1], axes=tuple(axes)),),
+        cost=change(content.cost, arms=(change(content.cost.arms[0], arm=arm),)),
+    )
+    rows = tuple(change(row, study_id=EVIL) for row in report.comparison.rows)
+    return Report(change(report.comparison, rows=rows, study_ids=(EVIL,)), (changed,))
+
+
+def test_every_section_is_there(page: str) -> None:
+    heads = re.findall(r"<h2>(.*?)</h2>", page)
+    assert heads == [
+        "Paired differences",
+        "Learning curves",
+        "What the controller did",
+        "The search",
+        "All trials",
+        "How to reproduce",
+        "Cost",
+    ]
+    assert "<h1>" in page
+
+
+def test_nothing_is_fetched_and_only_the_page_s_own_scripts_may_run(page: str) -> None:
+    parsed = elements(page)
+    fetching = {"src", "srcset", "data", "poster", "action", "formaction", "background"}
+    for tag, attributes in parsed.found:
+        assert not fetching & attributes.keys(), (tag, attributes)
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert tag != "link" or attributes["href"] == "data:,"
+    (policy,) = (a["content"] for t, a in parsed.found if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy))
+    executed = [
+        text
+        for text, (_, attributes) in zip(
+            parsed.scripts, (each for each in parsed.found if each[0] == "script"), strict=True
+        )
+        if attributes.get("type") is None
+    ]
+    assert {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in executed} == allowed
+    assert "unsafe" not in policy.partition("script-src")[2].partition(";")[0]
+
+
+def test_text_of_a_record_never_becomes_markup(report: Report) -> None:
+    text = render(hostile(report), "html")
+    clean, dirty = elements(render(report, "html")), elements(text)
+    assert EVIL not in text
+    assert text.count("document.title") > 20  # it is there, as text
+    for tag in ("script", "img", "style", "iframe"):
+        counts = [sum(each[0] == tag for each in parsed.found) for parsed in (clean, dirty)]
+        assert counts[0] == counts[1], tag
+    shown = json.dumps(figures(text))
+    assert "document.title" in shown
+    assert "<" not in shown.replace("<extra></extra>", "")
+
+
+def test_markdown_shows_text_as_it_is(report: Report) -> None:
+    text = render(hostile(report), "md")
+    outside = re.sub(r"^(`{3,})yaml$.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)  # the study file
+    outside = re.sub(r"`[^`\n]*`", "", outside)  # commands
+    assert "script" in outside
+    assert not re.search(r"(?<!\\)<", outside)
+
+
+def test_plotly_accepts_every_figure(page: str) -> None:
+    from plotly import graph_objects
+
+    found = figures(page)
+    # 4 arms, 2 transfers, 2 layer-wise arms: forest, curves, layers, searches with importance and parallel, cost.
+    slices = 2 * 3 + 2 * 6
+    assert len(found) == 1 + 2 + 2 * 3 + 4 * 2 + slices + 1
+    for name, figure in found.items():
+        plain = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", json.dumps(figure)))
+        graph_objects.Figure(data=plain["data"], layout=copy.deepcopy(plain["layout"]))
+        assert re.search(rf'id="{name}"', page)
+
+
+def test_every_colour_a_figure_names_is_defined(page: str) -> None:
+    named = set(re.findall(r"var\((--[\w-]+)\)", json.dumps(figures(page))))
+    assert {name for name in named if not re.search(rf"{name}: ?#", page)} == set()
+
+
+def test_the_json_is_what_its_schema_says_and_what_compare_prints(report: Report) -> None:
+    document = json.loads(render(report, "json"))
+    jsonschema.validate(document, schema("report"), cls=jsonschema.Draft202012Validator)
+    assert {"study_id", "comparisons"} <= document.keys()
+    assert document["comparisons"] == report.comparison.to_json()["comparisons"]
+
+
+def test_the_same_record_gives_the_same_bytes(ledger: Ledger) -> None:
+    for form in FORMATS:
+        assert render(report_of(ledger, ["latest"]), form) == render(report_of(ledger, ["latest"]), form)
+
+
+def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path, report: Report) -> None:
+    (study,) = report.studies
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(dataclasses.replace(study.record, status="interrupted", dataset={}))
+        for form in FORMATS:
+            text = render(report_of(ledger, ["latest"]), form)
+            assert study.record.id in text
+        assert "nothing has been confirmed" in render(report_of(ledger, ["latest"]), "html")
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_report(ledger, ["latest"], DiskFolder(tmp_path / "file"), PAGE)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_answer_says_size_interval_and_what_could_have_been_seen(report: Report) -> None:
+    for answer, row in zip(answers(report.comparison), report.comparison.rows, strict=True):
+        pairs = row.analysis.pairs
+        assert pairs.difference is not None
+        assert f"{100 * abs(pairs.difference):.1f}" in answer.difference
+        assert answer.verdict == row.analysis.verdict
+        assert "95% interval" in answer.sentence
+    assert headline(report.comparison).startswith("Layerwise against constant")
+    assert headline(dataclasses.replace(report.comparison, rows=())) == "Nothing to compare yet"
+
+
+def test_numbers_in_words() -> None:
+    assert signed(-0.0123, 1) == "\N{MINUS SIGN}1.2"
+    assert signed(-0.0001, 1) == "+0.0"
+    assert signed(None, 1) == "\N{EN DASH}"
+    assert [p_text(p) for p in (0.0004, 0.012, 0.5)] == ["< 0.001", "0.012", "0.50"]
