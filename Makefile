@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything happens in .venv, which is made once and then reused.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-full lint clean
+.PHONY: help quickstart test test-full test-cluster lint clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -20,10 +20,13 @@ quickstart: $(READY) ## set up, then run a complete study on embedded data: stud
 	$(BIN)/kdstudy run studies/quickstart.yaml
 
 test: lint ## set up, then lint and the tests, whole studies on real Ray and MLflow included
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not cluster"
 
 test-full: $(READY) ## on top of that: the tests marked slow, against real servers
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: $(READY) ## a Ray cluster of three hosts in namespaces, processes and hosts killed; as root, with PostgreSQL
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

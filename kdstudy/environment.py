@@ -7,6 +7,7 @@ record.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -33,6 +34,8 @@ MATTER = (
 )
 # A diff above this is cut: it travels in the ledger and to the tracking server.
 MAX_DIFF_BYTES = 1_000_000
+# The git state of a folder that was copied to where the study runs.
+SHIPPED = ".kdstudy-git.json"
 _GIT_SECONDS = 20.0
 # Identifies the diff, so that two cut diffs can still be told apart; the text itself is not compared.
 _NOT_COMPARED = ("git.kdstudy.diff", "git.directory.diff")
@@ -45,7 +48,8 @@ def capture(directory: Path | None = None) -> dict[str, Any]:
         directory: Whose git checkout is recorded beside kdstudy's own; None: the current directory.
     """
     packages = _packages()
-    here = _git(directory or Path.cwd())
+    directory = directory or Path.cwd()
+    here = _git(directory) or _shipped(directory)
     own = _git(Path(__file__).parent) if _tracked(Path(__file__)) else None
     return {
         "python": platform.python_version(),
@@ -116,6 +120,27 @@ def _cpu() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     digest = hashlib.sha256(flags.encode()).hexdigest()[:16] if flags else None
     return {"model": model or None, "cores": cores, "flags_sha256": digest}
+
+
+def ship(directory: Path, target: Path) -> None:
+    """Send the git state of ``directory`` along with what is copied to ``target``, which has none of its own.
+
+    Args:
+        directory: The user's; nothing is written where it is no checkout.
+        target: A folder in which a study will run elsewhere: `capture` finds the state there.
+    """
+    state = _git(directory)
+    if state is not None:
+        (target / SHIPPED).write_text(json.dumps(state), encoding="utf-8")
+
+
+def _shipped(directory: Path) -> dict[str, Any] | None:
+    """Return the git state that came along with a copy of the user's folder; None if there is none."""
+    try:
+        state = json.loads((directory / SHIPPED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
 
 
 def _tracked(path: Path) -> bool:

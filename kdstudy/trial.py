@@ -7,6 +7,7 @@ after however many interruptions it runs on the same kind of machine.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import math
@@ -141,7 +142,8 @@ class _Trial:
         self.config, self.report, self.with_test = config, report, with_test
         self.folder, self.cache = folder, cache
         self.device = choose_device(config.resources.gpus)
-        self.data = dataset_of(config, with_test=with_test)
+        data = dataset_of(config, with_test=with_test)
+        self.data = dataclasses.replace(data, train=data.train.to(self.device))  # once, not in every epoch
         self.student, self.teacher, context = networks(config, self.data, teacher, self.device)
         self.policy = build_policy(config, context.layers)
         self.teaching: Teaching | None = None

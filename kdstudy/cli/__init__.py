@@ -22,6 +22,7 @@ COMMANDS = {
     "check": ("kdstudy.cli.study", "Validate a study file, plug-in options included."),
     "schema": ("kdstudy.cli.study", "Print the study file's JSON Schema, for editors."),
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
+    "submit": ("kdstudy.cli.submit", "Send a study to a Ray cluster, where its driver runs."),
     "resume": ("kdstudy.cli.run", "Go on with an interrupted study."),
     "confirm": ("kdstudy.cli.run", "Add fresh paired seeds to a study, marked exploratory."),
     "list": ("kdstudy.cli.record", "List the studies of the store."),

@@ -31,7 +31,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 TRIAL_NUMBER = click.IntRange(0, 2**31 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 address_option = click.option(
-    "--address", metavar="HOST:PORT", help="Ray cluster (HOST:PORT or ray://HOST:PORT); without it Ray starts here."
+    "--address", metavar="HOST:PORT", help="Ray cluster of which this machine is a node; without it Ray starts here."
 )
 plugin_option = click.option(
     "--allow-plugin",

@@ -10,15 +10,16 @@ import contextlib
 import shutil
 import time
 
-from kdstudy.cluster import check_address, connected, slots
+from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected, wait_for_room
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
+from kdstudy.live import clock
 from kdstudy.search.execution import Execution
 from kdstudy.search.hold import held, terminable
 from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
 from kdstudy.search.preparation import prepare, score_teacher
-from kdstudy.search.progress import clock, say
+from kdstudy.search.progress import say
 from kdstudy.store import Store
 from kdstudy.study import Study, parse_study
 from kdstudy.tracking import Publisher, Tracker
@@ -148,10 +149,14 @@ class _Drive:
 
     def _run(self) -> Outcome:
         began = time.monotonic()
+        self._identity = self._store.create()
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts)
         with connected(self._address, self._store.local):
             resources = self._study.resources
-            capacity = slots(resources.cpus, resources.gpus)
+            waiting = 0.0 if self._address is None else WAIT_SECONDS
+            capacity = wait_for_room(resources.cpus, resources.gpus, say, seconds=waiting)
+            if self._address is not None:
+                check_nodes(self._store.folder, self._identity, resources.cpus, resources.gpus)
             ready = time.monotonic()
             say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
             teacher, sharing = prepare(self._study, self._id, self._ledger, self._store)

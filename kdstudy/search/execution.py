@@ -58,9 +58,10 @@ class Execution:
         queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=sharing)
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
-        progress = Progress(done + len(queue), done, capacity, study.max_epochs)
+        progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
-            self._tune(queue, progress, teacher)
+            with progress:
+                self._tune(queue, progress, teacher)
         return dict(progress.split())
 
     def _tune(self, queue: TrialQueue, progress: Progress, teacher: Folder) -> None:
@@ -112,18 +113,25 @@ class Execution:
             shutil.rmtree(self._store.ray / notes, ignore_errors=True)
 
     def _recorder(self, queue: TrialQueue, progress: Progress, raised: list[Exception]) -> Any:
+        from kdstudy.search.metrics import StudyMetrics
         from kdstudy.search.tune import Recorder
 
         publisher, ledger, study_id = self._publisher, self._ledger, self._id
+        images = ledger.study(study_id).dataset["train"]
+        metrics = StudyMetrics(self._study, study_id, planned=progress.total, images=images)
 
         def started(number: int) -> None:
             ledger.start_trial(study_id, number)
             publisher.notify(number)
+            metrics.changed(ledger.trials(study_id))
 
         def epoch(number: int, record: EpochRecord) -> None:
             ledger.record_epoch(study_id, number, record)
             publisher.notify(number)
-            progress.epoch(ledger.trial(study_id, number), record)
+            trial = ledger.trial(study_id, number)
+            progress.epoch(trial, record)
+            metrics.epoch(trial.arm, record)
+            metrics.published(publisher.pending(), publisher.trouble())
 
         def ended(number: int, result: TrialResult) -> None:
             ledger.finish_trial(study_id, number, result)
@@ -131,6 +139,7 @@ class Execution:
             queue.ended(trial)
             publisher.notify(number)
             progress.ended(trial)
+            metrics.changed(ledger.trials(study_id))
             if result.state != "failed":
                 (self._store.trial(study_id, number) / "checkpoints").clear()
 

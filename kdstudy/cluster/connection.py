@@ -1,16 +1,16 @@
-"""Connect to Ray, and ask what it has. Always explicit: a local instance of our own, or an address the user gave."""
+"""Connect to Ray. Always explicit: a local instance of our own, or an address the user gave."""
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kdstudy.cluster.token import set_cluster_token, set_local_token
 from kdstudy.errors import ClusterError
 from kdstudy.trust import SETTING, allowed_plugins
 
@@ -29,13 +29,13 @@ CONNECT_SECONDS = 10.0
 
 
 @contextmanager
-def connected(address: str | None, store: Path) -> Iterator[None]:
+def connected(address: str | None, folder: Path) -> Iterator[None]:
     """Hold a connection to Ray.
 
     Args:
-        address: ``HOST:PORT`` or ``ray://HOST:PORT`` of a running cluster; None starts one on this machine, with
-            token authentication and without dashboard, and ends it afterwards.
-        store: Where the token of a local instance is kept (mode 0600).
+        address: ``HOST:PORT`` of the head of a running cluster, of which this machine is a node; None starts one
+            on this machine, with token authentication and without dashboard, and ends it afterwards.
+        folder: Where the token of a local instance is kept (mode 0600).
 
     Raises:
         ClusterError: No cluster answers at the address, or it refuses us.
@@ -43,7 +43,9 @@ def connected(address: str | None, store: Path) -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address is None:
-        _set_local_token(store)
+        set_local_token(folder)
+    else:
+        set_cluster_token()
     import ray
 
     try:
@@ -56,10 +58,10 @@ def connected(address: str | None, store: Path) -> Iterator[None]:
             runtime_env=_plugin_environment() if address else None,
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
         raise ClusterError(
-            f"--address: no Ray cluster answers at {address or 'this machine'} ({reason}); "
-            "check that its head runs and that both use the same Ray version and token"
+            f"--address: cannot join the Ray cluster at {address or 'this machine'} ({reason}); check that its head "
+            "runs, that this machine is one of its nodes, and that both have the same Python, Ray and token"
         ) from error
     try:
         yield
@@ -77,7 +79,7 @@ def check_address(address: str | None) -> None:
     """Refuse an address at which nothing listens: Ray itself would knock for minutes.
 
     Args:
-        address: ``HOST:PORT`` or ``ray://HOST:PORT``; None is always fine.
+        address: ``HOST:PORT``; None is always fine.
 
     Raises:
         ClusterError: It is no such address, or nothing listens there.
@@ -86,9 +88,15 @@ def check_address(address: str | None) -> None:
         return
     if address == "auto":
         raise ClusterError("--address: 'auto' may join a stranger's cluster; give HOST:PORT")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        # Over Ray Client, Tune would run in the cluster and take our searcher and callbacks along, ledger and all.
+        raise ClusterError(
+            "--address: ray:// leaves the driver outside the cluster, where it cannot schedule trials; run it on a "
+            "node with HOST:PORT, or let `kdstudy submit STUDY --address http://HOST:8265` do so"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ClusterError(f"--address: not an address, got '{address}'; give HOST:PORT or ray://HOST:PORT")
+        raise ClusterError(f"--address: not an address, got '{address}'; give HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
@@ -96,47 +104,6 @@ def check_address(address: str | None) -> None:
             f"--address: nothing listens at {address} ({error.strerror or error}); "
             "check that the head runs and that its port can be reached from here"
         ) from error
-
-
-def _set_local_token(store: Path) -> None:
-    """Set token authentication explicitly for our own instance: Ray alone would leave a world-readable token behind."""
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    path = store / "ray-token"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
-
-
-def slots(cpus: int, gpus: float) -> int:
-    """Return how many trials the cluster can hold at once now.
-
-    Args:
-        cpus: CPUs of one trial.
-        gpus: GPUs of one trial, a fraction allowed.
-
-    Raises:
-        ClusterError: No node can hold even one: the study would wait for ever.
-    """
-    import ray
-
-    total = 0
-    for node in ray.nodes():
-        if not node["Alive"]:
-            continue
-        resources = node["Resources"]
-        by_cpu = int(resources.get("CPU", 0) // cpus)
-        by_gpu = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus > 0 else by_cpu
-        total += min(by_cpu, by_gpu)
-    if total == 0:
-        raise ClusterError(
-            f"resources: no node of the cluster has {cpus} CPUs and {gpus} GPUs for one trial; "
-            "lower resources.cpus or resources.gpus"
-        )
-    return total
 
 
 def fetch(reference: Any) -> Any:

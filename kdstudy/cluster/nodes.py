@@ -1,0 +1,83 @@
+"""The nodes of the cluster we are connected to, which may come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kdstudy.errors import ClusterError
+
+WAIT_SECONDS = 300.0
+"""How long a cluster without room for a trial is waited for: an autoscaler needs minutes for a machine."""
+
+
+def room(cpus: int, gpus: float) -> int:
+    """Return how many trials the cluster can hold at once now.
+
+    Args:
+        cpus: CPUs of one trial.
+        gpus: GPUs of one trial, a fraction allowed.
+    """
+    return sum(_holds(node["Resources"], cpus, gpus) for node in alive())
+
+
+def alive() -> list[dict[str, Any]]:
+    """Return Ray's description of every node that is there."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def hosting(cpus: int, gpus: float) -> list[dict[str, Any]]:
+    """Return the nodes that can hold a trial: not a head that is kept free, not one without the GPU it takes."""
+    return [node for node in alive() if _holds(node["Resources"], cpus, gpus) > 0]
+
+
+def draining() -> set[str]:
+    """Return the IDs of the nodes that will soon be taken away: preempted, or scaled down."""
+    import ray._private.state  # Ray offers no public way to ask
+
+    return set(ray._private.state.state.get_draining_nodes())
+
+
+def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds: float = WAIT_SECONDS) -> int:
+    """Return how many trials the cluster can hold at once; wait for the first node that can hold one.
+
+    Args:
+        cpus: CPUs of one trial.
+        gpus: GPUs of one trial, a fraction allowed.
+        say: Told that it waits.
+        seconds: Longer is not waited.
+
+    Raises:
+        ClusterError: No node could hold even one: the study would wait for ever.
+    """
+    import ray
+
+    found = room(cpus, gpus)
+    if found == 0 and seconds > 0:
+        say(f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join")
+        # A task that waits for its resources is what an autoscaler looks at.
+        wanted = ray.remote(_nothing).options(num_cpus=cpus, num_gpus=gpus).remote()
+        deadline = time.monotonic() + seconds
+        while found == 0 and time.monotonic() < deadline:
+            time.sleep(0.5)
+            found = room(cpus, gpus)
+        ray.cancel(wanted, force=True)
+    if found == 0:
+        raise ClusterError(
+            f"resources: no node of the cluster has {cpus} CPUs and {gpus:g} GPUs for one trial; "
+            "lower resources.cpus or resources.gpus"
+        )
+    return found
+
+
+def _nothing() -> None:
+    """Only takes room."""
+
+
+def _holds(resources: dict[str, float], cpus: int, gpus: float) -> int:
+    by_cpu = int(resources.get("CPU", 0) // cpus)
+    by_gpu = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus > 0 else by_cpu
+    return min(by_cpu, by_gpu)

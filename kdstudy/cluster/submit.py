@@ -1,0 +1,154 @@
+"""Send a study to a Ray cluster as a Ray job: its driver then runs there, and this machine may go away."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdstudy.cluster.token import set_cluster_token
+from kdstudy.environment import ship
+from kdstudy.errors import ClusterError, StudyError
+from kdstudy.storage import is_bucket
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+POLL_SECONDS = 2.0
+CPUS = 0.0
+"""Reserved for the driver, which mostly waits."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the study's record is kept, as the cluster reaches it.
+
+    Args:
+        store: Absolute path on a file system that all nodes share, or ``s3://``.
+        ledger: SQLAlchemy URL without password; None for the cluster's ``KDSTUDY_LEDGER``, else SQLite in the store.
+        tracking_uri: Likewise of MLflow.
+    """
+
+    store: str
+    ledger: str | None
+    tracking_uri: str | None
+
+    def options(self) -> list[str]:
+        """Return the command line's options.
+
+        Raises:
+            ClusterError: The cluster could not use them, or they hold a password, which Ray would show to everybody.
+        """
+        if not is_bucket(self.store) and not Path(self.store).is_absolute():
+            raise ClusterError(
+                f"--store: the cluster does not know this folder, got '{self.store}'; give an absolute path that all "
+                "its nodes share, or s3://BUCKET/PREFIX"
+            )
+        found = ["--store", self.store]
+        for option, value in (("--ledger", self.ledger), ("--tracking-uri", self.tracking_uri)):
+            if value is None:
+                continue
+            if urllib.parse.urlsplit(value).password:
+                raise ClusterError(
+                    f"{option}: Ray shows a job's command to everybody who sees its dashboard, and this holds a "
+                    "password; set KDSTUDY_LEDGER, PGPASSFILE or MLFLOW_TRACKING_PASSWORD on the cluster instead"
+                )
+            found += [option, value]
+        return found
+
+
+def submit(study: Path, address: str, places: Places, *, folder: Path | None = None) -> str:
+    """Send a study file and return the job's ID.
+
+    Args:
+        study: The study file, which must be valid.
+        address: ``http://HOST:8265`` of the cluster's dashboard.
+        places: Where the record is kept.
+        folder: Sent along: the study's own plug-ins; it must hold the study file. None: the file alone.
+
+    Raises:
+        ClusterError: The cluster cannot be reached, refuses, or could not reach the store.
+        StudyError: The study file is not in the folder.
+    """
+    options = places.options()
+    with tempfile.TemporaryDirectory(prefix="kdstudy-submit-") as temporary:
+        copy = Path(temporary) / "study"
+        name = _copy(study, folder, copy)
+        ship(folder or study.parent, copy)
+        # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
+        command = f'python -m kdstudy run {shlex.quote(name)} --address "$RAY_ADDRESS" {shlex.join(options)}'
+        client = _client(address)
+        try:
+            job: str = client.submit_job(
+                entrypoint=command, entrypoint_num_cpus=CPUS, runtime_env={"working_dir": str(copy)}
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ClusterError(f"--address: {address} does not take the job ({_reason(error)})") from error
+    return job
+
+
+def follow(address: str, job: str, listen: Callable[[str], None]) -> int:
+    """Pass on what a job prints until it ends, and return its exit code.
+
+    Raises:
+        ClusterError: The cluster does not answer any more; the job may still run.
+    """
+    client, seen = _client(address), 0
+    while True:
+        try:
+            details: Any = client.get_job_info(job)
+            log = client.get_job_logs(job)
+        except (RuntimeError, OSError) as error:
+            raise ClusterError(
+                f"--address: {address} does not answer any more ({_reason(error)}); job {job} may still run there"
+            ) from error
+        if len(log) > seen:
+            listen(log[seen:])
+            seen = len(log)
+        if details.status.is_terminal():
+            code = details.driver_exit_code
+            return int(code) if code is not None else int(str(details.status) != "SUCCEEDED")
+        time.sleep(POLL_SECONDS)
+
+
+def _client(address: str) -> JobSubmissionClient:
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ClusterError(f"--address: not the address of a Ray dashboard, got '{address}'; give http://HOST:8265")
+    set_cluster_token()
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, ImportError, OSError) as error:
+        raise ClusterError(
+            f"--address: no Ray dashboard answers at {address} ({_reason(error)}); check that its head runs with "
+            "ray[default] installed, and the token"
+        ) from error
+
+
+def _copy(study: Path, folder: Path | None, target: Path) -> str:
+    """Copy what is sent; return the study file's path inside."""
+    if folder is None:
+        target.mkdir()
+        shutil.copy(study, target)
+        return study.name
+    try:
+        name = study.resolve().relative_to(folder.resolve())
+    except ValueError:
+        raise StudyError(
+            [f"{study}: is not in {folder}, which is sent to the cluster; give the folder it is in"]
+        ) from None
+    shutil.copytree(folder, target, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
+    return name.as_posix()
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
