@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kdstudy.cluster import check_address, connected, fetch
+from kdstudy.cluster import check_address, connected, on_each_node
 from kdstudy.environment import capture
-from kdstudy.errors import KdstudyError, StoreError
+from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Folder
 from kdstudy.store import Store
@@ -181,21 +181,14 @@ def _nodes(store: Store, address: str) -> Iterator[Finding]:
 
 
 def _ask_nodes(store: Store) -> Iterator[Finding]:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = capture()
-    for node in [node for node in ray.nodes() if node["Alive"]]:
-        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asked = time.time()
-        task = ray.remote(look_around).options(num_cpus=0, scheduling_strategy=place).remote(store.folder)
+    here, asked = capture(), time.time()
+    for node, found in on_each_node(look_around, store.folder):
         name = f"node {node['NodeManagerAddress']}"
-        try:
-            found = fetch(task)
-        except KdstudyError as error:
-            yield Finding(name, good=False, said=str(error))
-            continue
-        yield _judge_node(name, found, here, (asked, time.time()), node["Resources"])
+        if isinstance(found, ClusterError):
+            yield Finding(name, good=False, said=str(found))
+        else:
+            yield _judge_node(name, found, here, (asked, time.time()), node["Resources"])
+        asked = time.time()
 
 
 def look_around(folder: Folder) -> dict[str, Any]:
