@@ -154,12 +154,8 @@ def settings_of_kdstudy() -> set[str]:
     return set(re.findall(r"KDSTUDY_[A-Z_]+", "".join(code)))
 
 
-FILES = [
-    "compose.yaml",
-    "Dockerfile",
-    "env.example",
-    *(f"kubernetes/{path.name}" for path in DOCKER.glob("kubernetes/*")),
-]
+MANIFESTS = sorted(f"kubernetes/{path.name}" for path in DOCKER.glob("kubernetes/*.yaml"))
+FILES = ["compose.yaml", "Dockerfile", "env.example", *MANIFESTS]
 
 
 @pytest.mark.parametrize("file", FILES)
