@@ -27,7 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ledger", "environment", "store"),
     ("tracking",),
     ("corners", "compare", "overview", "cluster", "usage"),
-    ("reproduce", "export", "layers_report", "report", "live", "optuna_view"),
+    ("reproduce", "export", "layers_report", "doctor", "report", "live", "optuna_view"),
     ("search",),
     ("cli",),
     ("__main__",),
