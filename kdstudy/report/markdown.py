@@ -8,33 +8,36 @@ from kdstudy.compare.table import footnotes
 from kdstudy.report.answer import answers, headline
 from kdstudy.report.content import Report, StudyReport
 from kdstudy.report.reproduce import commands, facts
-from kdstudy.report.wording import NONE, brief, clock, percent
+from kdstudy.report.wording import NONE, brief, duration, percent
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
 
 
 def to_markdown(report: Report) -> str:
     """Return the report; figures become tables."""
-    blocks = [f"# {_text(headline(report.comparison))}", _lead(report)]
-    found = answers(report.comparison)
-    if found:
-        several = len(report.studies) > 1
-        blocks.append(
-            "\n".join(
-                f"- **{_text(each.row.transfer)}**{f' ({_text(each.row.study_id)})' if several else ''}: "
-                f"{_text(each.sentence)} **{each.verdict}**"
-                + (
-                    f"\n  Exploratory, with the seeds added later: {_text(each.exploratory)}"
-                    if each.exploratory
-                    else ""
-                )
-                for each in found
-            )
-        )
+    blocks = [f"# {_text(headline(report.comparison))}", _lead(report), *_answers(report)]
+    if report.comparison.rows:
         blocks.append("\n\n".join(_text(note) for note in footnotes(report.comparison)))
     for study in report.studies:
         blocks += _study(study)
     return "\n\n".join(blocks) + "\n"
+
+
+def to_summary(report: Report) -> str:
+    """Return what fits a run's description: the answer and the arms."""
+    blocks = [f"## {_text(headline(report.comparison))}", *_answers(report), *map(_arms, report.studies)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _answers(report: Report) -> list[str]:
+    several = len(report.studies) > 1
+    lines = []
+    for each in answers(report.comparison):
+        study = f" ({_text(each.row.study_id)})" if several else ""
+        lines.append(f"- **{_text(each.row.transfer)}**{study}: {_text(each.sentence)} **{each.verdict}**")
+        if each.exploratory:
+            lines.append(f"  Exploratory, with the seeds added later: {_text(each.exploratory)}")
+    return ["\n".join(lines)] if lines else []
 
 
 def _lead(report: Report) -> str:
@@ -82,16 +85,18 @@ def _cost(study: StudyReport) -> str:
     rows = [
         [
             arm.arm,
-            clock(arm.search),
-            clock(arm.confirm),
+            duration(arm.search),
+            duration(arm.confirm),
             str(arm.epochs),
             NONE if arm.per_epoch is None else f"{arm.per_epoch:.2f} s",
-            clock(arm.overhead),
+            duration(arm.overhead),
         ]
         for arm in cost.arms
     ]
     header = ["arm", "search", "confirmation", "epochs", "one epoch", "outside epochs"]
-    return f"{clock(cost.wall)} from start to last result; teacher {clock(cost.teacher)}.\n\n{_table(header, rows)}"
+    return (
+        f"{duration(cost.wall)} from start to last result; teacher {duration(cost.teacher)}.\n\n{_table(header, rows)}"
+    )
 
 
 def _reproduce(study: StudyReport) -> str:
@@ -106,7 +111,7 @@ def _trials(study: StudyReport) -> str:
     for trial in study.trials:
         values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
         phase = f"confirm seed {trial.index}" if trial.phase == "confirm" else "search"
-        scores = [percent(trial.val), percent(trial.test), clock(trial.seconds)]
+        scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
         rows.append([str(trial.number), trial.arm, phase, trial.state, *scores, values])
     return _table(["trial", "arm", "phase", "state", "val %", "test %", "time", "values"], rows)
 

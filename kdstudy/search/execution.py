@@ -58,9 +58,10 @@ class Execution:
         queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=sharing)
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
-        progress = Progress(done + len(queue), done, capacity, study.max_epochs)
+        progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
-            self._tune(queue, progress, teacher)
+            with progress:
+                self._tune(queue, progress, teacher)
         return dict(progress.split())
 
     def _tune(self, queue: TrialQueue, progress: Progress, teacher: Folder) -> None:
