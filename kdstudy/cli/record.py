@@ -68,8 +68,8 @@ def list_command(store: Store, as_json: bool) -> None:
 @click.option("--watch", is_flag=True, help="Show the study as it runs, until it stands still.")
 @store_options
 @json_option
-def show_command(
-    study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
+def show_command(  # noqa: PLR0913 - one a command-line option
+    *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
 ) -> None:
     """Show study ID: arms, best trials, what mattered; or one trial."""
     from kdstudy.overview import best_of, replay_yaml, show_json
