@@ -1,4 +1,4 @@
-"""The CPU image, built for real, and what it says of itself. Takes many minutes: continuous integration leaves it out."""
+"""The CPU image, built for real, and what it says of itself. It takes many minutes: CI leaves it out."""
 
 from __future__ import annotations
 
