@@ -27,7 +27,7 @@ SERVERS = "10.77.0.2"
 GCS = f"{HEAD}:6379"
 MLFLOW = f"http://{SERVERS}:5000"
 PASSWORD = "secret"
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 # A namespace that looks like a machine: its own processes, shared memory, host name and /tmp/ray.
 _BOOT = """
@@ -332,9 +332,20 @@ class Lab:
 
     def kill_worker(self, index: int) -> None:
         """Pull a host's plug, and wait until the cluster has noticed."""
-        before = self._nodes()
         self.workers[index].kill()
-        until(lambda: self._nodes() < before, "the cluster notices the loss")
+        self.await_loss()
+
+    def preempt_worker(self, index: int) -> None:
+        """Send SIGTERM to what a cloud would: the host's first program, which drains it."""
+        for pid in self.workers[index].pids("ray start"):
+            os.kill(pid, signal.SIGTERM)
+        until(lambda: not self.workers[index].pids("raylet"), "the host has drained")
+        self.workers[index].kill()
+        self.await_loss()
+
+    def await_loss(self) -> None:
+        """Wait until the cluster has given a host up."""
+        until(lambda: self._nodes() < 1 + self._count, "the cluster notices the loss")
 
     def restart(self, index: int, env: Mapping[str, str] | None = None) -> None:
         """Bring a dead host back."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.tune import ArmScheduler, Recorder, parameters_of
@@ -58,11 +60,17 @@ def heard() -> list[tuple]:
 
 
 @pytest.fixture
-def recorder(heard: list[tuple]) -> Recorder:
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def recorder(heard: list[tuple], stopping: threading.Event) -> Recorder:
     return Recorder(
         lambda number: heard.append(("start", number)),
         lambda number, record: heard.append(("epoch", number, record.epoch)),
         lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
+        stopping.is_set,
         [],
     )
 
@@ -95,8 +103,27 @@ def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard
     assert heard == [("start", 7), ("start", 7), ("end", 7, "failed", 0, None)]
 
 
+def test_a_trial_that_is_stopped_for_later_has_not_ended(
+    recorder: Recorder, heard: list[tuple], stopping: threading.Event
+) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    report(recorder, epoch(1))
+    stopping.set()
+    recorder.on_trial_complete(0, [], ray_trial())
+    assert heard == [("start", 7), ("epoch", 7, 1)]
+    scheduler = ArmScheduler(epochs=9, halving=None, stopping=stopping.is_set)
+    assert scheduler.on_trial_result(None, ray_trial(), {"epoch": 1, "val": 0.1}) == "STOP"
+
+
+def test_what_a_worker_cannot_help_halts_the_study(recorder: Recorder, heard: list[tuple]) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    with pytest.raises(StoreError, match="node x: no space"):
+        recorder.on_trial_result(0, [], ray_trial(), {"record": None, "halt": "node x: no space"})
+    assert heard == [("start", 7)]
+
+
 def test_a_slow_arm_is_not_pruned_by_a_fast_one() -> None:
-    scheduler = ArmScheduler(epochs=9, grace=1, reduction=3)
+    scheduler = ArmScheduler(epochs=9, halving={"grace": 1, "reduction": 3}, stopping=lambda: False)
     decisions: dict[str, list[str]] = {"fast/constant": [], "slow/constant": []}
     number = 0
     for _ in range(3):
