@@ -175,7 +175,7 @@ THROUGH_ALL: tuple[Fault, ...] = (kill_worker, kill_host, cut_network, restart_m
 
 def audit(lab: Lab, study_id: str) -> dict[str, Any]:
     """Return what ledger and MLflow hold of a study."""
-    text = lab.hosts["head"].call(sys.executable, "-m", "benchmarks.audit", study_id, env={"PYTHONPATH": str(ROOT)})
+    text = lab.hosts["head"].call(sys.executable, "-m", "benchmarks.audit", study_id)
     found: dict[str, Any] = json.loads(text.splitlines()[-1])
     return found
 

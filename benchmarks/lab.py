@@ -180,6 +180,7 @@ class Lab:
         return {
             **kept,
             "PATH": f"{BIN}:{kept.get('PATH', '')}",
+            "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
             "AWS_ACCESS_KEY_ID": "key",

@@ -94,6 +94,7 @@ class Execution:
                     teacher=teacher,
                     folder=self._store.study(self._id),
                     cache=self._store.cache / self._id,
+                    data=self._ledger.study(self._id).dataset["fingerprint"],
                 )
             ),
             {"cpu": resources.cpus, "gpu": resources.gpus},

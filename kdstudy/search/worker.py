@@ -18,7 +18,7 @@ from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
 
-def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path) -> None:
+def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path, data: str) -> None:
     """Run one trial under Ray Tune: Tune's trainable.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
@@ -30,6 +30,7 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
         teacher: The teacher's folder.
         folder: The study's folder of trials.
         cache: Where, on each node, the study's trials share what they need of the teacher.
+        data: Fingerprint of the data that the study began with.
     """
     import torch
     from ray import tune
@@ -51,8 +52,10 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
         safe_point(more=result is None)
 
     try:
+        config = TrialConfig.from_json(json.loads(parameters["config"]))
+        _require_data(config, data)
         run_trial(
-            TrialConfig.from_json(json.loads(parameters["config"])),
+            config,
             report,
             teacher=open_teacher(teacher),
             folder=folder / str(parameters["trial"]),
@@ -69,6 +72,18 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
     except Exception:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
         failure = TrialResult("failed", epochs=epochs, error=traceback.format_exc())
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
+
+
+def _require_data(config: TrialConfig, fingerprint: str) -> None:
+    """Refuse data that are not those the study began with: a node may have others under the same path."""
+    from kdstudy.assembly import dataset_of
+
+    found = dataset_of(config, with_test=False).fingerprint  # loaded once a process
+    if found != fingerprint:
+        raise DataError(
+            f"data: fingerprint {found[:16]}, but the study began with {fingerprint[:16]}; give this node the same "
+            "files"
+        )
 
 
 def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str | None) -> dict[str, Any]:
