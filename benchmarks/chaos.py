@@ -1,6 +1,6 @@
 """What a study loses when clusters do to it what clusters do: nothing, or this says what.
 
-    sudo .venv/bin/python -m benchmarks.chaos [FAULT ...] [--kills N] [--json PATH]
+    sudo .venv/bin/python -m benchmarks.chaos [FAULT ...] [--kills N] [--limit SECONDS] [--json PATH]
 
 Builds three Ray hosts, PostgreSQL, an MLflow server and an S3 server in namespaces of its own (`benchmarks/lab.py`),
 runs a study of twelve trials undisturbed, then once for each fault and once through all of them, and prints what ledger
@@ -233,10 +233,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", nargs="*", choices=[[], *FAULTS, "all in one study"], help="By default all.")
     parser.add_argument("--kills", type=int, default=20, help="Random driver kills; 0 for none.")
+    parser.add_argument("--limit", type=int, default=7200, help="Seconds after which it stops, cleaning up.")
     parser.add_argument("--json", type=Path, help="Also write the verdicts to this file.")
     options = parser.parse_args()
     wanted = options.faults or [*FAULTS, "all in one study"]
     verdicts: dict[str, Verdict] = {}
+    for number in (signal.SIGTERM, signal.SIGALRM):  # so that the lab is taken down
+        signal.signal(number, lambda *_: sys.exit("stopped"))
+    signal.alarm(options.limit)
 
     def tell(name: str, verdict: Verdict, seconds: float) -> None:
         verdicts[name] = verdict
