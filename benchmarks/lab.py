@@ -188,6 +188,7 @@ class Lab:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else whatever else the machine does comes first
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(self._drain),
             # A host is given up after some 6 s instead of 63.
             "RAY_health_check_period_ms": "1000",
