@@ -88,7 +88,7 @@ class Driver:
 def kill_worker(lab: Lab, driver: Driver) -> Driver:
     """Kill a process that trains."""
     driver.ended(2)
-    pids = until(lambda: [pid for host in lab.workers for pid in host.pids("ray::")], "a trial runs")
+    pids = until(lambda: [pid for host in lab.workers for pid in host.pids(".train")], "a trial runs")
     os.kill(pids[0], signal.SIGKILL)
     return driver
 

@@ -16,6 +16,7 @@ from kdstudy.network import Network, trace
 from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.seeds import derive
 from kdstudy.study import TrialConfig
+from kdstudy.training.numerics import student_network, teacher_network
 from kdstudy.training.seeding import generator
 from kdstudy.transfer.base import MapTransfer, Transfer, TransferContext
 
@@ -111,8 +112,14 @@ def networks(
         teacher=module if teacher is None else teacher,
         teacher_layers=tuple(pair.teacher for pair in pairs),
     )
-    student = Network(module.to(device), context.layers)
-    return student, None if teacher is None else Network(teacher.to(device), context.teacher_layers), context
+    student = student_network(module.to(device), context.layers, config.numerics)
+    if teacher is None:
+        return student, None, context
+    return (
+        student,
+        teacher_network(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape),
+        context,
+    )
 
 
 def build_transfer(name: str, options: dict[str, Any], context: TransferContext, *, seed: int) -> Transfer:

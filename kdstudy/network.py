@@ -34,13 +34,15 @@ class Network:
     Args:
         module: Maps images (B, C, H, W) in [0, 1] to logits (B, K); normalises inside.
         layers: Dotted module names of the crucial layers, in order of execution; may be empty.
+        precision: Low precision in which its layers may compute (autocast); None for full precision.
 
     Raises:
         ModelError: A layer name does not exist in the module.
     """
 
-    def __init__(self, module: nn.Module, layers: Sequence[str]) -> None:
+    def __init__(self, module: nn.Module, layers: Sequence[str], precision: torch.dtype | None = None) -> None:
         self.module = module
+        self.precision = precision
         self.layers = tuple(layers)
         self._recorded: dict[str, Any] = {}
         self._hooks: list[RemovableHandle] = []
@@ -58,19 +60,35 @@ class Network:
 
         return record
 
-    def __call__(self, images: Any) -> Output:
-        """Run the network on ``images`` (B, C, H, W), a tensor or a dual."""
+    def __call__(self, images: Any, *, exact: bool = False) -> Output:
+        """Run the network.
+
+        Args:
+            images: (B, C, H, W), a tensor or a dual.
+            exact: Compute in full precision, as derivatives need it; always so for a dual.
+
+        Returns:
+            Logits and features, in the images' own type.
+        """
         self._recorded.clear()
-        logits = self.module(images)
+        if exact or self.precision is None or not isinstance(images, Tensor):
+            logits = self.module(images)
+        else:
+            with torch.autocast(images.device.type, dtype=self.precision):
+                logits = self.module(images)
         features = tuple(self._recorded[name] for name in self.layers)
         self._recorded.clear()
-        return Output(logits, features)
+        return Output(_widened(logits, images), tuple(_widened(feature, images) for feature in features))
 
     def release(self) -> None:
         """Take the recording hooks off the module, which may live on in other networks."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+
+def _widened(output: Any, images: Any) -> Any:
+    return output.to(images.dtype) if isinstance(output, Tensor) and output.dtype != images.dtype else output
 
 
 def trace(module: nn.Module, image_shape: tuple[int, int, int]) -> list[tuple[str, tuple[int, ...]]]:

@@ -26,7 +26,7 @@ from kdstudy.models import build_model
 from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.student import load_student, save_student
-from kdstudy.study import PluginSpec, StudentConfig, TrainConfig, TrialConfig
+from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig
 from kdstudy.study.values import check
 from kdstudy.training.checkpoint import weights_sha256
 from kdstudy.training.evaluate import evaluate
@@ -188,6 +188,8 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
         transfer=PluginSpec("none", {}),
         policy=PluginSpec("constant", {}),
         layers="auto",
+        numerics=NumericsConfig(),
+        cache=CacheConfig(mode="off"),
         data_seed=seed,
         init_seed=seed,
     )

@@ -7,6 +7,7 @@ after however many interruptions it runs on the same kind of machine.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import math
@@ -27,6 +28,7 @@ from kdstudy.assembly import (
     training_batches,
 )
 from kdstudy.data import eval_batches, num_batches
+from kdstudy.errors import StoreError
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
@@ -140,7 +142,8 @@ class _Trial:
         self.config, self.report, self.with_test = config, report, with_test
         self.folder, self.cache = folder, cache
         self.device = choose_device(config.resources.gpus)
-        self.data = dataset_of(config, with_test=with_test)
+        data = dataset_of(config, with_test=with_test)
+        self.data = dataclasses.replace(data, train=data.train.to(self.device))  # once, not in every epoch
         self.student, self.teacher, context = networks(config, self.data, teacher, self.device)
         self.policy = build_policy(config, context.layers)
         self.teaching: Teaching | None = None
@@ -306,9 +309,15 @@ class _Trial:
         loaded = None if self.checkpoints is None else self.checkpoints.load()
         if loaded is None:
             return
-        _, state = loaded
-        self.student.module.load_state_dict(state["student"])
-        self.distiller.optimizer.load_state_dict(state["optimizer"])
-        self.distiller.transfer.load_state_dict(state["transfer"])
-        self.policy.load_state_dict(state["policy"])
-        self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
+        epoch, state = loaded
+        try:
+            self.student.module.load_state_dict(state["student"])
+            self.distiller.optimizer.load_state_dict(state["optimizer"])
+            self.distiller.transfer.load_state_dict(state["transfer"])
+            self.policy.load_state_dict(state["policy"])
+            self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self.folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "
+                "its folder of checkpoints to begin again"
+            ) from error

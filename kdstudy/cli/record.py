@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from kdstudy.cli.options import (
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.store import Store
+
+WATCH_SECONDS = 1.0
 
 
 @click.command("list")
@@ -59,16 +62,22 @@ def list_command(store: Store, as_json: bool) -> None:
     "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
 )
 @plugin_option
+@click.option("--watch", is_flag=True, help="Show the study as it runs, until it stands still.")
 @store_options
 @json_option
-def show_command(study: str, wanted: int | None, as_yaml: bool, store: Store, as_json: bool) -> None:
+def show_command(study: str, wanted: int | None, as_yaml: bool, watch: bool, store: Store, as_json: bool) -> None:
     """Show study ID: arms, best trials, what mattered; or one trial."""
     from kdstudy.overview import best_of, show_json
 
     if as_yaml and as_json:
         raise click.UsageError("--yaml and --json are two forms of output; choose one")
+    if watch and (as_yaml or as_json or wanted is not None):
+        raise click.UsageError("--watch shows a whole study, for people; leave out --trial, --yaml and --json")
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(study))
+        if watch:
+            _watch(ledger, record)
+            return
         trial = None if wanted is None else ledger.trial(record.id, wanted)
         if as_yaml:
             click.echo(_yaml(record, trial or best_of(ledger.trials(record.id))), nl=False)
@@ -107,6 +116,34 @@ def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_js
         print_json(comparison.to_json())
     else:
         click.echo(comparison.table())
+
+
+def _watch(ledger: Ledger, record: StudyRecord) -> None:
+    """Show a study until nobody drives it: a live table on a terminal, else a line whenever it has moved."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from kdstudy.live import look, table
+    from kdstudy.study import parse_study
+
+    study = parse_study(record.text, record.id)
+    now, console = look(ledger, study, record.id), Console()
+    if not console.is_terminal:
+        click.echo(now.line())
+        told = now.ended
+        while now.status == "running":
+            time.sleep(WATCH_SECONDS)
+            now = look(ledger, study, record.id)
+            if now.ended != told:
+                click.echo(now.line())
+                told = now.ended
+        click.echo(f"{record.id}: {now.status}")
+        return
+    with Live(table(now), console=console, auto_refresh=False) as live:
+        while now.status == "running":
+            time.sleep(WATCH_SECONDS)
+            now = look(ledger, study, record.id)
+            live.update(table(now), refresh=True)
 
 
 def _yaml(record: StudyRecord, trial: TrialRecord | None) -> str:

@@ -114,8 +114,8 @@ def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) 
         for chunk, images in zip(chunks, split.images.stream(chunks, device), strict=True):
             yield chunk.to(device), images
     else:
-        for chunk in chunks:
-            indices_B = chunk.to(device)
+        # All indices move to the device at once: a step never waits for a copy.
+        for indices_B in torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks]):
             yield indices_B, split.images[indices_B]
 
 

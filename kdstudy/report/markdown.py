@@ -8,7 +8,7 @@ from kdstudy.compare.table import footnotes
 from kdstudy.report.answer import answers, headline
 from kdstudy.report.content import Report, StudyReport
 from kdstudy.report.reproduce import commands, facts
-from kdstudy.report.wording import NONE, brief, clock, percent
+from kdstudy.report.wording import NONE, brief, duration, percent
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
 
@@ -82,16 +82,18 @@ def _cost(study: StudyReport) -> str:
     rows = [
         [
             arm.arm,
-            clock(arm.search),
-            clock(arm.confirm),
+            duration(arm.search),
+            duration(arm.confirm),
             str(arm.epochs),
             NONE if arm.per_epoch is None else f"{arm.per_epoch:.2f} s",
-            clock(arm.overhead),
+            duration(arm.overhead),
         ]
         for arm in cost.arms
     ]
     header = ["arm", "search", "confirmation", "epochs", "one epoch", "outside epochs"]
-    return f"{clock(cost.wall)} from start to last result; teacher {clock(cost.teacher)}.\n\n{_table(header, rows)}"
+    return (
+        f"{duration(cost.wall)} from start to last result; teacher {duration(cost.teacher)}.\n\n{_table(header, rows)}"
+    )
 
 
 def _reproduce(study: StudyReport) -> str:
@@ -106,7 +108,7 @@ def _trials(study: StudyReport) -> str:
     for trial in study.trials:
         values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
         phase = f"confirm seed {trial.index}" if trial.phase == "confirm" else "search"
-        scores = [percent(trial.val), percent(trial.test), clock(trial.seconds)]
+        scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
         rows.append([str(trial.number), trial.arm, phase, trial.state, *scores, values])
     return _table(["trial", "arm", "phase", "state", "val %", "test %", "time", "values"], rows)
 

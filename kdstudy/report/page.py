@@ -26,7 +26,7 @@ from kdstudy.report.colours import arm_colours, depth_colours
 from kdstudy.report.content import ArmSearch, Report, StudyReport
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.reproduce import commands, facts
-from kdstudy.report.wording import brief, clock, percent
+from kdstudy.report.wording import brief, duration, percent
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _trial(study: StudyReport, trial: TrialRecord) -> dict[str, Any]:
         "values": ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items()),
         "val": (percent(trial.val), -1 if trial.val is None else trial.val),
         "test": (percent(trial.test), -1 if trial.test is None else trial.test),
-        "time": (clock(trial.seconds), trial.seconds),
+        "time": (duration(trial.seconds), trial.seconds),
         "run": study.links.trial(trial),
         "problem": trial.error.strip().splitlines()[-1] if trial.error and trial.error.strip() else None,
     }
@@ -201,5 +201,5 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(brief=brief, clock=clock, percent=percent)
+    environment.filters.update(brief=brief, duration=duration, percent=percent)
     return environment.from_string(_part("page.html"))

@@ -19,7 +19,7 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return NONE if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
-def clock(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """Return a duration: ``7.3 s``, ``3:07 min``, ``2:03:07 h``."""
     if seconds is None:
         return NONE

@@ -15,11 +15,12 @@ from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected,
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
+from kdstudy.live import clock
 from kdstudy.search.execution import Execution
 from kdstudy.search.hold import held, terminable
 from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
 from kdstudy.search.preparation import prepare, score_teacher
-from kdstudy.search.progress import clock, say
+from kdstudy.search.progress import say
 from kdstudy.store import Store
 from kdstudy.study import Study, parse_study
 from kdstudy.tracking import Publisher, Tracker

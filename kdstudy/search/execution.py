@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import secrets
 import shutil
-from collections import deque
 from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING
 
 from kdstudy.errors import ClusterError
-from kdstudy.ledger import Ledger, TrialRecord
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.ledger import Ledger
 from kdstudy.search.hold import preemptible
 from kdstudy.search.progress import Progress
 from kdstudy.search.queue import TrialQueue
@@ -21,6 +19,9 @@ from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import Study
 from kdstudy.tracking import Publisher
+
+if TYPE_CHECKING:
+    from kdstudy.search.recording import Recording
 
 
 class Execution:
@@ -40,10 +41,6 @@ class Execution:
     ) -> None:
         self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
         self._publisher, self._seeds = publisher, seeds
-        self._scribe = Scribe()
-        # Numbers of trials whose end is not in the ledger yet, and the trials whose end the queue does not know yet.
-        self._ending: set[int] = set()
-        self._ended_trials: deque[TrialRecord] = deque()
 
     def run(self, capacity: int, teacher: Folder, sharing: Sharing) -> dict[str, float]:
         """Run what is left.
@@ -65,19 +62,45 @@ class Execution:
         recorded = self._ledger.study(self._id).lag
         lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
         self._ledger.update_study(self._id, lag=lag)
-        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=sharing, record=self._add)
+        scribe = Scribe()
+        queue = TrialQueue(
+            study,
+            self._id,
+            self._ledger,
+            lag=lag,
+            seeds=self._seeds,
+            sharing=sharing,
+            record=lambda trial: scribe.put(lambda: self._ledger.add_trial(trial)),
+        )
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
-        progress = Progress(done + len(queue), done, capacity, study.max_epochs)
+        progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
-            with preemptible() as stopping:
-                self._tune(queue, progress, teacher, stopping)
-                self._scribe.close()
+            recording = self._recording(queue, scribe, progress)
+            with preemptible() as stopping, progress:
+                self._tune(queue, recording, teacher, stopping)
+                scribe.close()
                 if stopping():
                     raise KeyboardInterrupt
         return dict(progress.split())
 
-    def _tune(self, queue: TrialQueue, progress: Progress, teacher: Folder, stopping: Callable[[], bool]) -> None:
+    def _recording(self, queue: TrialQueue, scribe: Scribe, progress: Progress) -> Recording:
+        from kdstudy.search.metrics import StudyMetrics
+        from kdstudy.search.recording import Recording
+
+        images = self._ledger.study(self._id).dataset["train"]
+        return Recording(
+            queue,
+            self._id,
+            ledger=self._ledger,
+            store=self._store,
+            scribe=scribe,
+            publisher=self._publisher,
+            progress=progress,
+            metrics=StudyMetrics(self._study, self._id, planned=progress.total, images=images),
+        )
+
+    def _tune(self, queue: TrialQueue, recording: Recording, teacher: Folder, stopping: Callable[[], bool]) -> None:
         from ray import tune
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
@@ -99,14 +122,12 @@ class Execution:
             ),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         )
-        recorder = Recorder(
-            self._started, partial(self._epoch, progress), partial(self._ended, progress), stopping, raised
-        )
+        recorder = Recorder(recording.started, recording.epoch, recording.ended, queue.again, stopping, raised)
         notes = f"{self._id}-{secrets.token_hex(4)}"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, lambda: self._settled(queue), stopping, raised),
+                search_alg=QueueSearcher(queue, recording.settled, stopping, raised),
                 num_samples=-1,
                 reuse_actors=True,
                 scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs, stopping),
@@ -130,44 +151,3 @@ class Execution:
             raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {self._id}` goes on") from error
         finally:
             shutil.rmtree(self._store.ray / notes, ignore_errors=True)
-
-    def _add(self, trial: TrialRecord) -> None:
-        self._scribe.put(lambda: self._ledger.add_trial(trial))
-
-    def _started(self, number: int) -> None:
-        def write() -> None:
-            self._ledger.start_trial(self._id, number)
-            self._publisher.notify(number)
-
-        self._scribe.put(write)
-
-    def _epoch(self, progress: Progress, number: int, record: EpochRecord) -> None:
-        def write() -> None:
-            self._ledger.record_epoch(self._id, number, record)
-            self._publisher.notify(number)
-            progress.epoch(self._ledger.trial(self._id, number), record)
-
-        self._scribe.put(write)
-
-    def _ended(self, progress: Progress, number: int, result: TrialResult) -> None:
-        def write() -> None:
-            self._ledger.finish_trial(self._id, number, result)
-            trial = self._ledger.trial(self._id, number)
-            self._publisher.notify(number)
-            progress.ended(trial)
-            if result.state != "failed":
-                (self._store.trial(self._id, number) / "checkpoints").clear()
-            self._ended_trials.append(trial)
-            self._ending.discard(number)
-
-        self._ending.add(number)
-        self._scribe.put(write)
-
-    def _settled(self, queue: TrialQueue) -> bool:
-        """Tell the queue of every trial that has ended; return whether it knows of all."""
-        self._scribe.complain()
-        if self._ending:
-            return False
-        while self._ended_trials:
-            queue.ended(self._ended_trials.popleft())
-        return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kdstudy.cluster import fetch
 from kdstudy.errors import ModelError, PluginError, StoreError
 from kdstudy.ledger import Ledger
-from kdstudy.search.progress import clock, say
+from kdstudy.live import clock
+from kdstudy.search.progress import say
 from kdstudy.search.sharing import Sharing, keep_of, measured
 from kdstudy.storage import Folder
 from kdstudy.store import Store

@@ -83,6 +83,10 @@ class TrialQueue:
         self._trials[(trial.arm, phase, index)] = trial
         return trial
 
+    def again(self, number: int) -> None:
+        """Hand out once more a trial that was handed out and has not begun."""
+        self._interrupted.extend(trial for trial in self._trials.values() if trial.number == number)
+
     def ended(self, trial: TrialRecord) -> None:
         """Take note of a trial that has ended, as the ledger now holds it."""
         self._trials[(trial.arm, trial.phase, trial.index)] = trial

@@ -93,6 +93,7 @@ class Recorder(tune.Callback):
         started: Called with the trial's number when it starts (again).
         epoch: Called with number and record after each epoch.
         ended: Called with number and result once a trial has ended.
+        lost: Called with the number of a trial that Tune gave up before it began, to be handed out again.
         stopping: Whether trials are being stopped for a later resumption, which does not end them.
         raised: As for `QueueSearcher`.
     """
@@ -102,16 +103,29 @@ class Recorder(tune.Callback):
         started: Callable[[int], None],
         epoch: Callable[[int, EpochRecord], None],
         ended: Callable[[int, TrialResult], None],
+        lost: Callable[[int], None],
         stopping: Callable[[], bool],
         raised: list[Exception],
     ) -> None:
-        self._started, self._epoch, self._ended = started, epoch, ended
+        self._started, self._epoch, self._ended, self._lost = started, epoch, ended, lost
         self._stopping, self._raised = stopping, raised
+        self._over: set[str] = set()
         self._open: dict[int, EpochRecord | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """As for `QueueSearcher`."""
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look for trials that Tune gave up without a word.
+
+        It does so, whatever ``max_failures``, where the process dies, or does not come free, that it meant to reuse.
+        """
+        for trial in trials:
+            if trial.status == Trial.ERROR and trial.trial_id not in self._over:
+                self._over.add(trial.trial_id)
+                with remembered(self._raised):
+                    self._lost(trial.config["trial"])
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record that it runs."""
@@ -148,6 +162,7 @@ class Recorder(tune.Callback):
         number = trial.config["trial"]
         last = self._open.get(number)
         if number in self._open:
+            self._over.add(trial.trial_id)
             self._end(
                 number,
                 TrialResult(

@@ -1,8 +1,10 @@
 """Studies: the study file, its checks, and the configuration of one trial."""
 
 from kdstudy.study.config import (
+    CacheConfig,
     ConfirmConfig,
     DataConfig,
+    NumericsConfig,
     PluginSpec,
     ResourcesConfig,
     SearchConfig,
@@ -16,8 +18,10 @@ from kdstudy.study.trial import TrialConfig
 
 __all__ = [
     "Arm",
+    "CacheConfig",
     "ConfirmConfig",
     "DataConfig",
+    "NumericsConfig",
     "PluginSpec",
     "ResourcesConfig",
     "SearchConfig",

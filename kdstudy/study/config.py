@@ -194,6 +194,34 @@ class ResourcesConfig:
 
 
 @dataclass(frozen=True)
+class NumericsConfig:
+    """Section ``numerics``: faster arithmetic, each kind with other rounding; the defaults are the reference."""
+
+    memory_format: Annotated[
+        Literal["contiguous", "channels_last"],
+        Key(
+            "How both networks lay out activations; `channels_last` is faster and rounds differently.", "channels_last"
+        ),
+    ] = "contiguous"
+    student: Annotated[
+        Literal["float32", "bfloat16"],
+        Key(
+            "Precision of the student's layers in training (autocast); maps, losses, derivatives, weights and scores "
+            "stay float32.",
+            "bfloat16",
+        ),
+    ] = "float32"
+    teacher: Annotated[
+        Literal["float32", "folded", "bfloat16"],
+        Key(
+            "How the teacher runs: `folded` puts batch normalisation into the convolutions (features off by about "
+            "1e-6), `bfloat16` also uses low precision (by about 1 %; never for derivatives).",
+            "folded",
+        ),
+    ] = "float32"
+
+
+@dataclass(frozen=True)
 class CacheConfig:
     """Section ``cache``: what trials share of the teacher instead of computing it again."""
 
@@ -239,6 +267,9 @@ class StudyFile:
     search: Annotated[SearchConfig, Key("The search, equal for each arm.")]
     confirm: Annotated[ConfirmConfig, Key("The runs that give the verdict.")] = field(default_factory=ConfirmConfig)
     resources: Annotated[ResourcesConfig, Key("What one trial takes.")] = field(default_factory=ResourcesConfig)
+    numerics: Annotated[NumericsConfig, Key("Faster arithmetic, the same for every trial.")] = field(
+        default_factory=NumericsConfig
+    )
     cache: Annotated[CacheConfig, Key("What trials share of the teacher.")] = field(default_factory=CacheConfig)
     layers: Annotated[
         Literal["auto"] | Annotated[LayerPairs, MinLen(1)],

@@ -53,6 +53,7 @@ def parse_study(text: str, where: str = "study") -> Study:
         search=file.search,
         confirm=file.confirm,
         resources=file.resources,
+        numerics=file.numerics,
         cache=file.cache,
         layers=file.layers,
         text=text,

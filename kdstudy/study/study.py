@@ -13,6 +13,7 @@ from kdstudy.study.config import (
     ConfirmConfig,
     DataConfig,
     LayerPairs,
+    NumericsConfig,
     PluginSpec,
     ResourcesConfig,
     SearchConfig,
@@ -62,6 +63,7 @@ class Study:
         search: The search, equal for each arm.
         confirm: The runs that give the verdict.
         resources: What one trial takes.
+        numerics: Faster arithmetic.
         cache: What trials share of the teacher.
         layers: ``auto``, or pairs (student layer, teacher layer).
         text: The file, verbatim.
@@ -77,6 +79,7 @@ class Study:
     search: SearchConfig
     confirm: ConfirmConfig
     resources: ResourcesConfig
+    numerics: NumericsConfig
     cache: CacheConfig
     layers: Literal["auto"] | LayerPairs
     text: str
@@ -158,6 +161,7 @@ class Study:
                 "policy": _spec("arms.policies", arm.policy, values),
                 "layers": plain(self.layers),
                 "resources": _filled("resources", self.resources, values),
+                "numerics": _filled("numerics", self.numerics, values),
                 "cache": {**_filled("cache", self.cache, values), "mode": cache_mode or self.cache.mode},
                 "data_seed": data_seed,
                 "init_seed": init_seed,

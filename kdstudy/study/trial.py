@@ -16,6 +16,7 @@ from kdstudy.study.config import (
     CacheConfig,
     DataConfig,
     LayerPairs,
+    NumericsConfig,
     PluginSpec,
     ResourcesConfig,
     StudentConfig,
@@ -46,6 +47,7 @@ class TrialConfig:
         policy: The learning-rate policy.
         layers: ``auto``, or pairs (student layer, teacher layer).
         resources: What the trial takes.
+        numerics: Faster arithmetic than the reference.
         cache: What it shares of the teacher; ``auto``, in a trial, shares nothing.
         data_seed: Seed of order, augmentation, probe and random directions.
         init_seed: Seed of the student's initial weights.
@@ -64,6 +66,7 @@ class TrialConfig:
     data_seed: Annotated[Seed, Key("Seed of the data's streams.", 0)]
     init_seed: Annotated[Seed, Key("Seed of the initial weights.", 0)]
     split_seed: Annotated[Seed, Key("Seed of the study.", 0)]
+    numerics: Annotated[NumericsConfig, Key("Faster arithmetic.")] = field(default_factory=NumericsConfig)
     cache: Annotated[CacheConfig, Key("What trials share of the teacher.")] = field(default_factory=CacheConfig)
 
     @property
@@ -108,6 +111,7 @@ class TrialConfig:
             "search": {"sampler": "random", "trials_per_arm": 1},
             "confirm": {"seeds": 0},
             "resources": values["resources"],
+            "numerics": values["numerics"],
             "cache": values["cache"],
             "layers": values["layers"],
         }

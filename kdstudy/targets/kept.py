@@ -100,7 +100,7 @@ class Teaching:
             "seed": config.data_seed,
             "batch": None if config.cache.mode == "views" else config.train.batch_size,
             "cache": [config.cache.mode, str(self.dtype)],
-            "numerics": describe_numerics(self.device),
+            "numerics": [describe_numerics(self.device), config.numerics.memory_format, config.numerics.teacher],
         }
         return hashlib.sha256(json.dumps(basis, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

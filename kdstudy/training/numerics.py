@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from kdstudy.errors import ClusterError
+from kdstudy.network import Network
+from kdstudy.study import NumericsConfig
+from kdstudy.training.folding import fold
 
 
 def choose_device(gpus: float) -> torch.device:
@@ -29,6 +34,28 @@ def choose_device(gpus: float) -> torch.device:
             f"resources.gpus: {gpus} asked for, but no CUDA device is visible here; set gpus: 0 or run on a GPU node"
         )
     return torch.device("cuda")
+
+
+def student_network(module: nn.Module, layers: Sequence[str], numerics: NumericsConfig) -> Network:
+    """Return the student in the arithmetic asked for; ``module`` itself is trained."""
+    if numerics.memory_format == "channels_last":
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Network(module, layers, torch.bfloat16 if numerics.student == "bfloat16" else None)
+
+
+def teacher_network(
+    module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
+) -> Network:
+    """Return the teacher in the arithmetic asked for: ``module`` itself, or where weights change a copy of it.
+
+    Raises:
+        ModelError: It is to be folded and cannot be.
+    """
+    if numerics.teacher != "float32":
+        module = fold(module, layers, image_shape)
+    if numerics.memory_format == "channels_last":
+        module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Network(module, layers, torch.bfloat16 if numerics.teacher == "bfloat16" else None)
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class DerivativeTransfer(MapTransfer):
         drawn = [_signs(shape, generator) for _ in range(signs)]
         drawn += [torch.randn(shape, generator=generator) for _ in range(normals)]
         weights = [_signs((count, *size), generator) for size in self.sizes] if positions else []
-        return Directions(count, tuple(u.to(images) for u in drawn), tuple(v.to(images) for v in weights))
+        return Directions(count, tuple(_moved(u, images) for u in drawn), tuple(_moved(v, images) for v in weights))
 
     def pushed(self, network: Network, images: Tensor, draws: Directions) -> tuple[Tensor, tuple[Dual, ...]]:
         """Run ``network`` once, with tangents, and return its logits and its layers' activations as duals."""
@@ -203,6 +203,12 @@ def _require_dual(method: str, layer: str, feature: Any) -> Dual:
     if not isinstance(feature, Dual):
         raise MapError(f"{method}: the output of layer '{layer}' is no function of the image; leave the layer out")
     return feature
+
+
+def _moved(drawn: Tensor, images: Tensor) -> Tensor:
+    """Return what was drawn, beside the images; the host does not wait for the copy."""
+    pinned = drawn.pin_memory() if images.is_cuda else drawn
+    return pinned.to(images, non_blocking=True)
 
 
 def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -81,7 +81,7 @@ def differentiable(network: Network, images: Tensor, count: int) -> Differentiab
     with torch.enable_grad():
         inputs = images[:count].detach().requires_grad_()
         if count == len(images) and not any(module.training for module in network.module.modules()):
-            output = network(inputs)
+            output = network(inputs, exact=True)
             return Differentiable(output.logits, inputs, output.features)
         rows = (len(images), count) if count < len(images) else None
         output = network(Frozen(images, (inputs,), rows))

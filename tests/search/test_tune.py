@@ -48,10 +48,9 @@ def epoch(number: int) -> EpochRecord:
     return EpochRecord(number, loss=1.0, terms={}, val=number / 10, val_loss=1.0, rate=0.1, rates={})
 
 
-def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search") -> Any:
-    return SimpleNamespace(
-        config={"trial": number, "arm": arm, "phase": phase}, trial_id=str(number), get_error=lambda: "gone"
-    )
+def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search", status: str = "RUNNING") -> Any:
+    config = {"trial": number, "arm": arm, "phase": phase}
+    return SimpleNamespace(config=config, trial_id=str(number), status=status, get_error=lambda: "gone")
 
 
 @pytest.fixture
@@ -70,6 +69,7 @@ def recorder(heard: list[tuple], stopping: threading.Event) -> Recorder:
         lambda number: heard.append(("start", number)),
         lambda number, record: heard.append(("epoch", number, record.epoch)),
         lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
+        lambda number: heard.append(("lost", number)),
         stopping.is_set,
         [],
     )
@@ -120,6 +120,20 @@ def test_what_a_worker_cannot_help_halts_the_study(recorder: Recorder, heard: li
     with pytest.raises(StoreError, match="node x: no space"):
         recorder.on_trial_result(0, [], ray_trial(), {"record": None, "halt": "node x: no space"})
     assert heard == [("start", 7)]
+
+
+def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(
+    recorder: Recorder, heard: list[tuple]
+) -> None:
+    begun, given_up, running = (
+        ray_trial(n, status=status) for n, status in ((1, "ERROR"), (2, "ERROR"), (3, "RUNNING"))
+    )
+    recorder.on_trial_start(0, [], begun)
+    recorder.on_trial_error(0, [], begun)
+    recorder.on_trial_error(0, [], given_up)
+    for _ in range(2):
+        recorder.on_step_begin(0, [begun, given_up, running])
+    assert heard == [("start", 1), ("end", 1, "failed", 0, None), ("lost", 2)]
 
 
 def test_a_slow_arm_is_not_pruned_by_a_fast_one() -> None:
