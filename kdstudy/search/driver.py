@@ -157,7 +157,7 @@ class _Drive:
         began = time.monotonic()
         self._identity = self._store.create()
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts)
-        with connected(self._address, self._store.local):
+        with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources
             waiting = 0.0 if self._address is None else WAIT_SECONDS
             capacity = wait_for_room(resources.cpus, resources.gpus, say, seconds=waiting)

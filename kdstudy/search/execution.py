@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import shutil
@@ -77,11 +78,17 @@ class Execution:
         progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
             recording = self._recording(queue, scribe, progress)
-            with preemptible() as stopping, progress:
-                self._tune(queue, recording, teacher, stopping)
-                scribe.close()
-                if stopping():
-                    raise KeyboardInterrupt
+            try:
+                with preemptible() as stopping, progress:
+                    self._tune(queue, recording, teacher, stopping)
+                    scribe.close()
+                    if stopping():
+                        raise KeyboardInterrupt
+            except BaseException:
+                self._ledger.hurry()
+                with contextlib.suppress(Exception):  # what has been reported is written, if it can be
+                    scribe.close()
+                raise
         return dict(progress.split())
 
     def _recording(self, queue: TrialQueue, scribe: Scribe, progress: Progress) -> Recording:

@@ -274,6 +274,9 @@ def test_a_killed_trial_and_a_driver_told_to_go_cost_nothing(
             assert time.monotonic() < deadline, "no trial runs"
             time.sleep(0.05)
         os.kill(trials[0], signal.SIGKILL)
+        second = kdstudy(tmp_path / "store", "resume", code=1)
+        assert f"process {process.pid} on host" in second.stderr
+        assert "drives it; wait for its end, or end it first" in second.stderr
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("[3/8]"))
         process.terminate()
