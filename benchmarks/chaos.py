@@ -3,8 +3,9 @@
     sudo .venv/bin/python -m benchmarks.chaos [FAULT ...] [--kills N] [--limit SECONDS] [--json PATH]
 
 Builds three Ray hosts, PostgreSQL, an MLflow server and an S3 server in namespaces of its own (`benchmarks/lab.py`),
-runs a study of eighteen trials undisturbed, then once for each fault and once through all of them, and prints what ledger
-and MLflow hold against the undisturbed study. Leaves nothing behind. Exits 1 if anything was lost, doubled or altered.
+runs a study of eighteen trials undisturbed, then once for each fault and once through all of them, and prints what
+ledger and MLflow hold against the undisturbed study. Leaves nothing behind. Exits 1 if anything was lost, doubled or
+altered.
 """
 
 from __future__ import annotations
