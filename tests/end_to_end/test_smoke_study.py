@@ -264,6 +264,7 @@ def trial_processes(driver: int) -> list[int]:
     return found
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_trial_and_a_driver_told_to_go_cost_nothing(
     store: Path, outcome: dict[str, Any], tmp_path: Path
 ) -> None:
