@@ -70,7 +70,9 @@ class Buildah:
     def build(self, target: str, name: str) -> None:
         """Build a target of the Dockerfile; pip may use the folders of packages that this machine's settings name."""
         named = " ".join(value for _, value in settings()).replace("file://", "").split()
-        folders = sorted({place for place in named if Path(place).is_dir()})
+        # A local index lies beside the files that it links to.
+        places = {Path(place).parent if place.endswith("/simple") else Path(place) for place in named}
+        folders = sorted(str(place) for place in places if place.is_dir())
         mounts = [option for place in folders for option in ("--volume", f"{place}:{place}:ro")]
         self(
             "bud", "--isolation", "chroot", "--pull-never", "--format", "docker", *mounts,
