@@ -107,9 +107,8 @@ class Shelf:
     def _keep(self, path: Path, tensors: Tensors) -> None:
         content = save(tensors, metadata={"sha256": digest(tensors)})
         try:
-            with FileLock(
-                self._root / ".kdstudy-room.lock"
-            ):  # one writer at a time, or the room would be counted twice
+            # One writer at a time, or the room would be counted twice.
+            with FileLock(self._root / ".kdstudy-room.lock"):
                 if self._has_room(len(content)):
                     DiskFolder(self.folder).write(path.name, content)
                 else:
