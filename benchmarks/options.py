@@ -1,4 +1,4 @@
-"""What each kind of faster arithmetic gains, and by how much a teacher's outputs are off; and what data and reading cost.
+"""What each kind of faster arithmetic gains, by how much a teacher's outputs are off, what data and reading cost.
 
 python benchmarks/options.py [ROUNDS]
 """
