@@ -28,6 +28,7 @@ from kdstudy.assembly import (
     training_batches,
 )
 from kdstudy.data import eval_batches, num_batches
+from kdstudy.errors import StoreError
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
@@ -308,9 +309,15 @@ class _Trial:
         loaded = None if self.checkpoints is None else self.checkpoints.load()
         if loaded is None:
             return
-        _, state = loaded
-        self.student.module.load_state_dict(state["student"])
-        self.distiller.optimizer.load_state_dict(state["optimizer"])
-        self.distiller.transfer.load_state_dict(state["transfer"])
-        self.policy.load_state_dict(state["policy"])
-        self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
+        epoch, state = loaded
+        try:
+            self.student.module.load_state_dict(state["student"])
+            self.distiller.optimizer.load_state_dict(state["optimizer"])
+            self.distiller.transfer.load_state_dict(state["transfer"])
+            self.policy.load_state_dict(state["policy"])
+            self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self.folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "
+                "its folder of checkpoints to begin again"
+            ) from error

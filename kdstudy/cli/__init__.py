@@ -32,6 +32,7 @@ COMMANDS = {
     "export": ("kdstudy.cli.export", "Write a trial's student for another program: safetensors, torch, ONNX."),
     "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
     "sync": ("kdstudy.cli.tracking", "Bring MLflow up to date with the record."),
+    "doctor": ("kdstudy.cli.doctor", "Say whether everything a study needs is there, and shut that should be shut."),
     "ui": ("kdstudy.cli.tracking", "Start the MLflow UI on this store, on loopback."),
     "transfers": ("kdstudy.cli.plugins", "List transfer methods, or document one."),
     "policies": ("kdstudy.cli.plugins", "List learning-rate policies, or document one."),

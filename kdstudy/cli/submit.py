@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kdstudy.cli.options import json_option, print_json
+from kdstudy.cli.options import json_option, plugin_option, print_json
 from kdstudy.study import load_study
 
 
@@ -25,6 +25,7 @@ from kdstudy.study import load_study
     help="Send this folder along, with STUDY.yaml in it: for plug-ins of your own.",
 )
 @click.option("--wait", is_flag=True, help="Show what the job prints until it ends, and exit with its code.")
+@plugin_option
 @json_option
 def submit_command(  # noqa: PLR0913 - one a command-line option
     path: Path,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from kdstudy.cluster.connection import fetch
 from kdstudy.errors import ClusterError
 
 WAIT_SECONDS = 300.0
@@ -71,6 +72,21 @@ def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds
             "lower resources.cpus or resources.gpus"
         )
     return found
+
+
+def on_each_node(work: Callable[..., Any], *arguments: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Run ``work`` once on every node; yield Ray's description of it, and what came back or the ClusterError."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    for node in alive():
+        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(work).options(num_cpus=0, scheduling_strategy=place).remote(*arguments)
+        try:
+            found = fetch(task)
+        except ClusterError as error:
+            found = error
+        yield node, found
 
 
 def _nothing() -> None:

@@ -16,6 +16,7 @@ from kdstudy.cluster.token import set_cluster_token
 from kdstudy.environment import ship
 from kdstudy.errors import ClusterError, StudyError
 from kdstudy.storage import is_bucket
+from kdstudy.trust import allowed_plugins
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -82,6 +83,7 @@ def submit(study: Path, address: str, places: Places, *, folder: Path | None = N
         name = _copy(study, folder, copy)
         ship(folder or study.parent, copy)
         # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
+        options += [word for package in allowed_plugins() for word in ("--allow-plugin", package)]
         command = f'python -m kdstudy run {shlex.quote(name)} --address "$RAY_ADDRESS" {shlex.join(options)}'
         client = _client(address)
         try:

@@ -86,6 +86,10 @@ class Plain(TypeDecorator[Any]):
         """Drop what JSON cannot say."""
         return _plain(value)
 
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Drop it as well where another program wrote it."""
+        return _plain(value)
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):

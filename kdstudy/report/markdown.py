@@ -15,26 +15,29 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<
 
 def to_markdown(report: Report) -> str:
     """Return the report; figures become tables."""
-    blocks = [f"# {_text(headline(report.comparison))}", _lead(report)]
-    found = answers(report.comparison)
-    if found:
-        several = len(report.studies) > 1
-        blocks.append(
-            "\n".join(
-                f"- **{_text(each.row.transfer)}**{f' ({_text(each.row.study_id)})' if several else ''}: "
-                f"{_text(each.sentence)} **{each.verdict}**"
-                + (
-                    f"\n  Exploratory, with the seeds added later: {_text(each.exploratory)}"
-                    if each.exploratory
-                    else ""
-                )
-                for each in found
-            )
-        )
+    blocks = [f"# {_text(headline(report.comparison))}", _lead(report), *_answers(report)]
+    if report.comparison.rows:
         blocks.append("\n\n".join(_text(note) for note in footnotes(report.comparison)))
     for study in report.studies:
         blocks += _study(study)
     return "\n\n".join(blocks) + "\n"
+
+
+def to_summary(report: Report) -> str:
+    """Return what fits a run's description: the answer and the arms."""
+    blocks = [f"## {_text(headline(report.comparison))}", *_answers(report), *map(_arms, report.studies)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _answers(report: Report) -> list[str]:
+    several = len(report.studies) > 1
+    lines = []
+    for each in answers(report.comparison):
+        study = f" ({_text(each.row.study_id)})" if several else ""
+        lines.append(f"- **{_text(each.row.transfer)}**{study}: {_text(each.sentence)} **{each.verdict}**")
+        if each.exploratory:
+            lines.append(f"  Exploratory, with the seeds added later: {_text(each.exploratory)}")
+    return ["\n".join(lines)] if lines else []
 
 
 def _lead(report: Report) -> str:

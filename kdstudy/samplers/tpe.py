@@ -53,7 +53,7 @@ class TPESampler(Sampler):
                 seed=derive(seed, "tpe", index) % 2**32,
             ),
         )
-        distributions = {path: _distribution(span) for path, span in space.items()}
+        distributions = {path: distribution(span) for path, span in space.items()}
         asked = study.ask(fixed_distributions=distributions).params
         return {path: _value(span, asked[path]) for path, span in space.items()}
 
@@ -73,7 +73,7 @@ def study_of(
     # One filter on one logger for one name: what else the process does with Optuna is left as it is.
     logging.getLogger("optuna.storages._in_memory").addFilter(_not_ours)
     study = optuna.create_study(study_name=_STUDY, sampler=sampler, direction="maximize")
-    distributions = {path: _distribution(span) for path, span in space.items()}
+    distributions = {path: distribution(span) for path, span in space.items()}
     study.add_trials([_told(trial, space, distributions) for trial in history])
     return study
 
@@ -82,7 +82,8 @@ def _not_ours(record: logging.LogRecord) -> bool:
     return not record.getMessage().endswith(_STUDY)
 
 
-def _distribution(span: Range) -> optuna.distributions.BaseDistribution:
+def distribution(span: Range) -> optuna.distributions.BaseDistribution:
+    """Return a range as Optuna knows it; a choice by the index of its options."""
     import optuna
 
     if isinstance(span, Choice):

@@ -189,7 +189,7 @@ class _Drive:
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
             return outcome
         try:
-            publish_outcome(tracker, outcome, self._store)
+            publish_outcome(tracker, self._ledger, outcome, self._store)
             tracker.close()
         except StoreError as error:
             say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")

@@ -10,7 +10,7 @@ from kdstudy.compare import Comparison, compare
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.overview import best_json, best_of
-from kdstudy.report import PAGE, write_report
+from kdstudy.report import PAGE, report_of, to_summary, write_report
 from kdstudy.search.progress import say
 from kdstudy.storage import node_folder
 from kdstudy.store import Store
@@ -73,18 +73,18 @@ def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
         say(f"report: {store.study(study_id)}/{PAGE}")
 
 
-def publish_outcome(tracker: Tracker, outcome: Outcome, store: Store) -> None:
+def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: Store) -> None:
     """Put comparison, report and best student on the study's run in MLflow, and end it.
 
     Raises:
         StoreError: The server cannot be used, or refuses.
     """
-    comparison, best = outcome.comparison, outcome.best
-    page = store.study(outcome.study.id).read(PAGE)
+    study_id, comparison, best = outcome.study.id, outcome.comparison, outcome.best
+    page = store.study(study_id).read(PAGE)
     tracker.close_study(
         outcome.study,
         {} if comparison is None else comparison.to_json(),
-        "" if comparison is None else comparison.table(),
-        None if best is None else (store.trial(outcome.study.id, best.number) / "student").on_disk(node_folder()),
+        to_summary(report_of(ledger, [study_id])),
+        None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
         None if page is None else page.decode(),
     )

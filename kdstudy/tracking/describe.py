@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -177,16 +178,42 @@ def final_points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> list[Poin
 
 
 def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list[Point]:
-    """Return the numbers of each comparison, named after its transfer, for the study's own run."""
+    """Return the numbers of each comparison, for the study's own run, grouped by transfer and treatment."""
     moment = milliseconds(study.created)
     names = ("difference", "ci_low", "ci_high", "p_adjusted", "baseline_mean", "treatment_mean")
     rows = comparison.get("comparisons") or []
     return [
-        Point(_legal(f"{name}/{row['transfer']}"), row[name], 0, moment)
+        Point(_legal(f"verdict/{row['transfer']} {row['treatment']}/{name}"), row[name], 0, moment)
         for row in rows
         for name in names
         if row.get(name) is not None
     ]
+
+
+def note(study: StudyRecord, experiment_id: str, summary: str = "") -> str:
+    """Return the run's description: the result, where to look, what to type."""
+    lines = [f"**{study.id}**: {study.status}.", ""]
+    if summary:
+        lines += [summary.rstrip(), ""]
+    views = {
+        "confirmation, curves": ("confirm", "CHART"),
+        "confirmation, table": ("confirm", "TABLE"),
+        "search, charts": ("search", "CHART"),
+        "search, table": ("search", "TABLE"),
+    }
+    links = [f"[{name}]({_view(study, experiment_id, *view)})" for name, view in views.items()]
+    lines += [
+        f"- Runs of this study: {', '.join(links)}; the report is among the artifacts",
+        f"- `kdstudy show {study.id}`, `kdstudy compare {study.id}`, `kdstudy reproduce {study.id}`",
+    ]
+    return "\n".join(lines)
+
+
+def _view(study: StudyRecord, experiment_id: str, phase: str, mode: str) -> str:
+    """Return the address of MLflow's list of a study's runs of one phase."""
+    wanted = f"tags.`{STUDY_TAG}` = '{study.id}' and tags.phase = '{phase}'"
+    query = {"workflowType": "machine_learning", "compareRunsMode": mode, "searchFilter": wanted}
+    return f"#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query, quote_via=urllib.parse.quote)}"
 
 
 def _metrics(record: EpochRecord) -> dict[str, float]:

@@ -134,6 +134,24 @@ def pyfunc() -> ModuleType:
     return module
 
 
+def watch_machine(uri: str, run_id: str) -> Any:
+    """Log the use of this machine's CPUs, memory, disk, network and GPUs to a run, in the background.
+
+    Only where ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`` is true, MLflow's own switch.
+
+    Returns:
+        MLflow's monitor, to be finished; None where it is off.
+    """
+    if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("true", "1"):
+        return None
+    from mlflow.system_metrics import system_metrics_monitor
+
+    module: Any = system_metrics_monitor  # untyped
+    monitor = module.SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep from the user what mlflow's own modules warn about while they are imported."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdstudy.ledger import StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import describe
-from kdstudy.tracking.server import RejectedError, close, connect, redact, translated
+from kdstudy.tracking.server import RejectedError, close, connect, redact, translated, watch_machine
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,6 +47,7 @@ class Tracker:
         self._epochs: dict[str, set[int]] = {}
         # Run ID to the state it shows, as far as this tracker has set it.
         self._states: dict[str, str] = {}
+        self._machine: Any = None
 
     def open_study(self, record: StudyRecord) -> dict[str, Any]:
         """Create or find the study's run, and return what the ledger keeps in ``tracking``.
@@ -70,7 +71,9 @@ class Tracker:
             self._log_environment(run_id, record)
             self._log_data(run_id, record)
             if "mlflow.note.content" not in run.data.tags:
-                self._client.set_tag(run_id, "mlflow.note.content", _note(record, run.info.experiment_id))
+                self._client.set_tag(run_id, "mlflow.note.content", describe.note(record, run.info.experiment_id))
+            if record.status == "running" and self._machine is None:
+                self._machine = watch_machine(self.uri, run_id)
             return {"uri": redact(self.uri), "experiment_id": run.info.experiment_id, "run_id": run_id}
 
     def publish_trial(self, study: StudyRecord, trial: TrialRecord, epochs: Sequence[EpochRecord]) -> tuple[str, int]:
@@ -105,7 +108,7 @@ class Tracker:
         self,
         study: StudyRecord,
         comparison_json: Mapping[str, Any],
-        table_text: str,
+        summary: str,
         best_model_dir: Path | None,
         report: str | None = None,
     ) -> None:
@@ -114,7 +117,7 @@ class Tracker:
         Args:
             study: Opened before; its status becomes the run's.
             comparison_json: What ``kdstudy compare --json`` prints; empty if there is nothing to compare.
-            table_text: The same for a reader.
+            summary: The same for a reader, as Markdown: it stands in the run's description.
             best_model_dir: The best student (`kdstudy.student.save_student`), logged as a model; None: none.
             report: The study's page (HTML), kept with the run; None: none.
 
@@ -122,25 +125,35 @@ class Tracker:
             StoreError: The server cannot be used, or refuses.
         """
         from kdstudy.tracking.model import log_student
+        from kdstudy.tracking.registry import register_student
 
+        self._rest()
         with translated(self.uri):
             run = self._study_run(study)
             run_id = str(run.info.run_id)
             self._describe(run, describe.study_params(study), describe.study_tags(study))
             self._client.log_text(run_id, json.dumps(comparison_json, indent=2) + "\n", "comparison.json")
-            self._client.log_text(run_id, table_text, "comparison.md")
+            self._client.log_text(run_id, summary, "comparison.md")
             self._log_points(run_id, describe.comparison_points(study, comparison_json))
-            note = _note(study, run.info.experiment_id, table_text)
+            note = describe.note(study, run.info.experiment_id, summary)
             self._client.set_tag(run_id, "mlflow.note.content", note)
             if report is not None:
                 self._client.log_text(run_id, report, "report.html")
             if best_model_dir is not None:
-                log_student(self._client, run_id, run.info.experiment_id, best_model_dir)
+                model_id = log_student(self._client, run_id, run.info.experiment_id, best_model_dir)
+                register_student(self._client, study, run_id, model_id)
             self._client.set_terminated(run_id, describe.STUDY_STATUS[study.status])
 
     def close(self) -> None:
         """Let go of a local database."""
+        self._rest()
         close(self._client)
+
+    def _rest(self) -> None:
+        """Stop looking at the machine."""
+        if self._machine is not None:
+            self._machine.finish()
+            self._machine = None
 
     def _experiment(self, name: str) -> str:
         """Return the ID of the experiment of this name, created if missing."""
@@ -256,10 +269,13 @@ class Tracker:
             return
         name = str(record.dataset.get("name", "data"))
         source = json.dumps({"name": name, "fingerprint": record.dataset["fingerprint"]})
-        dataset = Dataset(name, str(record.dataset["fingerprint"])[:32], "kdstudy", source)
+        profile = json.dumps({key: record.dataset[key] for key in _PROFILE if key in record.dataset})
+        dataset = Dataset(name, str(record.dataset["fingerprint"])[:32], "kdstudy", source, profile=profile)
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
+# What MLflow shows of a data set.
+_PROFILE = ("train", "val", "num_classes", "channels", "height", "width", "multilabel")
 _SOURCE = {"mlflow.source.name": "kdstudy", "mlflow.source.type": "LOCAL"}
 
 
@@ -276,16 +292,3 @@ def _batches(epochs: Iterable[list[describe.Point]]) -> list[list[describe.Point
         elif points:
             batches.append(list(points))
     return batches
-
-
-def _note(study: StudyRecord, experiment_id: str, table_text: str = "") -> str:
-    """Return the run's description: the result, where to look, what to type."""
-    runs = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    lines = [f"**{study.id}**: {study.status}.", ""]
-    if table_text:
-        lines += ["```", table_text.rstrip(), "```", ""]
-    lines += [
-        f"- [All runs]({runs}), [charts]({runs}&compareRunsMode=CHART)",
-        f"- `kdstudy show {study.id}`, `kdstudy compare {study.id}`, `kdstudy reproduce {study.id}`",
-    ]
-    return "\n".join(lines)

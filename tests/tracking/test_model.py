@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,27 @@ def test_the_best_student_is_logged_once_and_loads_to_the_same_logits(
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, *SHAPE)
     with pytest.raises(MlflowException):
         loaded.predict(images.numpy()[:, :, :4])
+
+
+def test_the_best_student_of_the_newest_study_has_the_alias(
+    tracker: Tracker, study: StudyRecord, store: Path, saved: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    config = json.loads((saved / "student.json").read_text())
+    save_student(network(), other, {**config, "provenance": {"trial": 1}})
+    client = MlflowClient(default_uri(store), default_uri(store))
+    studies = [dataclasses.replace(study, id=f"smoke-0000000{n}", status="finished") for n in range(2)]
+    opened = [dataclasses.replace(one, tracking=tracker.open_study(one)) for one in studies]
+    for one, student in ((0, saved), (1, other), (0, saved)):  # the first once more, as `sync` does
+        tracker.close_study(opened[one], {}, "", student)
+    (registered,) = client.search_registered_models()
+    assert registered.name == "smoke"
+    aliases = {alias: int(version) for alias, version in registered.aliases.items()}
+    assert aliases == {"best": 2, "study-00000000": 1, "study-00000001": 2}
+    best = client.get_model_version_by_alias("smoke", "best")
+    assert best.run_id == opened[1].tracking["run_id"]
+    loaded = pyfunc().load_model(best.source)
+    assert loaded.metadata.signature is not None
 
 
 def test_the_artifact_holds_no_code_and_nothing_pickled(saved: Path, tmp_path: Path) -> None:

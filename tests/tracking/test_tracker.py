@@ -18,7 +18,15 @@ from tests.tracking.records import START, make_epoch, make_trial
 COMPARISON = {
     "study_id": "smoke-0123abcd",
     "comparisons": [
-        {"transfer": "attention", "difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_adjusted": None}
+        {
+            "transfer": "attention",
+            "treatment": treatment,
+            "difference": difference,
+            "ci_low": -0.01,
+            "ci_high": 0.03,
+            "p_adjusted": None,
+        }
+        for treatment, difference in (("layerwise", 0.01), ("decay", 0.02))
     ],
 }
 
@@ -187,15 +195,18 @@ def test_closing_puts_the_comparison_on_the_study_and_ends_it(
 ) -> None:
     finished = dataclasses.replace(opened, status="finished")
     for _ in range(2):
-        tracker.close_study(finished, COMPARISON, "| attention | inconclusive |", None)
+        tracker.close_study(finished, COMPARISON, "| attention | inconclusive |", None, "<p>page</p>")
     run_id = opened.tracking["run_id"]
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert history(client, run_id, "difference/attention") == [(0, 0.01, round(START.timestamp() * 1000))]
-    assert "p_adjusted/attention" not in run.data.metrics
+    moment = round(START.timestamp() * 1000)
+    assert history(client, run_id, "verdict/attention layerwise/difference") == [(0, 0.01, moment)]
+    assert history(client, run_id, "verdict/attention decay/difference") == [(0, 0.02, moment)]
+    assert "verdict/attention layerwise/p_adjusted" not in run.data.metrics
     assert "inconclusive" in run.data.tags["mlflow.note.content"]
     assert json.loads(text(client, run_id, "comparison.json", tmp_path)) == COMPARISON
     assert "inconclusive" in text(client, run_id, "comparison.md", tmp_path)
+    assert text(client, run_id, "report.html", tmp_path) == "<p>page</p>"
     assert tracker.open_study(dataclasses.replace(opened, status="running")) == opened.tracking
     assert client.get_run(run_id).info.status == "RUNNING"
 
