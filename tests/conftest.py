@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Before torch, numpy or a worker process starts its own pool.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Ray gives way to whatever else a machine does; a test that waits for it must not.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(autouse=True)
