@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,53 @@ def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:
     (line,) = kdstudy_json(tmp_path / "store", "list")
     assert line["status"] == "interrupted"
     assert kdstudy_json(tmp_path / "store", "resume", name="run")["trials"]["completed"] == 8
+
+
+def trial_processes(driver: int) -> list[int]:
+    """The processes of a local Ray that train: descendants of the driver."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            names[int(folder.name)] = (folder / "cmdline").read_text()
+    found = []
+    for pid, name in names.items():
+        above = pid
+        while above in parents and above != driver:
+            above = parents[above]
+        if above == driver and name.startswith("ray::") and ".train" in name:
+            found.append(pid)
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_trial_and_a_driver_told_to_go_cost_nothing(
+    store: Path, outcome: dict[str, Any], tmp_path: Path
+) -> None:
+    process, lines = started_until(tmp_path, "[1/8]")
+    with process:
+        deadline = time.monotonic() + 60
+        while not (trials := trial_processes(process.pid)):
+            assert time.monotonic() < deadline, "no trial runs"
+            time.sleep(0.05)
+        os.kill(trials[0], signal.SIGKILL)
+        second = kdstudy(tmp_path / "store", "resume", code=1)
+        assert f"process {process.pid} on host" in second.stderr
+        assert "drives it; wait for its end, or end it first" in second.stderr
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("[3/8]"))
+        process.terminate()
+        rest = process.stderr.read()
+        assert process.wait(60) == 130, "".join(lines) + rest
+    assert "told to stop: trials end at their next checkpoint" in rest
+    assert "Traceback" not in rest
+    (line,) = kdstudy_json(tmp_path / "store", "list")
+    assert line["status"] == "interrupted"
+    done = kdstudy_json(tmp_path / "store", "resume", name="run")
+    assert done["trials"] == {"completed": 8, "stopped": 0, "diverged": 0, "failed": 0}
+    calm, hit = (
+        kdstudy_json(place, "show", study)["trials"][:8]
+        for place, study in ((store, outcome["study_id"]), (tmp_path / "store", done["study_id"]))
+    )
+    assert [(t["values"], t["weights_sha256"]) for t in hit] == [(t["values"], t["weights_sha256"]) for t in calm]
