@@ -106,8 +106,9 @@ class Host:
 
     def pids(self, text: str) -> list[int]:
         """Return the processes on this machine whose command line has ``text``, by the PIDs of the outside."""
-        found = run("ip", "netns", "pids", self.name).split()
-        return [int(pid) for pid in found if text in _command(int(pid))]
+        found = map(int, run("ip", "netns", "pids", self.name).split())
+        # Not the `nsenter` outside that a program on this machine was started through.
+        return [pid for pid in found if text in _command(pid) and not (text and _command(pid).startswith("nsenter"))]
 
     def kill(self) -> None:
         """Pull the plug: every process dies at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,11 +21,11 @@ SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 12 MB."""
+    """A file system of 60 MB."""
     need("netns")  # root, who may mount
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -43,13 +44,9 @@ def test_a_full_disk_halts_the_study_and_costs_nothing(disk: Path, tmp_path: Pat
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("[1/8]"))
         ballast = disk / "ballast"
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
-            except OSError:
-                pass
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
         rest = process.stderr.read()
         assert process.wait(60) == 1, rest
     (error,) = [line for line in rest.splitlines() if line.startswith("error:")]
