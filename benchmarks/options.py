@@ -1,4 +1,4 @@
-"""What each kind of faster arithmetic gains, and by how much a teacher's outputs are off; and what data costs.
+"""What each kind of faster arithmetic gains, by how much a teacher's outputs are off, what data and reading cost.
 
 python benchmarks/options.py [ROUNDS]
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from timing import alternate, ratio, table, where
@@ -18,6 +20,7 @@ from trainers import BATCH, LAYERS, SHAPE, Ours, Pictures, network, noise
 from kdstudy.network import Network, Output
 from kdstudy.study import NumericsConfig
 from kdstudy.training.numerics import teacher_network
+from kdstudy.transfer.base import Batch
 
 STUDENT = {
     "reference": "{}",
@@ -33,6 +36,9 @@ TEACHER = {
     "bfloat16": NumericsConfig(teacher="bfloat16"),
     "bfloat16, channels_last": NumericsConfig(teacher="bfloat16", memory_format="channels_last"),
 }
+
+
+UNUSED = Batch(torch.empty(0), torch.empty(0), torch.empty(0))
 
 
 def main(rounds: int) -> None:
@@ -85,16 +91,30 @@ def error(found: Tensor, exact: Tensor) -> float:
     return float((found - exact).norm() / exact.norm())
 
 
+def reading(ours: Ours) -> None:
+    """Open the epoch's file, verified before, and read the rows of its steps."""
+    assert ours.targets is not None
+    ours.targets.begin(1)
+    for step in range(8):
+        ours.targets.of(step, UNUSED, None)
+
+
 def batches(rounds: int) -> list[list[str]]:
-    """Return the cost of making a batch, as ours and image by image through PIL."""
+    """Return the cost of making a batch, ours and image by image through PIL, and of reading what is kept for it."""
     data = noise(8)
     ours = Ours("resnet8", ("resnet8", network("resnet8", data).eval()), "none", data)
+    folder = tempfile.TemporaryDirectory()
+    kept = Ours(
+        "resnet8", ("resnet8", network("resnet8", data).eval()), "attention", data, cache=Path(folder.name) / "s"
+    )
+    kept.epoch()
     loader = DataLoader(Pictures(data), batch_size=BATCH, shuffle=True, num_workers=0)
     seconds = alternate(
         {
             "step": ours.epoch,
             "whole batch at once (kdstudy)": lambda: list(ours.batches()),
             "image by image, PIL and DataLoader": lambda: list(loader),
+            "reading the teacher's logits and three maps": lambda: reading(kept),
         },
         rounds,
     )

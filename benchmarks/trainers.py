@@ -9,7 +9,6 @@ Shapes: B samples, C channels, H and W positions, K classes.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -125,6 +124,7 @@ class Ours:
         spec = self.config.transfer
         method = build_transfer(spec.name, spec.options, context, seed=2)
         teaching = Teaching(self.config, data, frozen, method, context, CPU)
+        self.targets = targets_of(teaching, cache) if method.uses_teacher else None
         self.distiller = Distiller(
             self.student,
             frozen,
@@ -132,7 +132,7 @@ class Ours:
             groups=layer_groups(self.student.module, context.layers, SHAPE),
             sgd=SgdSettings(RATE, MOMENTUM, DECAY, nesterov=False),
             schedule=lambda _: 1.0,
-            targets=targets_of(teaching, cache) if method.uses_teacher else None,
+            targets=self.targets,
         )
 
     def batches(self) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
@@ -322,8 +322,3 @@ def torchdistill_epoch(box: Any, batches: Iterable[tuple[Tensor, Tensor, Any]] |
         box.post_forward_process(loss=loss)
         total, steps = total + float(loss.detach()), steps + 1
     return total / steps
-
-
-def variant(config: TrialConfig, **numerics: str) -> TrialConfig:
-    """Return the trial in another arithmetic."""
-    return dataclasses.replace(config, numerics=dataclasses.replace(config.numerics, **numerics))  # type: ignore[arg-type]

@@ -140,7 +140,11 @@ def _rerun(
     with tempfile.TemporaryDirectory(prefix="kdstudy-") as cache:
         try:
             result = run_trial(
-                config, report, teacher=open_teacher(folder), cache=Path(cache), with_test=trial.phase == "confirm"
+                config,
+                report,
+                teacher=open_teacher(folder),
+                cache=Path(cache) / "study",
+                with_test=trial.phase == "confirm",
             )
         except _EnoughError:
             return records, None

@@ -69,8 +69,8 @@ def run_trial(
             None for plain training without a teacher (transfer ``none``, policy ``constant``).
         folder: Where checkpoints and the final student are written, and where a run of the same trial that was
             interrupted goes on from; None to keep nothing.
-        cache: Where the study's trials share what they need of the teacher, as the configuration's ``cache`` allows;
-            None to compute it. The numbers are the same.
+        cache: Where the study's trials share what they need of the teacher, as the configuration's ``cache`` allows: a
+            folder below one that is for such folders alone. None to compute it; the numbers are the same.
         with_test: Score the test split after the last epoch (confirmation only).
 
     Returns:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.tools import need
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 HERE = {"127.0.0.1", "localhost", ""}
 
@@ -34,14 +34,26 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def watched(browser: Browser, **options: Any) -> Iterator[Page]:
-    """Open a page of its own; afterwards nothing may have gone wrong on it, nor left this machine."""
+def watched(browser: Browser, *, known: tuple[str, ...] = (), **options: Any) -> Iterator[Page]:
+    """Open a page of its own; afterwards nothing may have gone wrong on it, nor left this machine.
+
+    Args:
+        browser: Whose.
+        known: What a page that is not ours may complain of on its console: parts of a message or its address.
+        options: Of the browser's context.
+    """
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
     page = context.new_page()
     page.set_default_timeout(60_000)
     trouble: list[str] = []
     page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+
+    def listen(message: ConsoleMessage) -> None:
+        text = f"{message.text} ({message.location['url']})"
+        if message.type == "error" and not any(part in text for part in known):
+            trouble.append(text)
+
+    page.on("console", listen)
     page.on("request", lambda request: trouble.append(request.url) if _leaves(request.url) else None)
     try:
         yield page

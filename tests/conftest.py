@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 # Before torch, numpy or a worker process starts its own pool.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Ray gives way to whatever else a machine does; a test that waits for it must not.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +37,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("KDSTUDY_", "MLFLOW_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("KDSTUDY_ALLOW_PLUGINS", "tests")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The machine's Chromium, for the tests of one file."""
+    from tests.browser import chromium
+
+    with chromium() as started:
+        yield started

@@ -85,6 +85,9 @@ def test_a_clusters_token_must_be_set_and_private(
     assert "others may read it (mode 0644)" in token()
     (here / "token").chmod(0o600)
     assert token() == f"True: token authentication; {here / 'token'} is private"
+    (here / "token").chmod(0o644)
+    monkeypatch.setattr(doctor, "MOUNTED", here)
+    assert token().startswith("True"), "a container's secret has the mode that its host gave it"
 
 
 class Server(http.server.BaseHTTPRequestHandler):

@@ -1,7 +1,8 @@
 """The command line. `main` is the entry point; each module beside this one holds a family of commands.
 
 Results go to stdout, progress and complaints to stderr. Exit codes: 0 done, 1 what the user can put right (or a rerun
-that differs), 2 wrong usage, 3 a finished study with failed trials, 130 interrupted.
+that differs), 2 wrong usage, 3 a finished study with failed trials, 4 a finished one of which MLflow lacks something,
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kdstudy.search.outcome import Outcome
 
 FAILED_TRIALS = 3
+UNPUBLISHED = 4
 MAX_SEEDS = 10_000
 
 
@@ -83,11 +84,13 @@ def _tell(outcome: Outcome, as_json: bool) -> int:
         _tell_people(outcome)
     if outcome.unpublished:
         click.echo(
-            f"warning: {outcome.unpublished} trials are not in MLflow yet; the record is whole, "
-            f"`kdstudy sync {outcome.study.id}` delivers them",
+            f"warning: MLflow lacks something of {outcome.unpublished} runs; the record is whole, "
+            f"`kdstudy sync {outcome.study.id}` delivers it",
             err=True,
         )
-    return FAILED_TRIALS if outcome.counts["failed"] else 0
+    if outcome.counts["failed"]:
+        return FAILED_TRIALS
+    return UNPUBLISHED if outcome.unpublished else 0
 
 
 def _tell_people(outcome: Outcome) -> None:

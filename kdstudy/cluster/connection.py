@@ -23,6 +23,7 @@ QUIET = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # workers load no model of MLflow's, and a plug-in no pickled one
 }
 
 CONNECT_SECONDS = 10.0

@@ -18,6 +18,7 @@ from kdstudy.data.split import combine, digest, stratified
 from kdstudy.errors import DataError
 from kdstudy.registry import DATASETS
 from kdstudy.seeds import derive
+from kdstudy.storage import folder_at, is_bucket, node_folder
 
 
 def load_data(  # noqa: PLR0913 - each argument is a key of the study file
@@ -40,7 +41,8 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         name: A registered data set, or ``package.module:load``.
         val_fraction: Share of the training images kept for validation, in (0, 1).
         split_seed: Seed of that choice and of ``train_images``; >= 0.
-        root: Folder of the files; by default ``$KDSTUDY_DATA``, else ``./data``.
+        root: Folder of the files, or ``s3://`` location, from which each machine fetches them once; by default
+            ``$KDSTUDY_DATA``, else ``./data``.
         train_images: Take only so many of the official training images, in proportion to the classes, before
             the split; None for all.
         download: Whether missing files may be fetched.
@@ -51,8 +53,9 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     Raises:
         PluginError: No data set of that name.
         DataError: It is missing, or too small for the request.
+        StoreError: It cannot be fetched.
     """
-    folder = Path(root or os.environ.get("KDSTUDY_DATA") or "data").expanduser().absolute()
+    folder = _folder(str(root or os.environ.get("KDSTUDY_DATA") or "data"))
     plain = json.dumps(dict(options or {}), sort_keys=True)
     dataset = _load(
         name,
@@ -67,6 +70,15 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     if test is not None and not isinstance(dataset.train.images, ImageFiles):
         test = _decoded(test)
     return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(), test=test)
+
+
+@functools.cache
+def _fetched(location: str) -> Path:
+    return folder_at(location).on_disk(node_folder())
+
+
+def _folder(location: str) -> Path:
+    return _fetched(location) if is_bucket(location) else Path(location).expanduser().absolute()
 
 
 @functools.lru_cache(maxsize=2)

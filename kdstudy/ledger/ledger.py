@@ -59,6 +59,10 @@ class Ledger:
         """Where it is, for people: a path, or a URL without password."""
         return self._store.place
 
+    def hurry(self) -> None:
+        """From now on wait for a database that is locked or away for a few seconds at most: there is no time left."""
+        self._store.hurry()
+
     def close(self) -> None:
         """Close every connection; a later call opens new ones."""
         self._store.close()

@@ -21,6 +21,9 @@ T = TypeVar("T")
 PATIENCE = 180.0
 """Seconds for which a transaction is tried again while the database is locked or away, as in a restart."""
 
+HASTE = 5.0
+"""The same for a process that is told to go."""
+
 _CREATION_LOCK = 0x6B647374  # any constant: under it PostgreSQL lets one process at a time create the tables
 
 
@@ -84,6 +87,10 @@ class Store:
             raise StoreError(f"ledger {self.place}: there is none; start a study with 'kdstudy run' first")
         return self._patiently(self._writer, work)
 
+    def hurry(self) -> None:
+        """Have no more patience than `HASTE`, for a transaction that is being tried already, too."""
+        self._patience = min(self._patience, HASTE)
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -138,7 +145,7 @@ class Store:
 
     def _patiently(self, database: Engine, work: Callable[[Connection], T]) -> T:
         """Run one transaction, again and again while the database is locked or, once opened, away."""
-        deadline = time.monotonic() + self._patience
+        began = time.monotonic()
         pause = 0.01
         while True:
             try:
@@ -148,7 +155,7 @@ class Store:
                 raise
             except DBAPIError as error:
                 passing = engine.locked(error) or (self._opened and engine.away(error))
-                if not passing or time.monotonic() + pause > deadline:
+                if not passing or time.monotonic() + pause > began + self._patience:
                     raise engine.explain(error, self._url) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 1.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -78,7 +79,7 @@ def to_html(report: Report) -> str:
         studies=studies,
         several=len(studies) > 1,
         swatches={arm: Markup(colour) for arm, colour in colours.items()},  # noqa: S704  names of our own
-        palette=_palette(arms, names),
+        palette=_palette(arms, names, _layer_counts(report)),
         style=Markup(_part("page.css")),  # noqa: S704  our own file
         scripts={name: Markup(source) for name, source in scripts.items()},  # noqa: S704  ours and plotly's
         policy=_policy(list(scripts.values())),
@@ -149,10 +150,10 @@ def _trial(study: StudyReport, trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _palette(arms: list[str], names: dict[str, str]) -> Markup:
+def _palette(arms: list[str], names: dict[str, str], layer_counts: set[int]) -> Markup:
     """Return the colours of arms and layers as CSS, for light and dark paper."""
     pairs = {names[arm]: pair for arm, pair in arm_colours(arms).items()}
-    for count in range(1, _MOST_LAYERS + 1):
+    for count in sorted(layer_counts):
         pairs |= {_layer_name(count, place): pair for place, pair in enumerate(depth_colours(count))}
     light, dark = (";".join(f"{name}:{pair[side]}" for name, pair in pairs.items()) for side in (0, 1))
     rules = (
@@ -162,11 +163,14 @@ def _palette(arms: list[str], names: dict[str, str]) -> Markup:
     return Markup(rules)  # noqa: S704  names and colours of our own
 
 
-_MOST_LAYERS = 12
+def _layer_counts(report: Report) -> set[int]:
+    """Return how many layers each arm of each study has."""
+    layers = {(number, curve.arm, curve.layer) for number, study in enumerate(report.studies) for curve in study.layers}
+    return set(Counter((number, arm) for number, arm, _ in layers).values())
 
 
 def _layer_name(count: int, place: int) -> str:
-    return f"--layer-{min(count, _MOST_LAYERS)}-{min(place, _MOST_LAYERS - 1)}"
+    return f"--layer-{count}-{place}"
 
 
 def _json(document: Any) -> str:

@@ -7,6 +7,7 @@ may be killed at any moment: what the ledger says then is what `resume_study` go
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import time
 
@@ -124,7 +125,7 @@ class _Drive:
         except KeyboardInterrupt:
             self._leave("interrupted", None)
             raise
-        except ClusterError as error:
+        except (ClusterError, StoreError) as error:  # what is amiss is not the study's fault
             self._leave("interrupted", str(error))
             raise
         except KdstudyError as error:
@@ -134,10 +135,15 @@ class _Drive:
             self._leave("interrupted", None)
             raise
         finally:
-            self._ledger.release(self._id, holder)
+            with contextlib.suppress(StoreError):  # then the hold goes stale
+                self._ledger.release(self._id, holder)
 
     def _leave(self, status: str, message: str | None) -> None:
-        """Write down that the study stands still: what was running goes back to the queue."""
+        """Write down that the study stands still: what was running goes back to the queue.
+
+        Where not even that can be written, the record says the same once the hold is stale.
+        """
+        self._ledger.hurry()
         with contextlib.suppress(StoreError):  # a hold that was lost: the study is another driver's now
             if self._ledger.study(self._id).status == "finished":
                 return
@@ -151,7 +157,7 @@ class _Drive:
         began = time.monotonic()
         self._identity = self._store.create()
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts)
-        with connected(self._address, self._store.local):
+        with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources
             waiting = 0.0 if self._address is None else WAIT_SECONDS
             capacity = wait_for_room(resources.cpus, resources.gpus, say, seconds=waiting)
@@ -174,7 +180,6 @@ class _Drive:
         return outcome
 
     def _open_tracking(self, tracker: Tracker) -> Publisher:
-        self._ledger.update_study(self._id, tracking=tracker.open_study(self._ledger.study(self._id)))
         self._publisher = Publisher(tracker, self._ledger, self._id)
         self._publisher.catch_up()
         return self._publisher
@@ -192,5 +197,6 @@ class _Drive:
             publish_outcome(tracker, self._ledger, outcome, self._store)
             tracker.close()
         except StoreError as error:
-            say(f"warning: {error}; the record is whole, `kdstudy sync {self._id}` delivers it later")
+            say(f"warning: {error}")
+            return dataclasses.replace(outcome, unpublished=1)
         return outcome

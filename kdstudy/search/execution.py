@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import shutil
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kdstudy.errors import ClusterError
 from kdstudy.ledger import Ledger
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.hold import preemptible
 from kdstudy.search.progress import Progress
 from kdstudy.search.queue import TrialQueue
+from kdstudy.search.scribe import Scribe
 from kdstudy.search.sharing import Sharing
 from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import Study
 from kdstudy.tracking import Publisher
+
+if TYPE_CHECKING:
+    from kdstudy.search.recording import Recording
 
 
 class Execution:
@@ -50,47 +56,88 @@ class Execution:
 
         Raises:
             ClusterError: The cluster was lost.
+            StoreError: A store does not work, or the ledger has been away for too long.
+            KeyboardInterrupt: It was told to stop, and the trials have come to a safe point.
         """
         study = self._study
         recorded = self._ledger.study(self._id).lag
         lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
         self._ledger.update_study(self._id, lag=lag)
-        queue = TrialQueue(study, self._id, self._ledger, lag=lag, seeds=self._seeds, sharing=sharing)
+        scribe = Scribe()
+        queue = TrialQueue(
+            study,
+            self._id,
+            self._ledger,
+            lag=lag,
+            seeds=self._seeds,
+            sharing=sharing,
+            record=lambda trial: scribe.put(lambda: self._ledger.add_trial(trial)),
+        )
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
         progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
-            with progress:
-                self._tune(queue, progress, teacher)
+            recording = self._recording(queue, scribe, progress)
+            try:
+                with preemptible() as stopping, progress:
+                    self._tune(queue, recording, teacher, stopping)
+                    scribe.close()
+                    if stopping():
+                        raise KeyboardInterrupt
+            except BaseException:
+                self._ledger.hurry()
+                with contextlib.suppress(Exception):  # what has been reported is written, if it can be
+                    scribe.close()
+                raise
         return dict(progress.split())
 
-    def _tune(self, queue: TrialQueue, progress: Progress, teacher: Folder) -> None:
+    def _recording(self, queue: TrialQueue, scribe: Scribe, progress: Progress) -> Recording:
+        from kdstudy.search.metrics import StudyMetrics
+        from kdstudy.search.recording import Recording
+
+        images = self._ledger.study(self._id).dataset["train"]
+        return Recording(
+            queue,
+            self._id,
+            ledger=self._ledger,
+            store=self._store,
+            scribe=scribe,
+            publisher=self._publisher,
+            progress=progress,
+            metrics=StudyMetrics(self._study, self._id, planned=progress.total, images=images),
+        )
+
+    def _tune(self, queue: TrialQueue, recording: Recording, teacher: Folder, stopping: Callable[[], bool]) -> None:
         from ray import tune
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
 
-        from kdstudy.search.tune import QueueSearcher, scheduler_of
+        from kdstudy.search.tune import QueueSearcher, Recorder, preemptible_trainable, scheduler_of
         from kdstudy.search.worker import run_in_worker
 
         resources = self._study.resources
         raised: list[Exception] = []
         trainable = tune.with_resources(
-            tune.with_parameters(
-                run_in_worker,
-                teacher=teacher,
-                folder=self._store.study(self._id),
-                cache=self._store.cache / self._id,
+            preemptible_trainable(
+                tune.with_parameters(
+                    run_in_worker,
+                    teacher=teacher,
+                    folder=self._store.study(self._id),
+                    cache=self._store.cache / self._id,
+                    data=self._ledger.study(self._id).dataset["fingerprint"],
+                )
             ),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         )
+        recorder = Recorder(recording.started, recording.epoch, recording.ended, queue.again, stopping, raised)
         notes = f"{self._id}-{secrets.token_hex(4)}"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, raised),
+                search_alg=QueueSearcher(queue, recording.settled, stopping, raised),
                 num_samples=-1,
                 reuse_actors=True,
-                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs),
+                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs, stopping),
                 trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -98,7 +145,7 @@ class Execution:
                 name=notes,
                 storage_path=str(self._store.ray),
                 verbose=0,
-                callbacks=[self._recorder(queue, progress, raised)],
+                callbacks=[recorder],
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
         )
@@ -111,36 +158,3 @@ class Execution:
             raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {self._id}` goes on") from error
         finally:
             shutil.rmtree(self._store.ray / notes, ignore_errors=True)
-
-    def _recorder(self, queue: TrialQueue, progress: Progress, raised: list[Exception]) -> Any:
-        from kdstudy.search.metrics import StudyMetrics
-        from kdstudy.search.tune import Recorder
-
-        publisher, ledger, study_id = self._publisher, self._ledger, self._id
-        images = ledger.study(study_id).dataset["train"]
-        metrics = StudyMetrics(self._study, study_id, planned=progress.total, images=images)
-
-        def started(number: int) -> None:
-            ledger.start_trial(study_id, number)
-            publisher.notify(number)
-            metrics.changed(ledger.trials(study_id))
-
-        def epoch(number: int, record: EpochRecord) -> None:
-            ledger.record_epoch(study_id, number, record)
-            publisher.notify(number)
-            trial = ledger.trial(study_id, number)
-            progress.epoch(trial, record)
-            metrics.epoch(trial.arm, record)
-            metrics.published(publisher.pending(), publisher.trouble())
-
-        def ended(number: int, result: TrialResult) -> None:
-            ledger.finish_trial(study_id, number, result)
-            trial = ledger.trial(study_id, number)
-            queue.ended(trial)
-            publisher.notify(number)
-            progress.ended(trial)
-            metrics.changed(ledger.trials(study_id))
-            if result.state != "failed":
-                (self._store.trial(study_id, number) / "checkpoints").clear()
-
-        return Recorder(started, epoch, ended, raised)

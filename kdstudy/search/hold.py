@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kdstudy.errors import StoreError
 from kdstudy.ledger import LEASE_SECONDS, Holder, Ledger
 from kdstudy.search.progress import say
+
+GRACE_SECONDS = 20.0
+"""How long after SIGTERM trials may take to reach a safe point: less than the 30 s that Kubernetes gives."""
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: what is running goes back to the queue."""
+    """Treat SIGTERM as Ctrl-C, outside of `preemptible`: what is running goes back to the queue."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -51,3 +55,37 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def preemptible() -> Iterator[Callable[[], bool]]:
+    """Give trials time after SIGTERM: at first only the flag is set that is yielded as a function.
+
+    ``KDSTUDY_GRACE`` seconds later, or at a second SIGTERM, it is as Ctrl-C.
+    """
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield told.is_set
+        return
+    try:
+        grace = float(os.environ.get("KDSTUDY_GRACE", GRACE_SECONDS))
+    except ValueError as error:
+        raise StoreError(
+            f"KDSTUDY_GRACE: not a number of seconds, got '{os.environ['KDSTUDY_GRACE']}'; write one, or unset it"
+        ) from error
+    timer = threading.Timer(grace, _thread.interrupt_main)
+    timer.daemon = True
+
+    def note(_signal: int, _frame: object) -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
+        timer.start()
+        say(f"told to stop: trials end at their next checkpoint, within {grace:g} s")
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield told.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        timer.cancel()

@@ -25,7 +25,7 @@ class Outcome:
         study: As the ledger has it at the end.
         trials: All of them.
         comparison: Of its arms; None if nothing was confirmed.
-        unpublished: Trials that MLflow has not got yet.
+        unpublished: Runs of which MLflow lacks something.
     """
 
     study: StudyRecord

@@ -9,7 +9,7 @@ once its search is over, without waiting for other arms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdstudy.ledger import Ledger, TrialRecord
@@ -28,17 +28,27 @@ class TrialQueue:
     Args:
         study: The study.
         study_id: Its ID in the ledger.
-        ledger: The record; proposals are written there before they are handed out.
+        ledger: The record.
         lag: Trials of one arm that may be in flight at once after its start-up, at least 1.
         seeds: Confirmation seeds in all; those beyond the study file's own are exploratory.
         sharing: Which trials share the teacher's outputs; None leaves the study's own mode.
+        record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
+            same. None: it is written before it is handed out.
     """
 
-    def __init__(
-        self, study: Study, study_id: str, ledger: Ledger, *, lag: int, seeds: int, sharing: Sharing | None = None
+    def __init__(  # noqa: PLR0913 - all of them but the first three by name
+        self,
+        study: Study,
+        study_id: str,
+        ledger: Ledger,
+        *,
+        lag: int,
+        seeds: int,
+        sharing: Sharing | None = None,
+        record: Callable[[TrialRecord], None] | None = None,
     ) -> None:
         self._study, self._id, self._ledger, self._lag, self._seeds = study, study_id, ledger, lag, seeds
-        self._sharing = sharing
+        self._sharing, self._record = sharing, record or ledger.add_trial
         search = study.search
         self._sampler: Sampler = SAMPLERS.load(search.sampler.name)(**search.sampler.options)
         self._trials: dict[tuple[str, Phase, int], TrialRecord] = {
@@ -69,9 +79,13 @@ class TrialQueue:
         position = min(ready, key=lambda each: self._number(each, *self._cursors[each][0]))
         phase, index = self._cursors[position].popleft()
         trial = self._propose(position, phase, index)
-        self._ledger.add_trial(trial)
+        self._record(trial)
         self._trials[(trial.arm, phase, index)] = trial
         return trial
+
+    def again(self, number: int) -> None:
+        """Hand out once more a trial that was handed out and has not begun."""
+        self._interrupted.extend(trial for trial in self._trials.values() if trial.number == number)
 
     def ended(self, trial: TrialRecord) -> None:
         """Take note of a trial that has ended, as the ledger now holds it."""

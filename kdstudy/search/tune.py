@@ -6,7 +6,7 @@ Tune only executes. Its own searchers, restore and loggers are not used: the led
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -14,7 +14,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.trainable import Trainable, wrap_function
 
+from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.queue import TrialQueue
@@ -47,12 +49,20 @@ class QueueSearcher(Searcher):
 
     Args:
         queue: What to run.
+        settled: Tells the queue of the trials that have ended; returns False while the ledger has not got them all.
+        stopping: Whether nothing more shall start.
         raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
     """
 
-    def __init__(self, queue: TrialQueue, raised: list[Exception]) -> None:
+    def __init__(
+        self,
+        queue: TrialQueue,
+        settled: Callable[[], bool],
+        stopping: Callable[[], bool],
+        raised: list[Exception],
+    ) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue, self._raised = queue, raised
+        self._queue, self._settled, self._stopping, self._raised = queue, settled, stopping, raised
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles it for its own restore, which is not used; ledger connections stay behind."""
@@ -60,10 +70,10 @@ class QueueSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's parameters; None while all that remain must wait; FINISHED when none remain."""
-        if len(self._queue) == 0:
+        if self._stopping() or len(self._queue) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
         with remembered(self._raised):
-            trial = self._queue.next()
+            trial = self._queue.next() if self._settled() else None
         return None if trial is None else parameters_of(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -83,6 +93,8 @@ class Recorder(tune.Callback):
         started: Called with the trial's number when it starts (again).
         epoch: Called with number and record after each epoch.
         ended: Called with number and result once a trial has ended.
+        lost: Called with the number of a trial that Tune gave up before it began, to be handed out again.
+        stopping: Whether trials are being stopped for a later resumption, which does not end them.
         raised: As for `QueueSearcher`.
     """
 
@@ -91,14 +103,29 @@ class Recorder(tune.Callback):
         started: Callable[[int], None],
         epoch: Callable[[int, EpochRecord], None],
         ended: Callable[[int, TrialResult], None],
+        lost: Callable[[int], None],
+        stopping: Callable[[], bool],
         raised: list[Exception],
     ) -> None:
-        self._started, self._epoch, self._ended, self._raised = started, epoch, ended, raised
+        self._started, self._epoch, self._ended, self._lost = started, epoch, ended, lost
+        self._stopping, self._raised = stopping, raised
+        self._over: set[str] = set()
         self._open: dict[int, EpochRecord | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """As for `QueueSearcher`."""
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look for trials that Tune gave up without a word.
+
+        It does so, whatever ``max_failures``, where the process dies, or does not come free, that it meant to reuse.
+        """
+        for trial in trials:
+            if trial.status == Trial.ERROR and trial.trial_id not in self._over:
+                self._over.add(trial.trial_id)
+                with remembered(self._raised):
+                    self._lost(trial.config["trial"])
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record that it runs."""
@@ -112,6 +139,9 @@ class Recorder(tune.Callback):
     ) -> None:
         """Record its epoch, and its result with the last one."""
         number = trial.config["trial"]
+        if result.get("halt") is not None:
+            with remembered(self._raised):
+                raise StoreError(result["halt"])
         if result.get("record") is not None:
             record = EpochRecord.from_json(result["record"])
             self._open[number] = record
@@ -124,7 +154,7 @@ class Recorder(tune.Callback):
         """Record a trial that Tune ended before its own last report: the scheduler stopped it."""
         number = trial.config["trial"]
         last = self._open.get(number)
-        if number in self._open:
+        if number in self._open and not self._stopping():
             self._end(number, TrialResult("stopped", epochs=last.epoch if last else 0, val=last.val if last else None))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -132,6 +162,7 @@ class Recorder(tune.Callback):
         number = trial.config["trial"]
         last = self._open.get(number)
         if number in self._open:
+            self._over.add(trial.trial_id)
             self._end(
                 number,
                 TrialResult(
@@ -146,23 +177,29 @@ class Recorder(tune.Callback):
 
 
 class ArmScheduler(FIFOScheduler):
-    """Asynchronous successive halving (Li et al. 2020) within each arm: one arm's trials never prune another's.
+    """Lets trials run in order, and stops some: pruned ones, and all of them when the driver must go.
 
+    Pruning is asynchronous successive halving (Li et al. 2020) within each arm: one arm's trials never prune another's.
     Confirmation runs are never pruned.
 
     Args:
         epochs: Epochs of a full trial.
-        grace: Epochs before a trial may be stopped.
-        reduction: At each rung the best 1 / ``reduction`` go on.
+        halving: ``grace``, epochs before a trial may be stopped, and ``reduction``: at each rung the best
+            1 / ``reduction`` go on. None: no trial is pruned.
+        stopping: Whether each trial shall end at its next report.
     """
 
-    def __init__(self, *, epochs: int, grace: int, reduction: float) -> None:
+    def __init__(self, *, epochs: int, halving: Mapping[str, Any] | None, stopping: Callable[[], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._epochs, self._grace, self._reduction = epochs, grace, reduction
+        self._epochs, self._halving, self._stopping = epochs, halving, stopping
         self._arms: dict[str, AsyncHyperBandScheduler] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """As for `QueueSearcher`."""
+        return {}
+
     def _arm(self, trial: Trial) -> AsyncHyperBandScheduler | None:
-        if trial.config["phase"] != "search":
+        if self._halving is None or trial.config["phase"] != "search":
             return None
         name = trial.config["arm"]
         if name not in self._arms:
@@ -171,8 +208,8 @@ class ArmScheduler(FIFOScheduler):
                 metric="val",
                 mode="max",
                 max_t=self._epochs + 1,
-                grace_period=self._grace,
-                reduction_factor=self._reduction,
+                grace_period=self._halving["grace"],
+                reduction_factor=self._halving["reduction"],
             )
         return self._arms[name]
 
@@ -184,14 +221,29 @@ class ArmScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether it goes on; a trial that has already ended is left alone."""
+        if self._stopping():
+            return str(TrialScheduler.STOP)
         arm = self._arm(trial)
         if arm is None or result.get("result") is not None or "val" not in result:
             return str(TrialScheduler.CONTINUE)
         return str(arm.on_trial_result(tune_controller, trial, result))
 
 
-def scheduler_of(pruner: PluginSpec, epochs: int) -> TrialScheduler:
+def scheduler_of(pruner: PluginSpec, epochs: int, stopping: Callable[[], bool]) -> TrialScheduler:
     """Return Tune's scheduler for the study's pruner."""
-    if pruner.name == "none":
-        return FIFOScheduler()
-    return ArmScheduler(epochs=epochs, **pruner.options)
+    halving = None if pruner.name == "none" else pruner.options
+    return ArmScheduler(epochs=epochs, halving=halving, stopping=stopping)
+
+
+def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[Trainable]:
+    """Return Tune's trainable of a function, in a process that takes SIGTERM as notice."""
+    from kdstudy.search.preemption import listen
+
+    class Preemptible(wrap_function(trainable)):  # type: ignore[misc]
+        _name = "kdstudy-trial"
+
+        def setup(self, config: dict[str, Any]) -> None:
+            listen()
+            super().setup(config)
+
+    return Preemptible

@@ -6,35 +6,41 @@ A worker serves one trial after another, so everything that must not leak betwee
 from __future__ import annotations
 
 import json
+import platform
 import traceback
 from pathlib import Path
 from typing import Any
 
-from kdstudy.errors import KdstudyError
+from kdstudy.errors import ClusterError, DataError, KdstudyError, StoreError
 from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
 
-def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path) -> None:
+def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path, data: str) -> None:
     """Run one trial under Ray Tune: Tune's trainable.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
-    A process that dies is Tune's to start again; the trial then goes on from its checkpoint.
+    A process that dies, or whose GPU or memory gives out, is Tune's to start again; the trial then goes on from its
+    checkpoint. A store or node that does not work is nobody's result: it halts the study, to be resumed.
 
     Args:
         parameters: Tune's parameters of this trial: the values that fill the holes, and what `parameters_of` adds.
         teacher: The teacher's folder.
         folder: The study's folder of trials.
         cache: Where, on each node, the study's trials share what they need of the teacher.
+        data: Fingerprint of the data that the study began with.
     """
+    import torch
     from ray import tune
 
+    from kdstudy.search.preemption import safe_point
     from kdstudy.teacher import open_teacher
     from kdstudy.trial import run_trial
 
     epochs = 0
+    safe_point(more=True)
 
     def report(record: EpochRecord, result: TrialResult | None) -> None:
         nonlocal epochs
@@ -43,22 +49,41 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
         if record.val is not None:
             metrics["val"] = record.val
         tune.report(metrics | {"result": None if result is None else result.to_json()})
+        safe_point(more=result is None)
 
     try:
+        config = TrialConfig.from_json(json.loads(parameters["config"]))
+        _require_data(config, data)
         run_trial(
-            TrialConfig.from_json(json.loads(parameters["config"])),
+            config,
             report,
             teacher=open_teacher(teacher),
             folder=folder / str(parameters["trial"]),
             cache=cache,
             with_test=parameters["phase"] == "confirm",
         )
+    except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
+        raise
+    except (StoreError, ClusterError, DataError) as error:
+        tune.report({"epoch": epochs, "record": None, "halt": f"node {platform.node()}: {error}"})
     except KdstudyError as error:
         failure = TrialResult("failed", epochs=epochs, error=str(error))
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
     except Exception:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
         failure = TrialResult("failed", epochs=epochs, error=traceback.format_exc())
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
+
+
+def _require_data(config: TrialConfig, fingerprint: str) -> None:
+    """Refuse data that are not those the study began with: a node may have others under the same path."""
+    from kdstudy.assembly import dataset_of
+
+    found = dataset_of(config, with_test=False).fingerprint  # loaded once a process
+    if found != fingerprint:
+        raise DataError(
+            f"data: fingerprint {found[:16]}, but the study began with {fingerprint[:16]}; give this node the same "
+            "files"
+        )
 
 
 def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str | None) -> dict[str, Any]:

@@ -196,7 +196,9 @@ def targets_of(teaching: Teaching, cache: Path | None) -> Targets:
     if cache is None or not teaching.lasting:
         return live
     limit = teaching.config.cache.max_bytes
-    shelf = Shelf(cache / teaching.key(), limit)
+    shelf = Shelf(cache, teaching.key(), limit)
+    if not shelf.trusted:
+        return live
     if teaching.files * teaching.rows * shelf.note("row-bytes", teaching.row_bytes) > limit:
         return live
     return KeptTargets(teaching, shelf)

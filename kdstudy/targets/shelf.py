@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from kdstudy.storage import DiskFolder
 
 Tensors = dict[str, Tensor]
 
+PREFIX = "targets-"
 POLL_SECONDS = 0.05
 IN_USE_SECONDS = 600.0
 """A shelf read so recently is not cleared away for another one."""
@@ -36,15 +36,22 @@ _verified: set[tuple[str, int, int]] = set()
 
 
 class Shelf:
-    """One folder of files that belong together.
+    """One folder of files that belong together: ``ROOT/STUDY/targets-KEY``, created at the first write.
 
     Args:
-        folder: Created at the first write; its siblings share the room.
-        max_bytes: Of all shelves of all studies below the folder's grandparent, together.
+        study: ``ROOT/STUDY``: what the trials of a study share.
+        key: Hash of all that the files depend on.
+        max_bytes: Of the shelves of all studies below the root, together.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self.folder, self._max_bytes = folder, max_bytes
+    def __init__(self, study: Path, key: str, max_bytes: int) -> None:
+        self.folder, self._max_bytes = study / f"{PREFIX}{key}", max_bytes
+        self._root = study.parent
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nobody else can have put files there: another user's folder is not read."""
+        return not self._root.exists() or self._root.stat().st_uid == os.getuid()
 
     def get(self, name: str, make: Callable[[str], Tensors], *, ahead: Iterable[str] = ()) -> Tensors:
         """Return the tensors called ``name``, on the CPU, making them if they are not there.
@@ -99,28 +106,29 @@ class Shelf:
 
     def _keep(self, path: Path, tensors: Tensors) -> None:
         content = save(tensors, metadata={"sha256": digest(tensors)})
-        if not self._has_room(len(content)):
-            log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
-            return
         try:
-            DiskFolder(self.folder).write(path.name, content)
-        except StoreError as error:  # a full disk costs time, not the trial
+            # One writer at a time, or the room would be counted twice.
+            with FileLock(self._root / ".kdstudy-room.lock"):
+                if self._has_room(len(content)):
+                    DiskFolder(self.folder).write(path.name, content)
+                else:
+                    log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
+        except (StoreError, OSError) as error:  # a full disk costs time, not the trial
             log.warning("%s; going on without keeping it", error)
 
     def _has_room(self, size: int) -> bool:
-        """Clear away shelves that nobody reads, the longest unread first, until ``size`` bytes fit."""
-        shelves = sorted(
-            (folder for folder in self.folder.parent.parent.glob("*/*") if folder.is_dir()),
-            key=lambda folder: folder.stat().st_mtime,
-        )
-        sizes = {folder: sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in shelves}
+        """Empty shelves that nobody reads, the longest unread first, until ``size`` bytes fit."""
+        shelves = sorted(self._root.glob(f"*/{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
+        files = {folder: list(folder.glob("*.safetensors")) for folder in shelves}
+        sizes = {folder: sum(file.stat().st_size for file in found) for folder, found in files.items()}
         free = self._max_bytes - sum(sizes.values())
         for folder in shelves:
             if free >= size:
                 break
             if folder != self.folder and folder.stat().st_mtime < time.time() - IN_USE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
                 free += sizes[folder]
+                for file in files[folder]:
+                    file.unlink(missing_ok=True)
         return free >= size
 
 

@@ -28,7 +28,7 @@ class Publisher:
     Args:
         tracker: From now on used by this thread only, until `close` returned.
         ledger: Read for what to publish, and told what was.
-        study_id: A study the tracker has opened, with ``tracking`` recorded in the ledger.
+        study_id: The study; its run is opened first, and noted in the ledger's ``tracking``.
         gather: Seconds to wait for more notices before publishing.
     """
 
@@ -42,6 +42,7 @@ class Publisher:
         self._busy: int | None = None
         self._refused: dict[int, str] = {}
         self._closing = False
+        self._opened = False
         self._trouble: str | None = None
         # A daemon: a request that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="kdstudy-publisher", daemon=True)
@@ -68,10 +69,11 @@ class Publisher:
             self.notify(number)
 
     def pending(self) -> int:
-        """Return how many trials are not up to date on the server, those it refused included."""
+        """Return how many runs are not up to date on the server: the study's own, and those of trials."""
         with self._changed:
             waiting = {*self._pending, *self._refused}
-            return len(waiting if self._busy is None else waiting | {self._busy})
+            waiting |= set() if self._busy is None else {self._busy}
+            return len(waiting) + (not self._opened)
 
     def trouble(self) -> str | None:
         """Return the last error in one line; None when the last attempt went well."""
@@ -85,7 +87,7 @@ class Publisher:
             timeout: Seconds, at least 0: longer is not waited.
 
         Returns:
-            How many trials are not up to date on the server; they stay in the ledger.
+            How many runs are not up to date on the server; what they lack stays in the ledger.
         """
         with self._changed:
             self._closing = True
@@ -96,8 +98,8 @@ class Publisher:
     def _run(self) -> None:
         delay = 0.0
         while self._wait(delay):
-            failed = False
-            for number in self._take():
+            failed = not self._open()
+            for number in [] if failed else self._take():
                 failed = not self._publish(number) or failed
                 if failed:
                     break
@@ -106,13 +108,31 @@ class Publisher:
                 if self._closing and (failed or not self._pending):
                     return
 
+    def _open(self) -> bool:
+        """Open the study's run; return whether to go on with its trials."""
+        if self._opened:
+            return True
+        try:
+            tracking = self._tracker.open_study(self._ledger.study(self._study_id))
+            self._ledger.update_study(self._study_id, tracking=tracking)
+        except StoreError as error:
+            self._say(str(error))
+            return False
+        except Exception as error:  # noqa: BLE001  the thread must outlive whatever it meets
+            self._say(f"{type(error).__name__}: {error}")
+            return False
+        with self._changed:
+            self._opened = True
+        self._say(None)
+        return True
+
     def _wait(self, delay: float) -> bool:
         """Wait for work, then for the delay; return False when closing with nothing left to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closing)
+            self._changed.wait_for(lambda: self._pending or self._closing or not self._opened)
             until = time.monotonic() + max(delay, self._gather)
             self._changed.wait_for(lambda: self._closing, max(0.0, until - time.monotonic()))
-            return bool(self._pending)
+            return bool(self._pending) or not self._opened
 
     def _take(self) -> list[int]:
         with self._changed:
@@ -146,7 +166,7 @@ class Publisher:
         self._ledger.mark_published(self._study_id, number, run_id=run_id, epoch=epoch, state=trial.state)
 
     def _note(self, number: int, trouble: str | None, *, refused: bool) -> None:
-        """Record how an attempt ended; say it once, not at each retry."""
+        """Record how an attempt ended."""
         with self._changed:
             self._busy = None
             if trouble is None:
@@ -155,6 +175,11 @@ class Publisher:
                 self._refused[number] = trouble
             else:
                 self._pending.setdefault(number, None)
+        self._say(trouble)
+
+    def _say(self, trouble: str | None) -> None:
+        """Note how it goes; complain when trouble begins."""
+        with self._changed:
             told, self._trouble = self._trouble, trouble
         if trouble is not None and told is None:
             log.warning("%s; training goes on, and the record is kept", trouble)

@@ -21,10 +21,9 @@ def sync_study(ledger: Ledger, study_id: str, tracker: Tracker) -> None:
     Raises:
         StoreError: The server cannot be used, or something is still missing after ten minutes.
     """
-    ledger.update_study(study_id, tracking=tracker.open_study(ledger.study(study_id)))
     publisher = Publisher(tracker, ledger, study_id, gather=0.0)
     publisher.catch_up(everything=True)
     pending = publisher.close(SYNC_SECONDS)
     if pending:
         trouble = publisher.trouble() or "no answer"
-        raise StoreError(f"tracking: {pending} trials are still missing ({trouble}); run sync again later")
+        raise StoreError(f"tracking: {pending} runs are not up to date ({trouble}); run sync again later")

@@ -26,7 +26,6 @@ from kdstudy.transfer.streams import (
     apply,
     dropped,
     every,
-    normalisation,
     positional,
     unknown,
 )
@@ -171,7 +170,7 @@ def _sloped(slope: Callable[..., Tensor]) -> Rule:
     """Piecewise linear and elementwise: the tangent times the slope, which is locally constant."""
 
     def rule(func: Rule, x: Dual, *args: Any, **kwargs: Any) -> Dual:
-        factor = x.first(slope(x.value, *args, **kwargs))
+        factor = slope(x.first(x.value), *args, **kwargs)
         return x.like(func(x.value, *args, **kwargs), tuple(t * factor for t in x.tangents))
 
     return rule
@@ -213,9 +212,15 @@ def _max_pool(func: Rule, x: Dual, *args: Any, **kwargs: Any) -> Any:
 
 
 def _batch_norm(func: Rule, x: Dual, running_mean: Tensor | None, running_var: Tensor | None, **options: Any) -> Dual:
-    _, variance = normalisation(x.value, running_mean, running_var, options["training"])
-    value = func(x.value, running_mean, running_var, **options)
-    weight, scale = options["weight"], (variance + options["eps"]).rsqrt()
+    weight, eps = options["weight"], options["eps"]
+    if options["training"] or running_mean is None or running_var is None:
+        # The pass keeps the inverse deviation for its own backward; to take it anew costs more than the pass.
+        value, _, inverse = torch.native_batch_norm(
+            x.value, weight, options["bias"], running_mean, running_var, True, options["momentum"], eps
+        )
+        scale = inverse.detach()
+    else:
+        value, scale = func(x.value, running_mean, running_var, **options), (running_var + eps).rsqrt()
     scale = (scale if weight is None else scale * weight).view(-1, *[1] * (x.ndim - 2))
     return x.like(value, tuple(t * scale for t in x.tangents))
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +12,14 @@ from benchmarks.report_page import make_record, opening_seconds
 from kdstudy.ledger import Ledger
 from kdstudy.report import Report, render, write_report
 from kdstudy.storage import DiskFolder
-from tests.browser import chromium, watched
+from tests.browser import watched
+from tests.command_line import SMOKE, kdstudy
 from tests.report.test_page import hostile
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 pytestmark = pytest.mark.slow
-
-
-def kdstudy(store: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "kdstudy", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "KDSTUDY_STORE": str(store)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.tune import ArmScheduler, Recorder, parameters_of
@@ -46,10 +48,9 @@ def epoch(number: int) -> EpochRecord:
     return EpochRecord(number, loss=1.0, terms={}, val=number / 10, val_loss=1.0, rate=0.1, rates={})
 
 
-def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search") -> Any:
-    return SimpleNamespace(
-        config={"trial": number, "arm": arm, "phase": phase}, trial_id=str(number), get_error=lambda: "gone"
-    )
+def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search", status: str = "RUNNING") -> Any:
+    config = {"trial": number, "arm": arm, "phase": phase}
+    return SimpleNamespace(config=config, trial_id=str(number), status=status, get_error=lambda: "gone")
 
 
 @pytest.fixture
@@ -58,11 +59,18 @@ def heard() -> list[tuple]:
 
 
 @pytest.fixture
-def recorder(heard: list[tuple]) -> Recorder:
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def recorder(heard: list[tuple], stopping: threading.Event) -> Recorder:
     return Recorder(
         lambda number: heard.append(("start", number)),
         lambda number, record: heard.append(("epoch", number, record.epoch)),
         lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
+        lambda number: heard.append(("lost", number)),
+        stopping.is_set,
         [],
     )
 
@@ -95,8 +103,41 @@ def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard
     assert heard == [("start", 7), ("start", 7), ("end", 7, "failed", 0, None)]
 
 
+def test_a_trial_that_is_stopped_for_later_has_not_ended(
+    recorder: Recorder, heard: list[tuple], stopping: threading.Event
+) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    report(recorder, epoch(1))
+    stopping.set()
+    recorder.on_trial_complete(0, [], ray_trial())
+    assert heard == [("start", 7), ("epoch", 7, 1)]
+    scheduler = ArmScheduler(epochs=9, halving=None, stopping=stopping.is_set)
+    assert scheduler.on_trial_result(None, ray_trial(), {"epoch": 1, "val": 0.1}) == "STOP"
+
+
+def test_what_a_worker_cannot_help_halts_the_study(recorder: Recorder, heard: list[tuple]) -> None:
+    recorder.on_trial_start(0, [], ray_trial())
+    with pytest.raises(StoreError, match="node x: no space"):
+        recorder.on_trial_result(0, [], ray_trial(), {"record": None, "halt": "node x: no space"})
+    assert heard == [("start", 7)]
+
+
+def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(
+    recorder: Recorder, heard: list[tuple]
+) -> None:
+    begun, given_up, running = (
+        ray_trial(n, status=status) for n, status in ((1, "ERROR"), (2, "ERROR"), (3, "RUNNING"))
+    )
+    recorder.on_trial_start(0, [], begun)
+    recorder.on_trial_error(0, [], begun)
+    recorder.on_trial_error(0, [], given_up)
+    for _ in range(2):
+        recorder.on_step_begin(0, [begun, given_up, running])
+    assert heard == [("start", 1), ("end", 1, "failed", 0, None), ("lost", 2)]
+
+
 def test_a_slow_arm_is_not_pruned_by_a_fast_one() -> None:
-    scheduler = ArmScheduler(epochs=9, grace=1, reduction=3)
+    scheduler = ArmScheduler(epochs=9, halving={"grace": 1, "reduction": 3}, stopping=lambda: False)
     decisions: dict[str, list[str]] = {"fast/constant": [], "slow/constant": []}
     number = 0
     for _ in range(3):

@@ -21,14 +21,19 @@ from tests.configs import fresh_teacher, trial_config
 KEPT = [name for name in TRANSFERS if TRANSFERS.load(name).indifferent is not None]
 FORMS = [
     *KEPT,
-    "{attention: {p: 1.0, kd_weight: 0.5}}",
-    "{jacobian: {fraction: 0.25, normalise: running}}",
-    "{jacobian: {form: projection}}",
-    "{jacobian: {form: peak, wrt: parameters}}",
-    "{hessian: {form: bilinear}}",
-    "{hessian: {form: hvp, fraction: 0.5}}",
+    *(
+        pytest.param(form, marks=pytest.mark.slow)
+        for form in (
+            "{attention: {p: 1.0, kd_weight: 0.5}}",
+            "{jacobian: {fraction: 0.25, normalise: running}}",
+            "{jacobian: {form: projection}}",
+            "{jacobian: {form: peak, wrt: parameters}}",
+            "{hessian: {form: bilinear}}",
+            "{hessian: {form: hvp, fraction: 0.5}}",
+        )
+    ),
 ]
-EPOCHS = 3
+EPOCHS = 2
 
 
 class Counted:
@@ -52,7 +57,10 @@ def run(
 ) -> tuple[TrialResult, list[dict[str, Any]]]:
     records: list[EpochRecord] = []
     result = run_trial(
-        config, lambda record, _: records.append(record), teacher=teacher or fresh_teacher(), cache=cache
+        config,
+        lambda record, _: records.append(record),
+        teacher=teacher or fresh_teacher(),
+        cache=cache and cache / "s",
     )
     return result, [record.numbers() for record in records]
 
@@ -69,7 +77,7 @@ def test_the_built_in_methods_that_are_kept() -> None:
 def test_schedule_gives_the_numbers_of_off_bit_for_bit(tmp_path: Path, transfer: str) -> None:
     config = trial_config(transfer, epochs=2)
     off = run(with_cache(config, mode="off"), tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "s").exists()
     making = run(with_cache(config, mode="schedule"), tmp_path)
     reading = run(with_cache(config, mode="schedule"), tmp_path)
     for result, numbers in (making, reading):
@@ -103,11 +111,11 @@ def test_derivatives_are_never_rounded(tmp_path: Path) -> None:
     assert run(with_cache(config, dtype="float16"), tmp_path)[1] == run(config)[1]
 
 
-@pytest.mark.parametrize("transfer", KEPT)
+@pytest.mark.parametrize("transfer", ["attention", "hessian"])
 def test_the_teacher_runs_once_for_the_trials_of_a_study(tmp_path: Path, transfer: str) -> None:
     base = trial_config(transfer, epochs=EPOCHS)
     teacher = Counted()
-    for init_seed in (1, 2, 3):
+    for init_seed in (1, 2):
         run(with_cache(dataclasses.replace(base, init_seed=init_seed), mode="schedule"), tmp_path, teacher.module)
     assert teacher.passes == EPOCHS * steps_of(base) + 1, "one pass a step of one trial, and one to measure the size"
     live = Counted()
@@ -143,14 +151,14 @@ def test_what_changes_the_observation_is_kept_apart(tmp_path: Path, change: dict
     other = with_cache(other, dtype=change.get("dtype", "float32"))
     run(base, tmp_path)
     run(other, tmp_path)
-    assert len([folder for folder in tmp_path.iterdir() if folder.is_dir()]) == 2
+    assert len(list(tmp_path.glob("s/targets-*"))) == 2
 
 
 @pytest.mark.parametrize("same", ["{attention: {weight: 7.0, kd_weight: 0.3, temperature: 2.0}}"])
 def test_weights_of_the_loss_share(tmp_path: Path, same: str) -> None:
     run(with_cache(trial_config("attention", epochs=1), mode="schedule"), tmp_path)
     run(with_cache(trial_config(same, epochs=1), mode="schedule"), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("s/targets-*"))) == 1
 
 
 def test_another_teacher_is_never_read_for_this_one(tmp_path: Path) -> None:
@@ -160,4 +168,4 @@ def test_another_teacher_is_never_read_for_this_one(tmp_path: Path) -> None:
         other.fc.bias += 1e-3
     run(config, tmp_path, other)
     assert run(config, tmp_path)[1] == run(config)[1]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("s/targets-*"))) == 2

