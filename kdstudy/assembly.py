@@ -142,6 +142,7 @@ def build_transfer(name: str, options: dict[str, Any], context: TransferContext,
 def build_policy(config: TrialConfig, layers: tuple[str, ...]) -> Policy:
     """Build the configuration's learning-rate policy over the crucial layers."""
     policy: Policy = POLICIES.load(config.policy.name)(layers, **config.policy.options)
+    policy.seed = derive(config.init_seed, "policy")
     return policy
 
 

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.ledger.records import iso
-from kdstudy.results import FINISHED_STATES
+from kdstudy.results import FINISHED_STATES, EpochRecord
 from kdstudy.samplers import Observation
 from kdstudy.samplers.importance import importance
 from kdstudy.study import Study, parse_study
@@ -70,6 +71,24 @@ def importances(study: Study, trials: Sequence[TrialRecord]) -> dict[str, dict[s
         ]
         found[arm.name] = importance(study.space(arm), history)
     return {arm: shares for arm, shares in found.items() if shares}
+
+
+def replay_yaml(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> str:
+    """Return the entry of ``arms.policies`` that repeats a trial's multipliers, every digit of them.
+
+    Raises:
+        RecordError: The trial's policy never set any.
+    """
+    updates = [[layer.multiplier for layer in epoch.layers] for epoch in epochs if epoch.layers]
+    if not updates:
+        raise RecordError(
+            f"--trial: trial {trial.number} of {trial.study_id} has no updates to replay, its arm is {trial.arm}; "
+            "name a trial of a layer-wise arm"
+        )
+    # The first update comes after the first interval.
+    interval = next(epoch.epoch for epoch in epochs if epoch.layers)
+    rows = ",\n".join(f"      [{', '.join(map(repr, factors))}]" for factors in updates)
+    return f"- replay:\n    interval: {interval}\n    multipliers: [\n{rows},\n    ]\n"
 
 
 def show_json(ledger: Ledger, record: StudyRecord) -> dict[str, Any]:

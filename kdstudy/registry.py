@@ -130,6 +130,8 @@ POLICIES = Registry(
         "constant": "kdstudy.layerwise.constant:ConstantPolicy",
         "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
         "decay": "kdstudy.layerwise.decay:DecayPolicy",
+        "walk": "kdstudy.layerwise.walk:WalkPolicy",
+        "replay": "kdstudy.layerwise.replay:ReplayPolicy",
     },
 )
 

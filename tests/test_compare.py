@@ -153,11 +153,24 @@ def test_every_arm_is_compared_with_plain_training_on_request(ledger: Ledger) ->
     assert text.startswith("Test score over paired seeds, against arm none/constant:\n  none: layerwise +0.0 points")
 
 
+def test_a_policy_is_compared_with_its_control_on_request(ledger: Ledger) -> None:
+    arms = {"attention/constant": CONSTANT, "attention/layerwise": LAYERWISE, "attention/walk": (0.92, 0.94, 0.93)}
+    record(ledger, arms | {"kd/constant": CONSTANT})
+    rows = compare(ledger, [STUDY.id], baseline="walk").rows
+    assert [(row.transfer, row.baseline, row.treatment) for row in rows] == [
+        ("attention", "walk", "constant"),
+        ("attention", "walk", "layerwise"),
+    ]
+    assert rows[0].differences == pytest.approx((-0.02, -0.02, -0.02))
+    # +0.01, -0.01, +0.02 by hand
+    assert rows[1].analysis.pairs.difference == pytest.approx(0.02 / 3)
+
+
 def test_plain_training_must_be_there_to_be_the_baseline(ledger: Ledger) -> None:
     record(ledger, {"attention/constant": CONSTANT, "none/layerwise": CONSTANT})
     with pytest.raises(RecordError, match="study 'digits-00000001': has no arm none/constant to be the baseline; run"):
         compare(ledger, [STUDY.id], baseline="none")
-    with pytest.raises(RecordError, match="baseline: there is no such one, got 'kd'"):
+    with pytest.raises(RecordError, match="has no policy 'kd' to be the baseline; choose from constant, layerwise, or"):
         compare(ledger, [STUDY.id], baseline="kd")
     with pytest.raises(RecordError, match="no ID"):
         compare(ledger, ["nothing"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdstudy.errors import ClusterError, ModelError
+from kdstudy.errors import ClusterError, ModelError, StudyError
 from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.training.checkpoint import weights_sha256
@@ -20,6 +20,8 @@ from kdstudy.trial import preflight, run_trial
 from tests.configs import fresh_teacher, trial_config
 
 LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
+WALK = "{walk: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
+REPLAY = "{replay: {multipliers: [[0.5, 1.0, 1.5]], probe_size: 64}}"
 
 
 class InterruptedTrialError(Exception):
@@ -45,14 +47,14 @@ def numbers(records: list[EpochRecord]) -> list[dict]:
 
 
 @pytest.mark.parametrize("transfer", list(TRANSFERS))
-@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay"])
+@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay", WALK, REPLAY])
 def test_every_transfer_runs_under_every_policy(transfer: str, policy: str) -> None:
     result, records = run(trial_config(transfer, policy, epochs=2))
     assert result is not None
     assert result.state == "completed"
     assert [record.epoch for record in records] == [1, 2]
     assert all(math.isfinite(value) for record in records for value in record.terms.values())
-    assert bool(records[0].layers) == (policy == LAYERWISE)
+    assert bool(records[0].layers) == (policy not in ("constant", "decay"))
     assert not records[1].layers, "no update after the last epoch"
 
 
@@ -86,6 +88,46 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, transfer: s
     assert resumed.weights_sha256 == whole.weights_sha256
     assert resumed.test == whole.test
     assert numbers(resumed_records) == numbers(whole_records), "reported from epoch 1 on, without gap or duplicate"
+
+
+@pytest.mark.parametrize("policy", [WALK, REPLAY.replace("]]", "], [1.0, 1.5, 0.5], [1.5, 0.5, 1.0]]")])
+def test_a_control_is_resumed_where_it_stood(tmp_path: Path, policy: str) -> None:
+    config = trial_config("attention", policy, epochs=4)
+    whole, expected = run(config)
+    run(config, tmp_path, stop_after=2)
+    resumed, records = run(config, tmp_path)
+    assert numbers(records) == numbers(expected)
+    assert resumed is not None and whole is not None
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+
+def test_a_replayed_layerwise_trial_of_the_same_seed_is_that_trial_and_moves_other_seeds_the_same_way() -> None:
+    config = trial_config("attention", LAYERWISE, epochs=3)
+    original, records = run(config)
+    rows = [[layer.multiplier for layer in record.layers] for record in records[:2]]
+    policy = f"{{replay: {{multipliers: {rows}, probe_size: 64}}}}"
+    again, replayed = run(trial_config("attention", policy, epochs=3))
+    assert original is not None and again is not None
+    assert again.weights_sha256 == original.weights_sha256
+    assert [[each.divergence for each in record.layers] for record in replayed] == [
+        [each.divergence for each in record.layers] for record in records
+    ]
+    _, other = run(trial_config("attention", policy, epochs=3, data_seed=1, init_seed=2))
+    assert [[layer.multiplier for layer in record.layers] for record in other[:2]] == rows
+
+
+def test_each_seed_walks_another_way_and_the_same_seed_the_same() -> None:
+    def walked(init_seed: int) -> list[list[float]]:
+        _, records = run(trial_config("attention", WALK, epochs=4, init_seed=init_seed))
+        return [[layer.multiplier for layer in record.layers] for record in records[:3]]
+
+    assert walked(1) == walked(1)
+    assert walked(1) != walked(2)
+
+
+def test_a_replay_of_other_layers_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"replay\.multipliers: update 1 must list one factor for each of the 3"):
+        preflight(trial_config("attention", "{replay: {multipliers: [[1.0, 2.0]]}}", epochs=2), fresh_teacher())
 
 
 def test_a_trial_that_ended_unheard_reports_its_end_again(tmp_path: Path) -> None:

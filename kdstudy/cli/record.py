@@ -61,16 +61,23 @@ def list_command(store: Store, as_json: bool) -> None:
 @click.option(
     "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
 )
+@click.option(
+    "--replay", "as_replay", is_flag=True, help="Print the trial's multipliers as the policy that replays them."
+)
 @plugin_option
 @click.option("--watch", is_flag=True, help="Show the study as it runs, until it stands still.")
 @store_options
 @json_option
-def show_command(study: str, wanted: int | None, as_yaml: bool, watch: bool, store: Store, as_json: bool) -> None:
+def show_command(  # noqa: PLR0913 - one a command-line option
+    *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
+) -> None:
     """Show study ID: arms, best trials, what mattered; or one trial."""
-    from kdstudy.overview import best_of, show_json
+    from kdstudy.overview import best_of, replay_yaml, show_json
 
-    if as_yaml and as_json:
-        raise click.UsageError("--yaml and --json are two forms of output; choose one")
+    if as_yaml + as_replay + as_json > 1:
+        raise click.UsageError("--yaml, --replay and --json are three forms of output; choose one")
+    if as_replay and wanted is None:
+        raise click.UsageError("--replay prints what one trial did; name it with --trial")
     if watch and (as_yaml or as_json or wanted is not None):
         raise click.UsageError("--watch shows a whole study, for people; leave out --trial, --yaml and --json")
     with Ledger.open(store.ledger_url) as ledger:
@@ -87,7 +94,9 @@ def show_command(study: str, wanted: int | None, as_yaml: bool, watch: bool, sto
             print_json(document) if as_json else _show_study(document)
             return
         epochs = ledger.epochs(record.id, trial.number)
-    if as_json:
+    if as_replay:
+        click.echo(replay_yaml(trial, epochs), nl=False)
+    elif as_json:
         history = [epoch.to_json() for epoch in epochs]
         print_json(document | {"trials": [trial.to_json() | {"history": history}]})
     else:
@@ -98,10 +107,10 @@ def show_command(study: str, wanted: int | None, as_yaml: bool, watch: bool, sto
 @click.argument("studies", metavar="ID...", nargs=-1)
 @click.option(
     "--baseline",
-    type=click.Choice(["constant", "none"]),
+    metavar="POLICY",
     default="constant",
     show_default=True,
-    help="What each arm is compared with: the constant rate of its transfer, or plain training.",
+    help="What each arm is compared with: this policy of its transfer, or, for 'none', plain training.",
 )
 @store_options
 @json_option
@@ -111,7 +120,7 @@ def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_js
 
     with Ledger.open(store.ledger_url) as ledger:
         ids = [ledger.resolve(study) for study in studies or ("latest",)]
-        comparison = compare(ledger, ids, baseline="none" if baseline == "none" else None)
+        comparison = compare(ledger, ids, baseline=None if baseline == "constant" else baseline)
     if as_json:
         print_json(comparison.to_json())
     else:

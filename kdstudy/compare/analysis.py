@@ -31,16 +31,14 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
     Args:
         ledger: Where the studies are.
         ids: IDs, unique prefixes or ``latest``; at least one.
-        baseline: None: each policy against ``constant`` under the same transfer. ``none``: each arm against
-            ``none/constant``, plain training.
+        baseline: The policy that each other one is compared with under the same transfer; None for ``constant``.
+            ``none``: each arm against ``none/constant``, plain training.
 
     Raises:
-        RecordError: A study does not exist, or has no arm ``none/constant`` to be the baseline.
+        RecordError: A study does not exist, or has no arm of the baseline.
     """
-    if baseline not in (None, "none"):
-        raise RecordError(f"baseline: there is no such one, got '{baseline}'; leave it out, or say 'none'")
     studies = [ledger.study(study_id) for study_id in dict.fromkeys(ledger.resolve(one) for one in ids)]
-    duels = [duel for study in studies for duel in _duels(ledger, study, plain=baseline == "none")]
+    duels = [duel for study in studies for duel in _duels(ledger, study, baseline)]
     fixed = _analyse([duel.runs(later=False) for duel in duels])
     every = _analyse([duel.runs(later=True) for duel in duels])
     rows = tuple(
@@ -48,7 +46,7 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
             study_id=duel.study.id,
             dataset=duel.study.dataset.get("name"),
             transfer=duel.treatment[0],
-            baseline=duel.baseline[1] if baseline is None else "/".join(duel.baseline),
+            baseline="/".join(duel.baseline) if baseline == _PLAIN[0] else duel.baseline[1],
             treatment=duel.treatment[1],
             analysis=verdict,
             exploratory=exploratory if duel.extended else None,
@@ -108,10 +106,10 @@ class _Duel:
         )
 
 
-def _duels(ledger: Ledger, study: StudyRecord, *, plain: bool) -> list[_Duel]:
+def _duels(ledger: Ledger, study: StudyRecord, baseline: str | None) -> list[_Duel]:
     """Return a study's comparisons in the order of its file, arms without a confirmation run included."""
     arms = ledger.arms(study.id)
-    if plain:
+    if baseline == _PLAIN[0]:
         if _PLAIN not in arms:
             raise RecordError(
                 f"study '{study.id}': has no arm none/constant to be the baseline; run one that has 'none' "
@@ -119,8 +117,14 @@ def _duels(ledger: Ledger, study: StudyRecord, *, plain: bool) -> list[_Duel]:
             )
         pairs = [(_PLAIN, arm) for arm in arms if arm != _PLAIN]
     else:
-        constant = {arm[0]: arm for arm in arms if arm[1] == _CONSTANT}
-        pairs = [(constant[arm[0]], arm) for arm in arms if arm[1] != _CONSTANT and arm[0] in constant]
+        policy = baseline or _CONSTANT
+        before_of = {arm[0]: arm for arm in arms if arm[1] == policy}
+        if baseline is not None and not before_of:
+            raise RecordError(
+                f"study '{study.id}': has no policy '{baseline}' to be the baseline; choose from "
+                f"{', '.join(dict.fromkeys(arm[1] for arm in arms))}, or say 'none' for plain training"
+            )
+        pairs = [(before_of[arm[0]], arm) for arm in arms if arm[1] != policy and arm[0] in before_of]
     finished = [trial for trial in ledger.trials(study.id, "confirm") if trial.done]
     return [
         _Duel(study, before, after, tuple(t for t in finished if (t.transfer, t.policy) in (before, after)))

@@ -25,11 +25,13 @@ class Policy(ABC):
             none.
         probe_size: Training images the maps are measured on.
         b1: Weight of the student in the divergence, in (0, 1).
+        seed: Of the stream that a policy which draws draws from; the trial sets its own before training.
     """
 
     map_name: str | None = None
     probe_size: int = 512
     b1: float = 0.5
+    seed: int = 0
 
     def __init__(self, layers: Sequence[str]) -> None:
         self.layers = tuple(layers)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -30,7 +30,6 @@ from kdstudy.results import LayerRecord
 _LARGEST_EXPONENT = 500.0  # exp stays finite, and so does the sum of any number of layers
 
 
-@final
 class LayerwisePolicy(Policy):
     """Set each layer's rate from the divergence of its map from the teacher's.
 
@@ -58,6 +57,8 @@ class LayerwisePolicy(Policy):
         StudyError: The relative signal with fewer than two layers.
     """
 
+    name: ClassVar[str] = "layerwise"
+
     def __init__(  # noqa: PLR0913 - each argument is a key of the study file
         self,
         layers: Sequence[str],
@@ -75,7 +76,7 @@ class LayerwisePolicy(Policy):
         b1: Annotated[float, Gt(0), Lt(1)] = 0.5,
     ) -> None:
         super().__init__(layers)
-        if too_few := _too_few_layers(signal, len(self.layers)):
+        if too_few := _too_few_layers(self.name, signal, len(self.layers)):
             raise StudyError([too_few])
         self.interval, self.momentum, self.gain = interval, momentum, gain
         self.low, self.high = low, high
@@ -96,11 +97,11 @@ class LayerwisePolicy(Policy):
         interval = options.get("interval", 25)
         if interval >= epochs:
             found.append(
-                f"layerwise.interval: no update would ever happen in {epochs} epoch(s), got "
+                f"{cls.name}.interval: no update would ever happen in {epochs} epoch(s), got "
                 f"{interval}; choose an interval below the number of epochs"
             )
         signal = options.get("signal", "relative")
-        if num_layers is not None and (too_few := _too_few_layers(signal, num_layers)):
+        if num_layers is not None and (too_few := _too_few_layers(cls.name, signal, num_layers)):
             found.append(too_few)
         return found
 
@@ -141,10 +142,10 @@ class LayerwisePolicy(Policy):
         self._eta = {layer: float(state["momentum"][layer]) for layer in self.layers}
 
 
-def _too_few_layers(signal: str, num_layers: int) -> str | None:
+def _too_few_layers(name: str, signal: str, num_layers: int) -> str | None:
     if signal == "relative" and num_layers < 2:
         return (
-            f"layerwise.signal: 'relative' compares layers with each other, got {num_layers} crucial "
+            f"{name}.signal: 'relative' compares layers with each other, got {num_layers} crucial "
             "layer(s); match at least 2, or write signal: absolute"
         )
     return None

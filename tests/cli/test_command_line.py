@@ -97,6 +97,8 @@ def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(
         (["list", "--store", "a?b"], 1),
         (["show", "x", "--trial", "9" * 20], 2),
         (["show", "x", "--yaml", "--json"], 2),
+        (["show", "x", "--trial", "1", "--yaml", "--replay"], 2),
+        (["show", "x", "--replay"], 2),
         (["transfers", "atention"], 1),
         (["run", "no-such-file.yaml"], 1),
     ],

@@ -62,7 +62,12 @@ class Stack(Lab):
     def service(self, name: str) -> dict[str, str]:
         """Return a service's environment, as compose gives it; the cache alone is elsewhere."""
         found = dict(self.compose["services"][name].get("environment", {}))
-        return {**found, "KDSTUDY_CACHE": "/tmp/ray/cache", "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        return {
+            **found,
+            "KDSTUDY_CACHE": f"{self.folder}/cache-{name}",
+            "OMP_NUM_THREADS": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
 
     def _build(self) -> None:
         shutil.copy(DOCKER / "make-secrets.sh", self.folder)

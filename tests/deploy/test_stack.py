@@ -1,5 +1,7 @@
 """The stack that compose describes, running: a study goes through it, and each door refuses who has no key.
 
+The study lasts long enough for Ray to export its metrics, and Prometheus to scrape them, more than once.
+
 SECURITY.md lists the doors with these tests.
 """
 
@@ -17,7 +19,7 @@ from benchmarks.lab import Host, until
 from tests.deploy.stack import S3, Stack
 from tests.tools import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 STUDY = """
 name: stack
@@ -25,7 +27,7 @@ seed: 0
 data: {name: synthetic}
 teacher: {model: resnet8, epochs: 2, allow_weak: true}
 student: {model: resnet8}
-train: {epochs: 2, batch_size: 32, base_lr: {log: [0.01, 0.1]}}
+train: {epochs: 150, batch_size: 32, base_lr: {log: [0.01, 0.1]}}
 arms: {transfers: [attention], policies: [constant]}
 search: {sampler: random, trials_per_arm: 2}
 confirm: {seeds: 1}
@@ -84,6 +86,22 @@ def fails(host: Host, code: str, **environment: str) -> str:
     return str(caught.value).strip().splitlines()[-1]
 
 
+def on_a_node(stack: Stack, *arguments: str) -> str:
+    """Run kdstudy in the driver's container, so to say: on a node, with compose's settings."""
+    entry = (sys.executable, str(Path(__file__).parents[2] / "docker" / "entrypoint.py"))
+    command = (*entry, sys.executable, "-m", "kdstudy", *arguments)
+    return stack.hosts["ray-head"].call(*command, env=stack.service("driver"))
+
+
+def test_the_doctor_finds_the_whole_stack_well(stack: Stack) -> None:
+    said = on_a_node(stack, "doctor", "--address", "10.77.0.10:6379", "--json")
+    findings = {found["question"]: found for found in json.loads(said)}
+    assert {name for name, found in findings.items() if not found["good"]} == set()
+    assert findings["tracking"]["said"] == "http://mlflow:5000: it asks for a login, and takes ours"
+    assert "s3://kdstudy/store" in findings["storage"]["said"]
+    assert {"node 10.77.0.10", "node 10.77.0.11"} <= set(findings)
+
+
 def test_a_study_goes_through_and_its_record_is_read_back_over_http(stack: Stack, client: Host, study: str) -> None:
     found = "http://mlflow:5000/api/2.0/mlflow/experiments/get-by-name?experiment_name=stack"
     status, body = fetch(client, found, login(stack))
@@ -110,22 +128,6 @@ def test_a_study_goes_through_and_its_record_is_read_back_over_http(stack: Stack
         assert metrics["val"] == by_number[int(tags["kdstudy.trial"])]["val"]
 
 
-def on_a_node(stack: Stack, *arguments: str) -> str:
-    """Run kdstudy in the driver's container, so to say: on a node, with compose's settings."""
-    entry = (sys.executable, str(Path(__file__).parents[2] / "docker" / "entrypoint.py"))
-    command = (*entry, sys.executable, "-m", "kdstudy", *arguments)
-    return stack.hosts["ray-head"].call(*command, env=stack.service("driver") | {"KDSTUDY_CACHE": "/tmp/ray/cache"})
-
-
-def test_the_doctor_finds_the_whole_stack_well(stack: Stack) -> None:
-    said = on_a_node(stack, "doctor", "--address", "10.77.0.10:6379", "--json")
-    findings = {found["question"]: found for found in json.loads(said)}
-    assert {name for name, found in findings.items() if not found["good"]} == set()
-    assert findings["tracking"]["said"] == "http://mlflow:5000: it asks for a login, and takes ours"
-    assert "s3://kdstudy/store" in findings["storage"]["said"]
-    assert {"node 10.77.0.10", "node 10.77.0.11"} <= set(findings)
-
-
 def test_metrics_are_scraped_and_hold_no_secret(stack: Stack, client: Host, study: str) -> None:
     query = "http://ray-head:9090/api/v1/query?query="
 
@@ -136,7 +138,7 @@ def test_metrics_are_scraped_and_hold_no_secret(stack: Stack, client: Host, stud
         ]  # fmt: skip
 
     until(nodes, "Prometheus finds both nodes", 90)
-    past = json.loads(fetch(client, f"{query}last_over_time(ray_kd_trials[30m])")[1])["data"]["result"]
+    past = json.loads(fetch(client, f"{query}last_over_time(ray_kdstudy_trials[30m])")[1])["data"]["result"]
     assert past, "the driver's own metrics were scraped while it ran"
     status, page = fetch(client, "http://10.77.0.11:8080/metrics")
     assert status == 200
