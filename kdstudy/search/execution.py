@@ -112,7 +112,13 @@ class Execution:
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
 
-        from kdstudy.search.tune import QueueSearcher, Recorder, preemptible_trainable, scheduler_of
+        from kdstudy.search.tune import (
+            QueueSearcher,
+            Recorder,
+            keep_keys_out_of_logs,
+            preemptible_trainable,
+            scheduler_of,
+        )
         from kdstudy.search.worker import run_in_worker
 
         resources = self._study.resources
@@ -149,6 +155,7 @@ class Execution:
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
         )
+        keep_keys_out_of_logs()
         try:
             tuner.fit()
         except (TuneError, RayError, RuntimeError) as error:

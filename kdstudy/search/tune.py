@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -32,6 +33,16 @@ def parameters_of(trial: TrialRecord) -> dict[str, Any]:
         "phase": trial.phase,
         "config": json.dumps(trial.config),
     }
+
+
+def keep_keys_out_of_logs() -> None:
+    """Stop Tune from copying the driver's S3 keys into each trial's runtime environment, which Ray logs in the clear.
+
+    Nodes have keys of their own, as every process that reads the store does; an instance on this machine inherits ours.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+        {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+    )
 
 
 @contextmanager

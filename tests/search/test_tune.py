@@ -12,7 +12,7 @@ import pytest
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.search.tune import ArmScheduler, Recorder, parameters_of
+from kdstudy.search.tune import ArmScheduler, Recorder, keep_keys_out_of_logs, parameters_of
 
 
 def trial_record() -> TrialRecord:
@@ -34,6 +34,20 @@ def trial_record() -> TrialRecord:
         values=values,
         config={"name": "s"},
     )
+
+
+def test_no_key_is_in_a_trials_runtime_environment_which_ray_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    class Trainable:
+        """Stands for any."""
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    keep_keys_out_of_logs()
+    sent = _ActorClassCache().get(Trainable)._default_options["runtime_env"]["env_vars"]
+    assert "planted" not in sent.values()
+    assert sent["RAY_CHDIR_TO_TRIAL_DIR"] == "0", "the rest goes along as before"
 
 
 def test_searched_values_are_parameters_of_the_ray_trial() -> None:
