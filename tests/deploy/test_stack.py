@@ -27,7 +27,7 @@ seed: 0
 data: {name: synthetic}
 teacher: {model: resnet8, epochs: 2, allow_weak: true}
 student: {model: resnet8}
-train: {epochs: 150, batch_size: 32, base_lr: {log: [0.01, 0.1]}}
+train: {epochs: 15, batch_size: 32, base_lr: {log: [0.01, 0.1]}}
 arms: {transfers: [attention], policies: [constant]}
 search: {sampler: random, trials_per_arm: 2}
 confirm: {seeds: 1}
