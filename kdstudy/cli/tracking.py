@@ -54,13 +54,15 @@ def ui_command(studies: tuple[str, ...], port: int, optuna: bool, store: Store) 
         return _optuna(studies, port, store)
     if studies:
         raise click.UsageError("the MLflow UI shows all studies; an ID goes with --optuna")
+    from kdstudy.search.hold import terminable
     from kdstudy.tracking.ui import serve
 
     if not store.tracking_uri.startswith("sqlite:"):
         click.echo(f"the runs are at {store.tracking_uri}")
         return 0
     click.echo("starting the MLflow UI ...", err=True)
-    return serve(store.tracking_uri, port, _ready)
+    with terminable():
+        return serve(store.tracking_uri, port, _ready)
 
 
 def _optuna(studies: tuple[str, ...], port: int, store: Store) -> int:

@@ -1,7 +1,7 @@
 """The best student in MLflow's model registry: one model a study name, one version a study.
 
-The alias ``best`` is the best student of the newest study of that name; ``study-0123abcd`` stays with the study whose
-ID ends so.
+The alias ``best`` is the best student of the study of that name that was created last; ``study-0123abcd`` stays with
+the study whose ID ends so.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdstudy.ledger import StudyRecord
-from kdstudy.tracking.describe import STUDY_TAG
+from kdstudy.tracking.describe import KIND_TAG, STUDY_TAG
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 BEST = "best"
 
@@ -26,13 +29,14 @@ def register_student(client: MlflowClient, study: StudyRecord, run_id: str, mode
         run_id: The study's run.
         model_id: The student's, as `log_student` returned it.
     """
+    model = client.get_logged_model(model_id)
     # Its place rather than models:/ID, which MLflow would look up on the server of its global settings.
-    source = str(client.get_logged_model(model_id).artifact_location)
+    source = str(model.artifact_location)
     if not client.search_registered_models(f"name = '{study.name}'"):
         client.create_registered_model(study.name, description=f"The best students of the studies '{study.name}'.")
-    versions = {str(each.source): int(each.version) for each in client.search_model_versions(f"name = '{study.name}'")}
+    versions = {str(each.source): each for each in client.search_model_versions(f"name = '{study.name}'")}
     if source not in versions:
-        made = client.create_model_version(
+        versions[source] = client.create_model_version(
             study.name,
             source=source,
             run_id=run_id,
@@ -40,9 +44,15 @@ def register_student(client: MlflowClient, study: StudyRecord, run_id: str, mode
             tags={STUDY_TAG: study.id},
             description=f"The best student of {study.id} by validation score.",
         )
-        versions[source] = int(made.version)
-    version = versions[source]
+    version = int(versions[source].version)
     client.set_registered_model_alias(study.name, f"study-{study.id[-8:]}", str(version))
-    if version == max(versions.values()):  # an older study that is delivered late does not take the alias back
-        client.set_registered_model_alias(study.name, BEST, str(version))
+    newest = _newest(client, model.experiment_id, versions.values())
+    client.set_registered_model_alias(study.name, BEST, str(newest))
     return version
+
+
+def _newest(client: MlflowClient, experiment_id: str, versions: Iterable[ModelVersion]) -> int:
+    """Return the version of the newest study, whose run starts when it was created: it may be delivered first."""
+    runs = client.search_runs([experiment_id], f"tags.`{KIND_TAG}` = 'study'", order_by=["attributes.start_time DESC"])
+    started = {run.info.run_id: run.info.start_time for run in runs}
+    return max((started.get(each.run_id, 0), int(each.version)) for each in versions)[1]

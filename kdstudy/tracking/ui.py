@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from kdstudy.tracking.server import check_database
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
+STOP_SECONDS = 10.0
 
 
 def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
@@ -62,6 +65,7 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,  # `_end` is to reach the server's own children, too
     )
     try:
         _wait_until_it_answers(process, port)
@@ -71,8 +75,23 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        process.terminate()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its children: with time to close the database, then without; a second Ctrl-C is without."""
+    try:
+        _signal_all(process, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+    finally:
+        _signal_all(process, signal.SIGKILL)
         process.wait()
+
+
+def _signal_all(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # none of them is left
+        os.killpg(process.pid, number)
 
 
 def _require_free(port: int) -> None:

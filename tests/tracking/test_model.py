@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -76,17 +77,22 @@ def test_the_best_student_of_the_newest_study_has_the_alias(
     config = json.loads((saved / "student.json").read_text())
     save_student(network(), other, {**config, "provenance": {"trial": 1}})
     client = MlflowClient(default_uri(store), default_uri(store))
-    studies = [dataclasses.replace(study, id=f"smoke-0000000{n}", status="finished") for n in range(2)]
-    opened = [dataclasses.replace(one, tracking=tracker.open_study(one)) for one in studies]
-    for one, student in ((0, saved), (1, other), (0, saved)):  # the first once more, as `sync` does
-        tracker.close_study(opened[one], {}, "", student)
+    opened = []
+    for days in range(3):  # study n is n days younger than study 0
+        created = study.created + timedelta(days=days)
+        one = dataclasses.replace(study, id=f"smoke-0000000{days}", created=created, status="finished")
+        opened.append(dataclasses.replace(one, tracking=tracker.open_study(one)))
+    best = []
+    # Study 1 is delivered after the younger study 2, and study 0 once more, as `sync` does.
+    for number, student in ((0, saved), (2, other), (1, saved), (0, saved)):
+        tracker.close_study(opened[number], {}, "", student)
+        best.append(client.get_model_version_by_alias("smoke", "best").run_id)
+    assert best == [opened[number].tracking["run_id"] for number in (0, 2, 2, 2)]
     (registered,) = client.search_registered_models()
     assert registered.name == "smoke"
     aliases = {alias: int(version) for alias, version in registered.aliases.items()}
-    assert aliases == {"best": 2, "study-00000000": 1, "study-00000001": 2}
-    best = client.get_model_version_by_alias("smoke", "best")
-    assert best.run_id == opened[1].tracking["run_id"]
-    loaded = pyfunc().load_model(best.source)
+    assert aliases == {"best": 2, "study-00000000": 1, "study-00000002": 2, "study-00000001": 3}
+    loaded = pyfunc().load_model(client.get_model_version_by_alias("smoke", "best").source)
     assert loaded.metadata.signature is not None
 
 
