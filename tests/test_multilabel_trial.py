@@ -102,7 +102,7 @@ def test_a_record_written_before_there_were_scores_still_loads() -> None:
 
 
 def test_the_labels_are_independent_questions_in_training(root: Path) -> None:
-    trial = _Trial(config(root / "coco", "none"), lambda _record, _result: None, None, None, with_test=False)
+    trial = _Trial(config(root / "coco", "none"), lambda _record, _result: None, None, None, None, with_test=False)
     batch = trial.data.train.images[:16].float() / 255, torch.zeros(16, 3), torch.arange(16)
     totals = trial.distiller.train_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
     assert totals.terms["cross_entropy"] > 0.1, "a cross-entropy over the classes would be 0 without any"
