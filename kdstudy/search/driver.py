@@ -156,7 +156,9 @@ class _Drive:
     def _run(self) -> Outcome:
         began = time.monotonic()
         self._identity = self._store.create()
-        tracker = Tracker(self._store.tracking_uri, self._store.artifacts)
+        # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
+        known = bool(self._ledger.study(self._id).tracking)
+        tracker = Tracker(self._store.tracking_uri, self._store.artifacts, speak=not known)
         with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources
             waiting = 0.0 if self._address is None else WAIT_SECONDS

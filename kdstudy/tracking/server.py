@@ -58,11 +58,12 @@ def redact(uri: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def connect(uri: str) -> MlflowClient:
-    """Return a client that has spoken to the server once; a local database is created if missing.
+def connect(uri: str, *, speak: bool = True) -> MlflowClient:
+    """Return a client; a local database is created if missing.
 
     Args:
         uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``.
+        speak: Ask the server once whether it can be used.
 
     Raises:
         StoreError: Another kind of URI, an unusable database file, or a server that does not answer.
@@ -75,8 +76,9 @@ def connect(uri: str) -> MlflowClient:
     if scheme == "sqlite":
         _prepare_database(uri)
     client = _client(uri)
-    with translated(uri):
-        client.search_experiments(max_results=1)
+    if speak:
+        with translated(uri):
+            client.search_experiments(max_results=1)
     return client
 
 

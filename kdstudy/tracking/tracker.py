@@ -34,15 +34,16 @@ class Tracker:
         uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``; `kdstudy.tracking.server.default_uri` for a
             store.
         artifacts: Where a local database keeps artifacts; a server has its own place.
+        speak: Ask the server at once whether it can be used; else the first request will tell.
 
     Raises:
         StoreError: The server or database cannot be used.
     """
 
-    def __init__(self, uri: str, artifacts: Path) -> None:
+    def __init__(self, uri: str, artifacts: Path, *, speak: bool = True) -> None:
         self.uri = uri
         self._artifacts = artifacts
-        self._client: MlflowClient = connect(uri)
+        self._client: MlflowClient = connect(uri, speak=speak)
         # Run ID to the epochs it holds, for the runs this tracker has met.
         self._epochs: dict[str, set[int]] = {}
         # Run ID to the state it shows, as far as this tracker has set it.

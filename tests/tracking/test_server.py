@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdstudy.errors import StoreError
+from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
 from kdstudy.tracking.server import RejectedError, UnavailableError, close, connect, default_uri, redact
 
@@ -71,6 +72,12 @@ def test_an_unreachable_server_is_one_line_without_secrets() -> None:
     assert "user" not in message
     assert "\n" not in message
     assert "check that the server runs" in message
+
+
+def test_a_study_that_was_published_before_goes_on_without_its_server(tmp_path: Path, study: StudyRecord) -> None:
+    tracker = Tracker("http://127.0.0.1:9", tmp_path, speak=False)
+    with pytest.raises(UnavailableError):
+        tracker.open_study(study)
 
 
 @pytest.mark.parametrize("server", [503], indirect=True)
