@@ -45,8 +45,9 @@ class Driver:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.rstrip())
+        with self.process.stderr as lines:
+            for line in lines:
+                self.lines.append(line.rstrip())
 
     @property
     def study_id(self) -> str:
