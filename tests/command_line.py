@@ -1,7 +1,8 @@
-"""The command line as a user calls it, on the smallest whole study."""
+"""The command line as a user calls it, on the smallest whole study, and the processes that it starts."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -22,3 +23,21 @@ def kdstudy(store: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def trial_processes(driver: int) -> list[int]:
+    """The processes of a local Ray that train: descendants of the driver."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            names[int(folder.name)] = (folder / "cmdline").read_text()
+    found = []
+    for pid, name in names.items():
+        above = pid
+        while above in parents and above != driver:
+            above = parents[above]
+        if above == driver and name.startswith("ray::") and ".train" in name:
+            found.append(pid)
+    return found

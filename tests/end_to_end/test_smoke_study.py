@@ -21,6 +21,7 @@ import yaml
 
 from kdstudy.ledger import Ledger
 from kdstudy.schemas import schema
+from tests.command_line import trial_processes
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 # Drawn anew: written out here they would be in the diff that a record keeps of an edited checkout.
@@ -244,24 +245,6 @@ def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:
     (line,) = kdstudy_json(tmp_path / "store", "list")
     assert line["status"] == "interrupted"
     assert kdstudy_json(tmp_path / "store", "resume", name="run")["trials"]["completed"] == 8
-
-
-def trial_processes(driver: int) -> list[int]:
-    """The processes of a local Ray that train: descendants of the driver."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            parents[int(folder.name)] = int(fields[1])
-            names[int(folder.name)] = (folder / "cmdline").read_text()
-    found = []
-    for pid, name in names.items():
-        above = pid
-        while above in parents and above != driver:
-            above = parents[above]
-        if above == driver and name.startswith("ray::") and ".train" in name:
-            found.append(pid)
-    return found
 
 
 @pytest.mark.timeout(600)

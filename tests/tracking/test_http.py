@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +14,8 @@ from kdstudy.ledger import StudyRecord
 from kdstudy.models import build_model
 from kdstudy.student import save_student
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.server import UnavailableError, default_uri
+from kdstudy.tracking.server import UnavailableError
+from tests.servers import free_port, mlflow_server
 from tests.tracking.records import make_epoch, make_trial
 
 pytestmark = pytest.mark.slow
@@ -28,29 +23,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def server(store: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    places = ["--backend-store-uri", default_uri(store), "--artifacts-destination", str(store / "served")]
-    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command = [sys.executable, "-m", "mlflow", "server", *places, *address]
-    environment = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as process:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+    port = free_port()
+    with mlflow_server(store, port) as process:
         yield f"http://127.0.0.1:{port}", process
-        process.terminate()
 
 
 def test_a_study_goes_to_a_server_whole_and_once(
