@@ -6,8 +6,10 @@ Tune only executes. Its own searchers, restore and loggers are not used: the led
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from ray import tune
@@ -20,8 +22,11 @@ from ray.tune.trainable import Trainable, wrap_function
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.progress import say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.study import PluginSpec
+
+REASON_LETTERS = 200
 
 
 def parameters_of(trial: TrialRecord) -> dict[str, Any]:
@@ -53,6 +58,13 @@ def remembered(raised: list[Exception]) -> Iterator[None]:
     except Exception as error:
         raised.append(error)
         raise
+
+
+def reason_of(text: str) -> str:
+    """Return the line that says most in Tune's account of a trial's failures: why it failed last."""
+    last = text.rpartition("Failure # ")[2].strip()
+    errors = re.findall(r"^[\w.]+Error: .*", last, re.MULTILINE)
+    return (errors or last.splitlines() or ["no reason known"])[-1][:REASON_LETTERS]
 
 
 class QueueSearcher(Searcher):
@@ -167,6 +179,11 @@ class Recorder(tune.Callback):
         last = self._open.get(number)
         if number in self._open and not self._stopping():
             self._end(number, TrialResult("stopped", epochs=last.epoch if last else 0, val=last.val if last else None))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that its process was lost, and why: Tune starts it again."""
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        say(f"trial {trial.config['trial']}: its process was lost ({reason_of(text)}); it goes on from its checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record a trial whose process died more often than allowed."""
