@@ -143,7 +143,9 @@ class Execution:
                 search_alg=QueueSearcher(queue, recording.settled, stopping, raised),
                 num_samples=-1,
                 reuse_actors=True,
-                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs, stopping),
+                scheduler=scheduler_of(
+                    self._study.search.pruner, self._ledger.trials(self._id), self._ledger.scores(self._id), stopping
+                ),
                 trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
