@@ -186,7 +186,8 @@ def test_a_diverged_trial_costs_at_most_one_epoch(epoch: int, batch: int) -> Non
     config = trial_config(epochs=4)
     steps = num_batches(len(dataset_of(config, with_test=False).train), config.train.batch_size)
     assert steps > 4
-    result, records = run(trial_config(f"{{'tests.test_trial:Explodes': {{at: {(epoch - 1) * steps + batch}}}}}", epochs=4))
+    at = (epoch - 1) * steps + batch
+    result, records = run(trial_config(f"{{'tests.test_trial:Explodes': {{at: {at}}}}}", epochs=4))
     assert (result.state, result.epochs, len(records)) == ("diverged", epoch - 1, epoch)
     assert Explodes.batches == epoch * steps, "what remains of the epoch: the loss is looked at once an epoch"
 

@@ -16,6 +16,7 @@ from kdstudy.search.progress import Progress
 from kdstudy.search.queue import TrialQueue
 from kdstudy.search.scribe import Scribe
 from kdstudy.search.sharing import Sharing
+from kdstudy.search.warm import known_results
 from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import Study
@@ -72,6 +73,7 @@ class Execution:
             seeds=self._seeds,
             sharing=sharing,
             record=lambda trial: scribe.put(lambda: self._ledger.add_trial(trial)),
+            warm=known_results(self._ledger, self._id),
         )
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
