@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdstudy.errors import ClusterError
 from kdstudy.ledger import Ledger
+from kdstudy.search.building import Building
 from kdstudy.search.hold import preemptible
 from kdstudy.search.progress import Progress
 from kdstudy.search.queue import TrialQueue
@@ -81,7 +82,8 @@ class Execution:
         if len(queue):
             recording = self._recording(queue, scribe, progress)
             try:
-                with preemptible() as stopping, progress:
+                building = Building(self._store.cache / self._id, sharing.files)
+                with preemptible() as stopping, progress, building:
                     self._tune(queue, recording, teacher, stopping)
                     scribe.close()
                     if stopping():
