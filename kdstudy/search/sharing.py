@@ -56,6 +56,11 @@ class Sharing:
         several = phase == "search" or self._policies > 1  # a confirmation seed is shared by the policies alone
         return "schedule" if transfer in self._shared and several else "off"
 
+    @property
+    def files(self) -> int:
+        """Most files that one transfer keeps: under ``all_views`` in all, else of one data seed."""
+        return max((self._files(keep) for keep in self._keeps.values() if keep is not None), default=0)
+
     def told(self) -> Iterator[str]:
         """Yield one line a transfer method: what is kept, how large it is, when it pays."""
         if self._study.cache.mode == "off":
@@ -113,11 +118,13 @@ class Sharing:
         return ""
 
     def _size(self, keep: Keep) -> int:
-        cache = self._study.cache
-        epochs = self._study.max_epochs
+        return keep.file_bytes * self._files(keep)
+
+    def _files(self, keep: Keep) -> int:
+        cache, epochs = self._study.cache, self._study.max_epochs
         if cache.mode == "all_views":
-            return keep.file_bytes * keep.views
-        return keep.file_bytes * (min(cache.views, epochs) if cache.mode == "views" else epochs)
+            return keep.views
+        return min(cache.views, epochs) if cache.mode == "views" else epochs
 
 
 def keep_of(values: dict[str, Any] | None) -> Keep | None:

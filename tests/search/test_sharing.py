@@ -105,6 +105,8 @@ def test_size_and_break_even_are_told() -> None:
     )
     (line, _) = sharing_of(study_of(cache="mode: all_views, max_bytes: 17999")).told()
     assert "18 kB are above cache.max_bytes (18 kB)" in line
+    modes = ("mode: schedule", "mode: views, views: 3", "mode: all_views")
+    assert [sharing_of(study_of(cache=mode)).files for mode in modes] == [10, 3, 18]
     (line, other) = sharing_of(study_of(cache="mode: views, views: 3, max_bytes: 2000")).told()
     assert "3 kB are above cache.max_bytes (2 kB)" in line
     assert "on 3 views an image in turn" in other
