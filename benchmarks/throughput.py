@@ -1,68 +1,101 @@
-"""Trials an hour of a whole `kdstudy run`, with the teacher run in every step and with its outputs kept.
+"""What a trial costs from start to end, teacher run in every step and outputs kept, and how many an hour that makes.
 
-A search of one arm (soft targets) on noise, no confirmation; the two modes run in turn, teacher prepared beforehand.
-Prints the wall time of the search as the study itself tells it, and trials an hour by it: unlike the other benchmarks,
-this one needs a machine to itself.
+A trial is what a worker runs: teacher opened, networks built, steps, scores of the validation split, a checkpoint after
+every epoch, the student written at the end, kept files verified. It runs in this process with one thread, and what is
+counted is CPU time: on a core of its own an hour holds 3600 / CPU seconds of them. What Ray, the driver and the record
+add is not in it. Data is noise; the transfer is soft targets. ``none`` is the same trial without a teacher: no trial
+that reads can cost less. The modes run in turn, in reversed order every other round; medians are taken.
 
-    PYTHONPATH=benchmarks python benchmarks/throughput.py STUDENT TEACHER [TRIALS [EPOCHS [IMAGES]]]
+Of N trials that share the teacher's outputs the first computes them: a trial costs (first + (N - 1) later) / N.
+
+    python benchmarks/throughput.py STUDENT TEACHER [ROUNDS [EPOCHS [STEPS [NUMERICS]]]]
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
+import itertools
+import statistics
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from timing import table, where
 
+from kdstudy.study import TrialConfig, parse_study
+from kdstudy.teacher import open_teacher, prepare_teacher
+from kdstudy.trial import run_trial
+from kdstudy.trust import allow_plugins
+
+TRIALS = (12, 60)
 STUDY = """
 name: throughput
 data: {{name: trainers:noisy, val_fraction: 0.1, options: {{images: {images}}}}}
 teacher: {{model: {teacher}, epochs: 1, allow_weak: true}}
 student: {{model: {student}}}
-train: {{epochs: {epochs}, batch_size: 64, base_lr: {{log: [0.01, 0.1]}}}}
-arms: {{transfers: [{{kd: {{weight: {{log: [0.1, 1]}}}}}}], policies: [constant]}}
-search: {{sampler: random, trials_per_arm: {trials}}}
-confirm: {{seeds: 0}}
+train: {{epochs: {epochs}, batch_size: 64, base_lr: 0.05}}
+arms: {{transfers: [{transfer}], policies: [constant]}}
+search: {{trials_per_arm: 1}}
 cache: {{mode: {mode}}}
+numerics: {numerics}
 """
+MODES = {"none": ("none", "off"), "off": ("kd", "off"), "schedule": ("kd", "schedule")}
 
 
-def main(student: str, teacher: str, trials: int, epochs: int, images: int) -> None:
-    """Run both modes and print."""
-    print(where(), f"{trials} trials of {epochs} epochs on {images} images", flush=True)
-    rows = []
+def main(student: str, teacher: str, rounds: int, epochs: int, steps: int, numerics: str) -> None:
+    """Run and print."""
+    images = -(-steps * 64 * 10 // 9)  # a tenth of them is for validation
+    print(where(), f"{rounds} rounds, trials of {epochs} epochs of {steps} steps, numerics {numerics}", flush=True)
+    allow_plugins("trainers")
+    shape = {"student": student, "teacher": teacher, "epochs": epochs, "images": images, "numerics": numerics}
+    configs = {
+        name: parse_study(STUDY.format(**shape, transfer=transfer, mode=mode)).config(
+            f"{transfer}/constant", {}, data_seed=1, init_seed=1
+        )
+        for name, (transfer, mode) in MODES.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
-        study = {"student": student, "teacher": teacher, "epochs": epochs, "images": images}
-        run(STUDY.format(**study, trials=1, mode="off"), Path(folder))  # prepares the teacher
-        for mode in ("off", "schedule"):
-            wall = run(STUDY.format(**study, trials=trials, mode=mode), Path(folder))
-            rows.append([f"{student} <- {teacher}", mode, f"{wall:.0f}", f"{3600 * trials / wall:.0f}"])
-            print(rows[-1], flush=True)
-    print(table(["student <- teacher", "mode", "search, s wall", "trials an hour"], rows))
+        seconds = measure(configs, Path(folder), rounds)
+    for name, taken in seconds.items():
+        print(name, ", ".join(f"{each:.2f}" for each in taken), "s CPU", flush=True)
+    print(table(["trials", "off", "schedule", "gain", "at most"], list(rows(seconds))))
 
 
-def run(text: str, folder: Path) -> float:
-    """Run a study; return the wall time of its search."""
-    (folder / "study.yaml").write_text(text)
-    command = [sys.executable, "-m", "kdstudy", "run"]
-    done = subprocess.run(
-        [*command, str(folder / "study.yaml"), "--store", str(folder / "store"), "--allow-plugin", "trainers"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    search = re.search(r"search ((?:\d+:)*\d+)", done.stderr[done.stderr.index("set-up ") :])
-    assert search is not None
-    seconds = 0
-    for part in search[1].split(":"):
-        seconds = 60 * seconds + int(part)
-    return float(seconds)
+def measure(configs: dict[str, TrialConfig], folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each trial; those of ``first`` made the files, and a short one before warmed up."""
+    teacher = folder / "teachers" / prepare_teacher(configs["off"], folder / "teachers").key
+    trials = itertools.count()
+
+    def run(name: str) -> float:
+        began = time.process_time()
+        run_trial(
+            configs[name],
+            lambda _record, _result: None,
+            teacher=open_teacher(teacher),
+            folder=folder / str(next(trials)),
+            cache=folder / "cache" / "study",
+        )
+        return time.process_time() - began
+
+    run("none")
+    seconds: dict[str, list[float]] = {"first": [run("schedule")]} | {name: [] for name in configs}
+    for number in range(rounds):
+        for name in configs if number % 2 else reversed(configs):
+            seconds[name].append(run(name))
+    return seconds
+
+
+def rows(seconds: dict[str, list[float]]) -> Iterator[list[str]]:
+    """Yield trials an hour for each number of trials: of both modes, their ratio, and what it could be at most."""
+    first, off, later, none = (statistics.median(seconds[name]) for name in ("first", "off", "schedule", "none"))
+    for trials in TRIALS:
+        kept = (first + (trials - 1) * later) / trials
+        floor = (off + (trials - 1) * none) / trials
+        yield [str(trials), f"{3600 / off:.0f}", f"{3600 / kept:.0f}", f"{off / kept:.2f}", f"{off / floor:.2f}"]
 
 
 if __name__ == "__main__":
-    numbers = [int(value) for value in sys.argv[3:]]
-    main(sys.argv[1], sys.argv[2], *(numbers + [12, 2, 640][len(numbers) :]))
+    numbers = [int(value) for value in sys.argv[3:6]]
+    text = sys.argv[6] if len(sys.argv) > 6 else "{}"
+    main(sys.argv[1], sys.argv[2], *(numbers + [2, 3, 40][len(numbers) :]), text)

@@ -200,7 +200,9 @@ SCHEDULES = Registry(
 PRUNERS = Registry(
     "pruner",
     {
-        "none": "kdstudy.study.pruners:NoPruner",
-        "asha": "kdstudy.study.pruners:AshaPruner",
+        "none": "kdstudy.pruners.none:NoPruner",
+        "asha": "kdstudy.pruners.asha:AshaPruner",
+        "median": "kdstudy.pruners.median:MedianPruner",
+        "patience": "kdstudy.pruners.patience:PatiencePruner",
     },
 )

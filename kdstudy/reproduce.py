@@ -136,14 +136,15 @@ def _rerun(
         if trial.state == "stopped" and record.epoch == trial.epochs:
             raise _EnoughError
 
-    # A cache of its own, empty: the teacher's outputs come about as they did, and nothing recorded is read.
+    # A cache of its own, empty: the teacher's outputs come about as they did, and nothing recorded is read. All views
+    # would be too many for one trial; computed in its steps they are the same.
     with tempfile.TemporaryDirectory(prefix="kdstudy-") as cache:
         try:
             result = run_trial(
                 config,
                 report,
                 teacher=open_teacher(folder),
-                cache=Path(cache) / "study",
+                cache=None if config.cache.mode == "all_views" else Path(cache) / "study",
                 with_test=trial.phase == "confirm",
             )
         except _EnoughError:

@@ -18,7 +18,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("trust",),
     ("registry", "results", "seeds", "space", "stats", "network", "vision", "storage"),
-    ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers"),
+    ("schemas", "study", "transfer", "layerwise", "models", "data", "samplers", "pruners"),
     ("training", "student"),
     ("assembly",),
     ("targets",),
@@ -52,6 +52,7 @@ LIGHT = (
     "kdstudy.tracking",
     "kdstudy.environment",
     "kdstudy.samplers",
+    "kdstudy.pruners",
     "kdstudy.store",
 )
 

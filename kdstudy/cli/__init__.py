@@ -40,6 +40,7 @@ COMMANDS = {
     "models": ("kdstudy.cli.plugins", "List networks, or document one."),
     "datasets": ("kdstudy.cli.plugins", "List data sets, or document one."),
     "samplers": ("kdstudy.cli.plugins", "List search algorithms, or document one."),
+    "pruners": ("kdstudy.cli.plugins", "List rules that stop trials early, or document one."),
 }
 
 

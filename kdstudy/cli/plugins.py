@@ -1,4 +1,4 @@
-"""``transfers``, ``policies``, ``models``, ``datasets``, ``samplers``: what can be named in a study file."""
+"""``transfers``, ``policies``, ``models``, ``datasets``, ``samplers``, ``pruners``: what a study file can name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json
-from kdstudy.registry import DATASETS, MODELS, POLICIES, SAMPLERS, TRANSFERS, Registry
+from kdstudy.registry import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS, Registry
 
 
 def _command(name: str, registry: Registry) -> click.Command:
@@ -78,3 +78,4 @@ policies_command = _command("policies", POLICIES)
 models_command = _command("models", MODELS)
 datasets_command = _command("datasets", DATASETS)
 samplers_command = _command("samplers", SAMPLERS)
+pruners_command = _command("pruners", PRUNERS)

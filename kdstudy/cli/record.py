@@ -174,6 +174,8 @@ def _show_study(document: dict[str, Any]) -> None:
             f"teacher: validation {teacher['val']:.4f}{test}; data: {data['name']}, {data['train']} training and "
             f"{data['val']} validation images"
         )
+    if document["warm_start"]:
+        click.echo(f"warm start: from {document['warm_start']['study_id']}")
     click.echo()
     click.echo(
         table(

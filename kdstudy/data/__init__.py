@@ -1,6 +1,6 @@
 """Data sets: one file each that gives a `Source`; splits, batches and fingerprints are the same for all."""
 
-from kdstudy.data.batches import batches, eval_batches, num_batches, view_batches
+from kdstudy.data.batches import batches, count_views, eval_batches, num_batches, view_batches, views_drawn
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.load import load_data
 
@@ -10,8 +10,10 @@ __all__ = [
     "Source",
     "Split",
     "batches",
+    "count_views",
     "eval_batches",
     "load_data",
     "num_batches",
     "view_batches",
+    "views_drawn",
 ]

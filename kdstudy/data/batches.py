@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from kdstudy.data.dataset import Augmentation, Split
 from kdstudy.data.files import ImageFiles
+from kdstudy.errors import DataError
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images (B, C, H, W) float32 in [0, 1], labels, and indices (B,) int64 in the split; all on the device."""
@@ -64,16 +65,16 @@ def view_batches(
     *,
     batch_size: int,
     augmentation: Augmentation,
-    augment: torch.Generator,
+    view: torch.Generator | int,
     device: torch.device | str,
 ) -> Iterator[Batch]:
-    """Yield the views of one epoch in the images' own order, in full batches: the last one starts again from the front.
+    """Yield one view of each image, in their own order, in full batches: the last one starts again from the front.
 
     Args:
         split: The training images.
         batch_size: B, >= 1.
         augmentation: What may be drawn.
-        augment: CPU stream of the views; the same views as `batches` draws from it.
+        view: CPU stream of the views, the same as `batches` draws from it; or the number of one, as `views_drawn` says.
         device: Where the batches are made and stay.
 
     Raises:
@@ -81,17 +82,56 @@ def view_batches(
     """
     size = len(split)
     order = torch.arange(-(-size // batch_size) * batch_size) % size
-    yield from _viewed(split.to(device), order.split(batch_size), augmentation, augment, device)
+    yield from _viewed(split.to(device), order.split(batch_size), augmentation, view, device)
+
+
+def count_views(augmentation: Augmentation) -> int:
+    """Return how many views of an image can be drawn: shifts by whole pixels, each as it is or mirrored.
+
+    Raises:
+        DataError: Windows are scaled or squares cut out, at places too many to count.
+    """
+    if augmentation.crop < 1 or augmentation.cutout:
+        what = "scaled from random windows" if augmentation.crop < 1 else "cut out at random places"
+        raise DataError(
+            f"cache.mode: all_views needs views that can be counted, got training images that are {what}; write "
+            "schedule, views or off"
+        )
+    return (2 * augmentation.pad + 1) ** 2 * (2 if augmentation.flip else 1)
+
+
+def views_drawn(size: int, augmentation: Augmentation, augment: torch.Generator) -> Tensor:
+    """Return which view of each image an epoch shows: (N,) int64 in [0, `count_views`).
+
+    Args:
+        size: N.
+        augmentation: Of views that can be counted.
+        augment: CPU stream of the views, as for `batches`.
+    """
+    drawn = _draw_views(torch.Size((size, 1, 1, 1)), augmentation, augment, "cpu")
+    shift_N = drawn.shifts[:, 0] * (2 * augmentation.pad + 1) + drawn.shifts[:, 1]
+    return 2 * shift_N + drawn.flips if augmentation.flip else shift_N
+
+
+def _numbered_view(size: int, augmentation: Augmentation, number: int, device: torch.device | str) -> _Views:
+    """Return one view for every image."""
+    assert 0 <= number < count_views(augmentation)
+    shift, flip = divmod(number, 2) if augmentation.flip else (number, 0)
+    shift_2 = torch.tensor(divmod(shift, 2 * augmentation.pad + 1), device=device)
+    return _Views(shift_2.expand(size, 2), torch.full((size,), bool(flip), device=device), None, None)
 
 
 def _viewed(
     split: Split,
     chunks: Sequence[Tensor],
     augmentation: Augmentation,
-    augment: torch.Generator,
+    view: torch.Generator | int,
     device: torch.device | str,
 ) -> Iterator[Batch]:
-    views = _draw_views(split.images.shape, augmentation, augment, device)
+    if isinstance(view, int):
+        views = _numbered_view(len(split), augmentation, view, device)
+    else:
+        views = _draw_views(split.images.shape, augmentation, view, device)
     for indices_B, images in _gather(split, chunks, device):
         yield _augmented(images, views, indices_B, augmentation), split.labels[indices_B], indices_B
 

@@ -64,6 +64,23 @@ class StudyRecord:
 
 
 @dataclass(frozen=True)
+class WarmStart:
+    """What a study's samplers were told of at its start.
+
+    Args:
+        source: ID of the earlier study.
+        trials: By each arm of the new study, the numbers of the earlier one's trials that it learns from.
+    """
+
+    source: str
+    trials: dict[str, list[int]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``kdstudy show --json`` prints it."""
+        return {"study_id": self.source, "trials": self.trials}
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial, from the moment it was proposed.
 

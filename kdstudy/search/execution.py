@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from kdstudy.errors import ClusterError
 from kdstudy.ledger import Ledger
+from kdstudy.search.building import Building
 from kdstudy.search.hold import preemptible
 from kdstudy.search.progress import Progress
 from kdstudy.search.queue import TrialQueue
 from kdstudy.search.scribe import Scribe
 from kdstudy.search.sharing import Sharing
+from kdstudy.search.warm import known_results
 from kdstudy.storage import Folder
 from kdstudy.store import Store
 from kdstudy.study import Study
@@ -72,6 +74,7 @@ class Execution:
             seeds=self._seeds,
             sharing=sharing,
             record=lambda trial: scribe.put(lambda: self._ledger.add_trial(trial)),
+            warm=known_results(self._ledger, self._id),
         )
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
@@ -79,7 +82,8 @@ class Execution:
         if len(queue):
             recording = self._recording(queue, scribe, progress)
             try:
-                with preemptible() as stopping, progress:
+                building = Building(self._store.cache / self._id, sharing.files)
+                with preemptible() as stopping, progress, building:
                     self._tune(queue, recording, teacher, stopping)
                     scribe.close()
                     if stopping():
@@ -143,7 +147,9 @@ class Execution:
                 search_alg=QueueSearcher(queue, recording.settled, stopping, raised),
                 num_samples=-1,
                 reuse_actors=True,
-                scheduler=scheduler_of(self._study.search.pruner, self._study.max_epochs, stopping),
+                scheduler=scheduler_of(
+                    self._study.search.pruner, self._ledger.trials(self._id), self._ledger.scores(self._id), stopping
+                ),
                 trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),

@@ -9,7 +9,7 @@ once its search is over, without waiting for other arms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kdstudy.ledger import Ledger, TrialRecord
@@ -34,6 +34,7 @@ class TrialQueue:
         sharing: Which trials share the teacher's outputs; None leaves the study's own mode.
         record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
             same. None: it is written before it is handed out.
+        warm: By arm, an earlier study's results: its proposals are made as if it went on from there.
     """
 
     def __init__(  # noqa: PLR0913 - all of them but the first three by name
@@ -46,9 +47,10 @@ class TrialQueue:
         seeds: int,
         sharing: Sharing | None = None,
         record: Callable[[TrialRecord], None] | None = None,
+        warm: Mapping[str, Sequence[Observation]] | None = None,
     ) -> None:
         self._study, self._id, self._ledger, self._lag, self._seeds = study, study_id, ledger, lag, seeds
-        self._sharing, self._record = sharing, record or ledger.add_trial
+        self._sharing, self._record, self._warm = sharing, record or ledger.add_trial, warm or {}
         search = study.search
         self._sampler: Sampler = SAMPLERS.load(search.sampler.name)(**search.sampler.options)
         self._trials: dict[tuple[str, Phase, int], TrialRecord] = {
@@ -109,12 +111,13 @@ class TrialQueue:
         arm = self._study.arms[position].name
         if phase == "confirm":
             return self._search_over(arm)
-        return index < self._startup or all(self._has_ended(arm, k) for k in range(index - self._lag + 1))
+        return index < self._startup(arm) or all(self._has_ended(arm, k) for k in range(index - self._lag + 1))
 
-    @property
-    def _startup(self) -> int:
+    def _startup(self, arm: str) -> int:
         """Trials that see nothing: all of them where the sampler takes no account of results."""
-        return self._study.search.startup_trials if self._sampler.learns else self._study.search.trials_per_arm
+        if not self._sampler.learns:
+            return self._study.search.trials_per_arm
+        return max(0, self._study.search.startup_trials - len(self._warm.get(arm, ())))
 
     def _has_ended(self, arm: str, index: int) -> bool:
         trial = self._trials.get((arm, "search", index))
@@ -155,13 +158,17 @@ class TrialQueue:
         )
 
     def _values(self, arm: Arm, index: int) -> dict[str, Any]:
+        before = self._warm.get(arm.name, ())
         visible = (
             []
-            if index < self._startup
+            if index < self._startup(arm.name)
             else [
-                self._observe(trial)
-                for trial in self._search_trials(arm.name)
-                if trial.index <= index - self._lag and trial.state != "failed"
+                *before,
+                *(
+                    self._observe(trial)
+                    for trial in self._search_trials(arm.name)
+                    if trial.index <= index - self._lag and trial.state != "failed"
+                ),
             ]
         )
         return propose(
@@ -169,7 +176,7 @@ class TrialQueue:
             self._study.space(arm),
             visible,
             arm=arm.name,
-            index=index,
+            index=len(before) + index,
             startup=self._study.search.startup_trials,
             seed=self._study.seed,
         )

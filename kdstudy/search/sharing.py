@@ -20,12 +20,14 @@ class Keep:
     """What one transfer method would keep of the teacher's outputs.
 
     Args:
-        file_bytes: Of one epoch, or under ``views`` of one view of every image.
+        file_bytes: Of one epoch, or under ``views`` and ``all_views`` of one view of every image.
         indifferent: Options of the method that do not touch them.
+        views: That can be drawn of an image; under ``all_views`` only.
     """
 
     file_bytes: int
     indifferent: tuple[str, ...]
+    views: int = 0
 
 
 def measured(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
@@ -54,6 +56,11 @@ class Sharing:
         several = phase == "search" or self._policies > 1  # a confirmation seed is shared by the policies alone
         return "schedule" if transfer in self._shared and several else "off"
 
+    @property
+    def files(self) -> int:
+        """Most files that one transfer keeps: under ``all_views`` in all, else of one data seed."""
+        return max((self._files(keep) for keep in self._keeps.values() if keep is not None), default=0)
+
     def told(self) -> Iterator[str]:
         """Yield one line a transfer method: what is kept, how large it is, when it pays."""
         if self._study.cache.mode == "off":
@@ -77,6 +84,13 @@ class Sharing:
             count = min(cache.views, self._study.max_epochs)
             return f"views, {count} an image, {_bytes(size)} a data seed; pays from epoch {count + 1} of a seed on"
         trials = self._study.search.trials_per_arm * self._policies
+        if cache.mode == "all_views":
+            most = (trials + self._study.confirm.seeds * self._policies) * self._study.max_epochs
+            verdict = f"pays from epoch {keep.views + 1} of its trials on" if most > keep.views else "does not pay"
+            return (
+                f"all_views, {keep.views} an image, {_bytes(size)} for any data seed; the teacher runs over all images "
+                f"{keep.views} times in place of up to {most}, and {verdict}"
+            )
         return (
             f"schedule, {_bytes(size)} a data seed; the teacher runs once for {trials} search trials "
             "and pays from the second on"
@@ -104,14 +118,18 @@ class Sharing:
         return ""
 
     def _size(self, keep: Keep) -> int:
-        cache = self._study.cache
-        epochs = self._study.max_epochs
-        return keep.file_bytes * (min(cache.views, epochs) if cache.mode == "views" else epochs)
+        return keep.file_bytes * self._files(keep)
+
+    def _files(self, keep: Keep) -> int:
+        cache, epochs = self._study.cache, self._study.max_epochs
+        if cache.mode == "all_views":
+            return keep.views
+        return min(cache.views, epochs) if cache.mode == "views" else epochs
 
 
 def keep_of(values: dict[str, Any] | None) -> Keep | None:
     """Build from what a worker measured."""
-    return None if values is None else Keep(values["file_bytes"], tuple(values["indifferent"]))
+    return None if values is None else Keep(values["file_bytes"], tuple(values["indifferent"]), values["views"])
 
 
 def _wanted(mode: Any) -> Any:

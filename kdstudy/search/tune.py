@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +15,14 @@ from typing import Any, cast
 from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.trainable import Trainable, wrap_function
 
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
+from kdstudy.pruners import Pruner, Scores
+from kdstudy.registry import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.progress import say
 from kdstudy.search.queue import TrialQueue
@@ -207,60 +209,61 @@ class Recorder(tune.Callback):
 class ArmScheduler(FIFOScheduler):
     """Lets trials run in order, and stops some: pruned ones, and all of them when the driver must go.
 
-    Pruning is asynchronous successive halving (Li et al. 2020) within each arm: one arm's trials never prune another's.
-    Confirmation runs are never pruned.
+    One arm's trials never prune another's, and confirmation runs are never pruned.
 
     Args:
-        epochs: Epochs of a full trial.
-        halving: ``grace``, epochs before a trial may be stopped, and ``reduction``: at each rung the best
-            1 / ``reduction`` go on. None: no trial is pruned.
+        pruner: The study's.
+        known: Validation scores that were reported before this driver, by arm, trial's number and epoch.
         stopping: Whether each trial shall end at its next report.
     """
 
-    def __init__(self, *, epochs: int, halving: Mapping[str, Any] | None, stopping: Callable[[], bool]) -> None:
+    def __init__(self, pruner: Pruner, known: Mapping[str, Mapping[int, Scores]], stopping: Callable[[], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._epochs, self._halving, self._stopping = epochs, halving, stopping
-        self._arms: dict[str, AsyncHyperBandScheduler] = {}
+        self._pruner, self._stopping = pruner, stopping
+        self._arms = {arm: {number: dict(scores) for number, scores in trials.items()} for arm, trials in known.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """As for `QueueSearcher`."""
         return {}
 
-    def _arm(self, trial: Trial) -> AsyncHyperBandScheduler | None:
-        if self._halving is None or trial.config["phase"] != "search":
-            return None
-        name = trial.config["arm"]
-        if name not in self._arms:
-            self._arms[name] = AsyncHyperBandScheduler(
-                time_attr="epoch",
-                metric="val",
-                mode="max",
-                max_t=self._epochs + 1,
-                grace_period=self._halving["grace"],
-                reduction_factor=self._halving["reduction"],
-            )
-        return self._arms[name]
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Enter the trial in its arm's bracket."""
-        arm = self._arm(trial)
-        if arm is not None:
-            arm.on_trial_add(tune_controller, trial)
-
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether it goes on; a trial that has already ended is left alone."""
         if self._stopping():
             return str(TrialScheduler.STOP)
-        arm = self._arm(trial)
-        if arm is None or result.get("result") is not None or "val" not in result:
+        if trial.config["phase"] != "search" or "val" not in result:
             return str(TrialScheduler.CONTINUE)
-        return str(arm.on_trial_result(tune_controller, trial, result))
+        number, arm = trial.config["trial"], self._arms.setdefault(trial.config["arm"], {})
+        own = arm.setdefault(number, {})
+        again = result["epoch"] in own  # reported once more from its checkpoint: it has passed there
+        own[result["epoch"]] = result["val"]
+        if again or result.get("result") is not None:
+            return str(TrialScheduler.CONTINUE)
+        others = [scores for other, scores in arm.items() if other != number]
+        return str(TrialScheduler.STOP if self._pruner.stops(own, others) else TrialScheduler.CONTINUE)
 
 
-def scheduler_of(pruner: PluginSpec, epochs: int, stopping: Callable[[], bool]) -> TrialScheduler:
-    """Return Tune's scheduler for the study's pruner."""
-    halving = None if pruner.name == "none" else pruner.options
-    return ArmScheduler(epochs=epochs, halving=halving, stopping=stopping)
+def scheduler_of(
+    pruner: PluginSpec,
+    trials: Sequence[TrialRecord],
+    scores: Mapping[int, Scores],
+    stopping: Callable[[], bool],
+) -> TrialScheduler:
+    """Return Tune's scheduler for the study's pruner, which knows what the record holds.
+
+    Args:
+        pruner: The pruner and its options.
+        trials: The study's, as recorded.
+        scores: Their validation scores by trial's number and epoch.
+        stopping: As for `ArmScheduler`.
+    """
+    known: dict[str, dict[int, Scores]] = {}
+    for trial in trials:
+        reported = dict(scores.get(trial.number, {}))
+        if reported and not trial.done:
+            del reported[max(reported)]  # it may have been interrupted before that epoch was judged: it is judged anew
+        if reported and trial.phase == "search":
+            known.setdefault(trial.arm, {})[trial.number] = reported
+    return ArmScheduler(PRUNERS.load(pruner.name)(**pruner.options), known, stopping)
 
 
 def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[Trainable]:

@@ -99,12 +99,14 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         outputs (as `kdstudy.search.sharing.Keep`, None for nothing); or under ``error`` what the user must put right.
     """
     from kdstudy.assembly import dataset_of, describe_dataset
+    from kdstudy.data import count_views
     from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
     from kdstudy.trial import preflight
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
+        views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
         folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
@@ -114,7 +116,12 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [
-        size and {"file_bytes": size, "indifferent": sorted(TRANSFERS.load(trial.transfer.name).indifferent)}
+        size
+        and {
+            "file_bytes": size,
+            "indifferent": sorted(TRANSFERS.load(trial.transfer.name).indifferent),
+            "views": views,
+        }
         for trial, size in zip(trials, sizes, strict=True)
     ]
     return {"teacher": teacher.to_json(), "dataset": describe_dataset(data), "keeps": keeps}

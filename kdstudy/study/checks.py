@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kdstudy.registry import POLICIES
+from kdstudy.registry import POLICIES, PRUNERS
 from kdstudy.space import Choice, Int, Range
 from kdstudy.study.config import PluginSpec
 from kdstudy.study.problems import Place, Problems, show
@@ -175,14 +175,12 @@ def _check_search(parsed: Parsed, problems: Problems) -> None:
             f"{trials}, got {startup}; lower it, or leave it out for {min(trials // 2, 10)}",
         )
     pruner, epochs = search.get("pruner"), parsed.get("train", {}).get("epochs")
-    if pruner is not None and pruner.name == "asha" and epochs is not None:
-        longest, grace = max(_ends(epochs)), pruner.options["grace"]
-        if grace >= longest:
-            problems.add(
-                place.key("pruner").key("asha").key("grace"),
-                f"no trial of at most {longest} "
-                f"epoch(s) would ever be stopped, got {grace}; lower it, or write pruner: none",
-            )
+    if pruner is None or epochs is None or trials is None:
+        return
+    object_to = getattr(PRUNERS.load(pruner.name), "problems", None)
+    for objection in object_to(pruner.options, epochs=max(_ends(epochs)), trials=trials) if object_to else ():
+        option, _, message = objection.partition(": ")
+        problems.add(place.key("pruner").key(pruner.name).key(option), message)
 
 
 def _check_sampler(parsed: Parsed, reader: Reader) -> None:

@@ -226,12 +226,13 @@ class CacheConfig:
     """Section ``cache``: what trials share of the teacher instead of computing it again."""
 
     mode: Annotated[
-        Literal["auto", "off", "schedule", "views"],
+        Literal["auto", "off", "schedule", "all_views", "views"],
         Key(
             "`off` runs the teacher in every step; `schedule` keeps its outputs step by step for the trials of one "
-            "data seed, bit for bit those of `off`; `views` shows each image in `cache.views` views in turn, other "
-            "images than `off`; `auto` is `schedule` for what several trials share and `cache.max_bytes` holds, "
-            "else `off`.",
+            "data seed, bit for bit those of `off`; `all_views` keeps those of every view that augmentation can draw, "
+            "for trials of any data seed, bit for bit those of `off`; `views` shows each image in `cache.views` views "
+            "in turn, other images than `off`; `auto` is `schedule` for what several trials share and "
+            "`cache.max_bytes` holds, else `off`.",
             "schedule",
         ),
     ] = "auto"

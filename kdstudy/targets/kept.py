@@ -6,6 +6,10 @@ so what is read is, in float32, bit for bit what would have been computed. It se
 ``views``: one file a view, one row an image. The batches of any trial of one data seed are gathered from it; only for
 methods whose observation of an image depends on nothing but the image.
 
+``all_views``: likewise, of every view that augmentation can draw (162 of an image shifted by up to four pixels and
+mirrored), for trials of any data seed; each sees the fresh views that it would have drawn. The teacher is given batches
+as large as the trials', so that in float32 its outputs are bit for bit what would have been computed.
+
 Shapes: S steps, B samples of a batch, N images of the split; what follows is the method's own.
 """
 
@@ -22,7 +26,7 @@ import torch
 from torch import Tensor
 
 from kdstudy.assembly import training_batches, view_of
-from kdstudy.data import Dataset, num_batches, view_batches
+from kdstudy.data import Dataset, count_views, num_batches, view_batches, views_drawn
 from kdstudy.network import Network
 from kdstudy.study import TrialConfig
 from kdstudy.targets.shelf import Shelf, Tensors
@@ -65,22 +69,32 @@ class Teaching:
     @property
     def lasting(self) -> bool:
         """Whether the cache's mode is one under which this method's observations can be kept."""
-        mode = self.config.cache.mode
         if self.transfer.indifferent is None:
             return False
-        return mode == "schedule" or (mode == "views" and not self.transfer.directed)
+        return self.config.cache.mode == "schedule" or (self.by_image and not self.transfer.directed)
+
+    @property
+    def by_image(self) -> bool:
+        """Whether a file has a row an image, of one view, rather than a row a step."""
+        return self.config.cache.mode in ("views", "all_views")
 
     @property
     def files(self) -> int:
-        """How many files a whole trial reads: one an epoch or one a view."""
+        """How many files a whole trial reads: one an epoch or one a view.
+
+        Raises:
+            DataError: All views are asked for, and cannot be counted.
+        """
         epochs, cache = self.config.train.epochs, self.config.cache
+        if cache.mode == "all_views":
+            return count_views(self.data.augmentation)
         return min(epochs, cache.views) if cache.mode == "views" else epochs
 
     @property
     def rows(self) -> int:
         """Rows of one file."""
         size = len(self.data.train)
-        return size if self.config.cache.mode == "views" else num_batches(size, self.config.train.batch_size)
+        return size if self.by_image else num_batches(size, self.config.train.batch_size)
 
     @property
     def method(self) -> list[Any]:
@@ -97,7 +111,7 @@ class Teaching:
             "data": [self.data.fingerprint, asdict(self.data.augmentation)],
             "method": self.method,
             "layers": [self.context.teacher_layers, self.context.student_shapes, self.context.teacher_shapes],
-            "seed": config.data_seed,
+            "seed": None if config.cache.mode == "all_views" else config.data_seed,
             "batch": None if config.cache.mode == "views" else config.train.batch_size,
             "cache": [config.cache.mode, str(self.dtype)],
             "numerics": [describe_numerics(self.device), config.numerics.memory_format, config.numerics.teacher],
@@ -116,7 +130,7 @@ class Teaching:
         images, _, _ = next(self._images(1))
         found = self.observe(images, self.transfer.draw(images, generator(0, "directions")))
         size = sum(part.numel() * part.element_size() for part in found.values())
-        return -(-size // len(images)) if self.config.cache.mode == "views" else size
+        return -(-size // len(images)) if self.by_image else size
 
     def file_bytes(self) -> int | None:
         """Return the size of one file; None where nothing is kept under this mode. Runs the teacher once."""
@@ -125,21 +139,27 @@ class Teaching:
     def make(self, number: str) -> Tensors:
         """Run the teacher over one epoch, or one view of each image, and return what it gave, row by row."""
         epoch, size = int(number), len(self.data.train)
-        if self.config.cache.mode == "views":
+        if self.by_image:
             parts = [self.observe(images, None) for images, _, _ in self._images(epoch)]
             return {name: torch.cat([part[name] for part in parts])[:size] for name in parts[0]}
         directions = generator(self.config.data_seed, "directions", epoch)
         parts = [self.observe(images, self.transfer.draw(images, directions)) for images, _, _ in self._images(epoch)]
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
-    def _images(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        if self.config.cache.mode != "views":
-            return training_batches(self.config, self.data, self.device, epoch)
+    def views(self, epoch: int) -> Tensor:
+        """Return which view of each image an epoch shows: (N,), as ``all_views`` numbers them, from 1."""
+        stream = generator(self.config.data_seed, "augment", epoch)
+        return 1 + views_drawn(len(self.data.train), self.data.augmentation, stream)
+
+    def _images(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        if not self.by_image:
+            return training_batches(self.config, self.data, self.device, number)
+        every = self.config.cache.mode == "all_views"
         return view_batches(
             self.data.train,
-            batch_size=VIEW_BATCH,
+            batch_size=min(self.config.train.batch_size, len(self.data.train)) if every else VIEW_BATCH,
             augmentation=self.data.augmentation,
-            augment=generator(self.config.data_seed, "augment", epoch),
+            view=number - 1 if every else generator(self.config.data_seed, "augment", number),
             device=self.device,
         )
 
@@ -168,17 +188,55 @@ class KeptTargets:
 
     def of(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Return the rows of one batch, in float32."""
-        by_image = self._teaching.config.cache.mode == "views"
-        chosen = [part[batch.indices] if by_image else part[step].clone() for part in self._parts()]
-        logits, *maps = (part.float() for part in chosen)
-        return Observation(logits, tuple(maps))
-
-    def _parts(self) -> list[Tensor]:
-        return [self._rows["logits"], *(self._rows[f"map{j}"] for j in range(len(self._rows) - 1))]
+        by_image = self._teaching.by_image
+        return _observation(
+            {k: part[batch.indices] if by_image else part[step].clone() for k, part in self._rows.items()}
+        )
 
 
-def _name(epoch: int) -> str:
-    return f"{epoch:05d}"
+class EveryView:
+    """Reads the teacher's observations of an epoch's views, and computes a view of all images where missing.
+
+    Args:
+        teaching: What they depend on.
+        shelf: Where they are kept.
+        live: Serves where the shelf cannot keep a file: each epoch asks for nearly all of them.
+    """
+
+    def __init__(self, teaching: Teaching, shelf: Shelf, live: LiveTargets) -> None:
+        self._teaching, self._shelf, self._live = teaching, shelf, live
+        self._keeps = True
+        self._rows: Tensors = {}
+
+    def begin(self, epoch: int) -> None:
+        """Put together the rows of the epoch's views, one an image."""
+        views_N = self._teaching.views(epoch)
+        shown = [_name(view) for view in views_N.unique().tolist()]
+        rows: Tensors = {}
+        for place, name in enumerate(shown):
+            if not self._keeps:
+                return
+            file = self._shelf.get(name, self._teaching.make, ahead=shown[place + 1 :])
+            self._keeps = self._shelf.holds(name)
+            chosen = (views_N == int(name)).nonzero().flatten()
+            for key, part in file.items():
+                rows.setdefault(key, torch.empty_like(part))[chosen] = part[chosen]
+        self._rows = {key: part.to(self._teaching.device) for key, part in rows.items()}
+
+    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+        """Return the rows of one batch, in float32."""
+        if not self._keeps:
+            return self._live.of(step, batch, draws)
+        return _observation({key: part[batch.indices] for key, part in self._rows.items()})
+
+
+def _observation(rows: Tensors) -> Observation:
+    maps = (rows[f"map{j}"] for j in range(len(rows) - 1))
+    return Observation(rows["logits"].float(), tuple(each.float() for each in maps))
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}"
 
 
 def targets_of(teaching: Teaching, cache: Path | None) -> Targets:
@@ -201,4 +259,6 @@ def targets_of(teaching: Teaching, cache: Path | None) -> Targets:
         return live
     if teaching.files * teaching.rows * shelf.note("row-bytes", teaching.row_bytes) > limit:
         return live
+    if teaching.config.cache.mode == "all_views":
+        return EveryView(teaching, shelf, live)
     return KeptTargets(teaching, shelf)

@@ -77,6 +77,10 @@ class Shelf:
             else:
                 self._make(ours, make)
 
+    def holds(self, name: str) -> bool:
+        """Return whether a file is there, whole or not."""
+        return self._path(name).exists()
+
     def note(self, name: str, measure: Callable[[], int]) -> int:
         """Return the number kept as ``name``, measuring it where it is not there."""
         path = self.folder / f"{name}.txt"

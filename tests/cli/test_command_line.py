@@ -11,7 +11,7 @@ import pytest
 
 from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
-from kdstudy.registry import DATASETS, MODELS, POLICIES, SAMPLERS, TRANSFERS
+from kdstudy.registry import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
 
 STUDIES = Path(__file__).parents[2] / "studies"
 HEAVY = ("ray", "mlflow", "optuna")
@@ -129,6 +129,7 @@ def test_an_empty_store_lists_nothing_and_creates_nothing(tmp_path: Path, capsys
         ("models", MODELS),
         ("datasets", DATASETS),
         ("samplers", SAMPLERS),
+        ("pruners", PRUNERS),
     ],
 )
 def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pytest.CaptureFixture[str]) -> None:

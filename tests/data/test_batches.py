@@ -6,14 +6,18 @@ from torch import Tensor
 
 from kdstudy.data.batches import (
     batches,
+    count_views,
     cut_out,
     draw_windows,
     eval_batches,
     num_batches,
     scale_windows,
     shift_and_flip,
+    view_batches,
+    views_drawn,
 )
 from kdstudy.data.dataset import Augmentation, Split
+from kdstudy.errors import DataError
 
 
 def stream(seed: int) -> torch.Generator:
@@ -173,3 +177,34 @@ def test_further_augmentation_does_not_change_the_shifts() -> None:
     cut = epoch(part, Augmentation(2, True, cutout=2))
     for (images, _, _), (holed, _, _) in zip(plain, cut, strict=True):
         assert ((images == holed) | (holed == 0)).all()
+
+
+@pytest.mark.parametrize("augmentation", [PLAIN, Augmentation(pad=1), Augmentation(flip=True), Augmentation(2, True)])
+def test_every_view_that_an_epoch_draws_has_its_number(augmentation: Augmentation) -> None:
+    part, count = split(48), count_views(augmentation)
+    assert count == (2 * augmentation.pad + 1) ** 2 * (1 + augmentation.flip)
+    numbers = views_drawn(48, augmentation, stream(2))
+    assert 0 <= int(numbers.min()) <= int(numbers.max()) < count
+    every = torch.stack(
+        [
+            torch.cat(
+                [
+                    images
+                    for images, _, _ in view_batches(
+                        part, batch_size=24, augmentation=augmentation, view=v, device="cpu"
+                    )
+                ]
+            )
+            for v in range(count)
+        ]
+    )
+    assert len(every.flatten(2).unique(dim=0)) == count, "no two numbers are one view"
+    for images, _, indices in epoch(part, augmentation, augment=2):
+        assert torch.equal(images, every[numbers[indices], indices])
+
+
+def test_cifars_recipe_has_162_views_and_random_windows_none_that_can_be_counted() -> None:
+    assert count_views(Augmentation(pad=4, flip=True)) == 162
+    for augmentation in (Augmentation(crop=0.5), Augmentation(cutout=4)):
+        with pytest.raises(DataError, match="all_views needs views that can be counted"):
+            count_views(augmentation)

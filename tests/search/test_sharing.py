@@ -19,7 +19,7 @@ arms:
 search: {{trials_per_arm: {trials}}}
 cache: {{{cache}}}
 """
-KEEP = Keep(1000, ("weight", "kd_weight", "temperature"))
+KEEP = Keep(1000, ("weight", "kd_weight", "temperature"), views=18)
 
 
 def study_of(
@@ -77,7 +77,7 @@ def test_ten_epochs_of_a_thousand_bytes_fit_exactly() -> None:
     assert modes(study_of(cache="max_bytes: 10000")) == ("schedule", "schedule")
 
 
-@pytest.mark.parametrize("mode", ["off", "schedule", "views"])
+@pytest.mark.parametrize("mode", ["off", "schedule", "all_views", "views"])
 def test_a_mode_that_is_written_is_taken(mode: str) -> None:
     study = study_of(cache=f"mode: {mode}", policies="constant", trials=1)
     assert modes(study) == (mode, mode)
@@ -98,6 +98,15 @@ def test_size_and_break_even_are_told() -> None:
     )
     (line, _) = sharing_of(study_of(cache="mode: views, views: 3")).told()
     assert line == "cache: attention: views, 3 an image, 3 kB a data seed; pays from epoch 4 of a seed on"
+    (line, _) = sharing_of(study_of(cache="mode: all_views")).told()
+    assert line == (
+        "cache: attention: all_views, 18 an image, 18 kB for any data seed; the teacher runs over all images 18 times "
+        "in place of up to 140, and pays from epoch 19 of its trials on"
+    )
+    (line, _) = sharing_of(study_of(cache="mode: all_views, max_bytes: 17999")).told()
+    assert "18 kB are above cache.max_bytes (18 kB)" in line
+    modes = ("mode: schedule", "mode: views, views: 3", "mode: all_views")
+    assert [sharing_of(study_of(cache=mode)).files for mode in modes] == [10, 3, 18]
     (line, other) = sharing_of(study_of(cache="mode: views, views: 3, max_bytes: 2000")).told()
     assert "3 kB are above cache.max_bytes (2 kB)" in line
     assert "on 3 views an image in turn" in other

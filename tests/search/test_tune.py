@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +15,10 @@ import pytest
 
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
+from kdstudy.registry import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.search.tune import ArmScheduler, Recorder, keep_keys_out_of_logs, parameters_of
+from kdstudy.search.tune import ArmScheduler, Recorder, keep_keys_out_of_logs, parameters_of, scheduler_of
+from kdstudy.study import PluginSpec
 
 
 def trial_record() -> TrialRecord:
@@ -152,7 +157,7 @@ def test_a_trial_that_is_stopped_for_later_has_not_ended(
     stopping.set()
     recorder.on_trial_complete(0, [], ray_trial())
     assert heard == [("start", 7), ("epoch", 7, 1)]
-    scheduler = ArmScheduler(epochs=9, halving=None, stopping=stopping.is_set)
+    scheduler = ArmScheduler(PRUNERS.load("none")(), {}, stopping.is_set)
     assert scheduler.on_trial_result(None, ray_trial(), {"epoch": 1, "val": 0.1}) == "STOP"
 
 
@@ -177,20 +182,55 @@ def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(
     assert heard == [("start", 1), ("end", 1, "failed", 0, None), ("lost", 2)]
 
 
-def test_a_slow_arm_is_not_pruned_by_a_fast_one() -> None:
-    scheduler = ArmScheduler(epochs=9, halving={"grace": 1, "reduction": 3}, stopping=lambda: False)
-    decisions: dict[str, list[str]] = {"fast/constant": [], "slow/constant": []}
-    number = 0
-    for _ in range(3):
-        for arm, best in (("fast/constant", 0.9), ("slow/constant", 0.2)):
-            trial = ray_trial(number, arm)
-            number += 1
-            scheduler.on_trial_add(None, trial)
-            decisions[arm].append(scheduler.on_trial_result(None, trial, {"epoch": 1, "val": best + 0.01 * number}))
-    assert decisions["slow/constant"] == ["CONTINUE"] * 3, "each better than the last of its own arm"
-    worse = ray_trial(99, "fast/constant")
-    scheduler.on_trial_add(None, worse)
-    assert scheduler.on_trial_result(None, worse, {"epoch": 1, "val": 0.5}) == "STOP"
-    confirmed = ray_trial(100, "fast/constant", phase="confirm")
-    scheduler.on_trial_add(None, confirmed)
-    assert scheduler.on_trial_result(None, confirmed, {"epoch": 1, "val": 0.0}) == "CONTINUE"
+def scores_of(scheduler: ArmScheduler, number: int, scores: Sequence[float], arm: str, **options: str) -> int | None:
+    """Report a trial's epochs until it is told to stop; return when."""
+    for at, score in enumerate(scores, start=1):
+        last = {"result": {"state": "completed"}} if at == len(scores) else {}
+        told = scheduler.on_trial_result(None, ray_trial(number, arm, **options), {"epoch": at, "val": score, **last})
+        if told == "STOP":
+            return at
+    return None
+
+
+IMPATIENT = {"asha": {"reduction": 2}, "median": {"trials": 1}, "patience": {"epochs": 1}}
+
+
+@pytest.mark.parametrize(("name", "options"), list(IMPATIENT.items()))
+def test_a_slow_arm_is_not_pruned_by_a_fast_one(name: str, options: dict[str, Any]) -> None:
+    slow = [[base + 0.01 * number for base in (0.1, 0.2, 0.3)] for number in range(4)]  # each better than the last
+    alone, beside = (ArmScheduler(PRUNERS.load(name)(**options), {}, lambda: False) for _ in range(2))
+    for number, scores in enumerate(slow):
+        scores_of(beside, 100 + number, [0.9, 0.9, 0.95], "fast/constant")
+        assert scores_of(alone, number, scores, "slow/constant") is None
+        assert scores_of(beside, number, scores, "slow/constant") is None
+    assert scores_of(beside, 200, [0.5, 0.5, 0.5], "fast/constant") is not None, "poor among its own"
+    assert scores_of(beside, 201, [0.5, 0.5, 0.5], "fast/constant", phase="confirm") is None
+    assert scores_of(beside, 202, [0.5, 0.5, 0.5], "slow/constant") is None, "the best of its own"
+
+
+@pytest.mark.parametrize(("name", "options"), list(IMPATIENT.items()))
+def test_a_resumed_study_prunes_like_an_undisturbed_one(name: str, options: dict[str, Any]) -> None:
+    draw = random.Random(3)
+    curves = [[round(draw.random(), 3) for _ in range(9)] for _ in range(30)]
+    spec, arm = PluginSpec(name, PRUNERS.load(name)(**options).__dict__), "attention/layerwise"
+    whole = scheduler_of(spec, [], {}, lambda: False)
+    ends = [scores_of(whole, number, scores, arm) for number, scores in enumerate(curves)]
+    assert 3 < sum(end is not None for end in ends) < 30
+    for cut in range(1, 30):
+        # The driver goes in the middle of trial ``cut``: it has reported half of its epochs, the last one unjudged.
+        trials = [replace(trial_record(), number=number, state="completed") for number in range(cut)]
+        reported = {number: dict(enumerate(curves[number][: ends[number]], start=1)) for number in range(cut)}
+        trials.append(replace(trial_record(), number=cut, state="queued"))
+        reported[cut] = dict(enumerate(curves[cut][: (ends[cut] or 9) // 2 + 1], start=1))
+        resumed = scheduler_of(spec, trials, reported, lambda: False)
+        assert [scores_of(resumed, number, curves[number], arm) for number in range(cut, 30)] == ends[cut:]
+
+
+def test_epochs_reported_again_from_a_checkpoint_are_not_judged_again() -> None:
+    scheduler = ArmScheduler(PRUNERS.load("asha")(reduction=2), {}, lambda: False)
+    assert scores_of(scheduler, 0, [0.5], "a/constant") is None
+    assert scores_of(scheduler, 1, [0.6, 0.6], "a/constant") is None
+    for number in (2, 3, 4):
+        scores_of(scheduler, number, [0.9, 0.9], "a/constant")
+    assert scheduler.on_trial_result(None, ray_trial(1), {"epoch": 1, "val": 0.6}) == "CONTINUE", "it has passed"
+    assert scores_of(scheduler, 5, [0.6, 0.6], "a/constant") == 1

@@ -169,6 +169,20 @@ CASES = [
     ),
     (
         "trials_per_arm: 6",
+        "trials_per_arm: 6, pruner: {median: {trials: 6}}",
+        19,
+        "search.pruner.median.trials",
+        "must be below the search trials of an arm, 6, for any to be stopped, got 6",
+    ),
+    (
+        "trials_per_arm: 6",
+        "trials_per_arm: 6, pruner: patience",
+        19,
+        "search.pruner.patience.epochs",
+        "no trial of at most 6 epoch(s) would ever be stopped, got 5; lower it",
+    ),
+    (
+        "trials_per_arm: 6",
         "trials_per_arm: 6, pruner: {asha: {reduction: 1}}",
         19,
         "search.pruner.asha.reduction",

@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from kdstudy.assembly import dataset_of
-from kdstudy.data import num_batches
+from kdstudy.assembly import build_transfer, dataset_of, networks
+from kdstudy.data import Augmentation, num_batches
+from kdstudy.errors import DataError
 from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.study import TrialConfig
+from kdstudy.targets.kept import Teaching, targets_of
+from kdstudy.targets.shelf import Shelf
 from kdstudy.trial import run_trial
 from tests.configs import fresh_teacher, trial_config
 
@@ -95,6 +98,58 @@ def test_views_read_are_views_computed(tmp_path: Path, transfer: str, dtype: str
     off = run(with_cache(config, mode="off"))
     assert off[0].weights_sha256 != computed[0].weights_sha256, "other views in the third epoch"
     assert (off[1][:2] == computed[1][:2]) == (dtype == "float32"), "the same before, but for rounding"
+
+
+@pytest.mark.parametrize("transfer", ["kd", "attention"])
+def test_all_views_give_the_numbers_of_off_under_any_data_seed_and_the_teacher_runs_once_a_view(
+    tmp_path: Path, transfer: str
+) -> None:
+    teacher = Counted()
+    base = trial_config(transfer, epochs=2)
+    views = 9  # the synthetic images are shifted by up to one pixel
+    for data_seed in (11, 12):
+        config = dataclasses.replace(base, data_seed=data_seed)
+        read = run(with_cache(config, mode="all_views"), tmp_path, teacher.module)
+        assert teacher.passes == views * -(-len(dataset_of(base, with_test=False).train) // 32) + 1
+        live, computed = run(with_cache(config, mode="off")), run(with_cache(config, mode="all_views"))
+        assert read[0].weights_sha256 == live[0].weights_sha256 == computed[0].weights_sha256
+        assert read[1] == live[1] == computed[1]
+    assert len(list(tmp_path.glob("s/targets-*/*.safetensors"))) == views
+
+
+def test_all_views_rounded_to_half_are_the_views_computed_and_rounded(tmp_path: Path) -> None:
+    config = with_cache(trial_config("kd", epochs=1), mode="all_views", dtype="float16")
+    assert run(config, tmp_path)[1] == run(config)[1] != run(with_cache(config, dtype="float32"))[1]
+
+
+def test_all_views_that_cannot_be_kept_are_computed_in_each_step(tmp_path: Path) -> None:
+    config, teacher = with_cache(trial_config("kd", epochs=2), mode="all_views"), Counted()
+    (tmp_path / "s").mkdir()
+    full = Shelf(tmp_path / "other", "key", 10**9)  # in use by another study, and it takes all the room there is
+    full.get("1", lambda _: {"x": torch.zeros(30_000)})
+    config = with_cache(config, max_bytes=120_000)
+    found = run(config, tmp_path, teacher.module)
+    assert found[1] == run(with_cache(config, mode="off"))[1]
+    assert not list(tmp_path.glob("s/targets-*/*.safetensors"))
+    images, steps = len(dataset_of(config, with_test=False).train), steps_of(config)
+    assert teacher.passes == 1 + -(-images // 32) + 2 * steps, "the size, one view in vain, then each step"
+
+
+@pytest.mark.parametrize("where", [None, "folder"])
+def test_views_that_cannot_be_counted_are_refused_in_one_line(tmp_path: Path, where: str | None) -> None:
+    config = with_cache(trial_config("kd", epochs=1), mode="all_views")
+    data = dataset_of(config, with_test=False)
+    windows = dataclasses.replace(data, augmentation=Augmentation(flip=True, crop=0.5))
+    device = torch.device("cpu")
+    _, teacher, context = networks(config, windows, fresh_teacher(), device)
+    assert teacher is not None
+    transfer = build_transfer("kd", {}, context, seed=0)
+    teaching = Teaching(config, windows, teacher, transfer, context, device)
+    with pytest.raises(
+        DataError, match=r"^cache.mode: all_views needs views that can be counted, got .*; write"
+    ) as error:
+        teaching.file_bytes() if where is None else targets_of(teaching, tmp_path / where)
+    assert "\n" not in str(error.value)
 
 
 def test_rounding_to_half_changes_the_numbers_the_same_way_however_they_are_come_by(tmp_path: Path) -> None:
