@@ -94,6 +94,7 @@ def replay_yaml(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> str:
 def show_json(ledger: Ledger, record: StudyRecord) -> dict[str, Any]:
     """Return what ``show --json`` prints."""
     study, trials = parse_study(record.text, record.id), ledger.trials(record.id)
+    warm = ledger.warm_start(record.id)
     return {
         "study_id": record.id,
         "name": record.name,
@@ -105,6 +106,7 @@ def show_json(ledger: Ledger, record: StudyRecord) -> dict[str, Any]:
         "teacher": record.teacher,
         "environment": record.environment,
         "tracking": record.tracking,
+        "warm_start": None if warm is None else warm.to_json(),
         "best": best_json(trials),
         "arms": arm_rows(study, trials),
         "importance": importances(study, trials),

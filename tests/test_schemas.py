@@ -81,6 +81,7 @@ def show_document(ledger: Ledger, study_id: str) -> dict[str, Any]:
         "teacher": study.teacher,
         "environment": study.environment,
         "tracking": study.tracking,
+        "warm_start": {"study_id": "digits-00000001", "trials": {"kd/constant": [2, 3]}},
         "best": {"trial": 2, "arm": "kd/constant", "values": {"a.b": 1}, "val": 0.2},
         "arms": [
             {

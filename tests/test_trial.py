@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from kdstudy.assembly import dataset_of
+from kdstudy.data import num_batches
 from kdstudy.errors import ClusterError, ModelError, StudyError
 from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
@@ -161,6 +163,33 @@ def test_a_diverging_trial_is_a_result() -> None:
     assert result.weights_sha256 is None
     assert records[-1].val is None
     assert result.epochs == len(records) - 1
+
+
+class Explodes(NoTransfer):
+    """Its loss is not finite in batch ``at``, counted over all epochs."""
+
+    batches: ClassVar[int] = 0
+    uses_teacher = True
+
+    def __init__(self, context, *, at: int) -> None:
+        super().__init__(context)
+        self.at = at
+        type(self).batches = 0
+
+    def terms(self, student, teacher, batch):
+        type(self).batches += 1
+        return {"boom": student.logits.sum() * (math.nan if self.batches == self.at else 0.0)}
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 1), (2, 1), (2, 4)])
+def test_a_diverged_trial_costs_at_most_one_epoch(epoch: int, batch: int) -> None:
+    config = trial_config(epochs=4)
+    steps = num_batches(len(dataset_of(config, with_test=False).train), config.train.batch_size)
+    assert steps > 4
+    at = (epoch - 1) * steps + batch
+    result, records = run(trial_config(f"{{'tests.test_trial:Explodes': {{at: {at}}}}}", epochs=4))
+    assert (result.state, result.epochs, len(records)) == ("diverged", epoch - 1, epoch)
+    assert Explodes.batches == epoch * steps, "what remains of the epoch: the loss is looked at once an epoch"
 
 
 def test_test_is_scored_only_where_asked() -> None:

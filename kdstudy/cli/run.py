@@ -30,11 +30,12 @@ MAX_SEEDS = 10_000
 
 @click.command("run")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
+@click.option("--warm-start", metavar="ID", help="An earlier study of this store, from whose trials the search learns.")
 @address_option
 @plugin_option
 @store_options
 @json_option
-def run_command(path: Path, address: str | None, store: Store, as_json: bool) -> int:
+def run_command(path: Path, warm_start: str | None, address: str | None, store: Store, as_json: bool) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
     study = load_study(path)
     teacher = study.teacher.path
@@ -42,7 +43,7 @@ def run_command(path: Path, address: str | None, store: Store, as_json: bool) ->
         raise StudyError([f"{path}: teacher.path: there is no file {Path(teacher).absolute()}; give a file of weights"])
     from kdstudy.search.driver import run_study
 
-    return _tell(run_study(study, store, address=address), as_json)
+    return _tell(run_study(study, store, address=address, warm_start=warm_start), as_json)
 
 
 @click.command("resume")

@@ -6,7 +6,7 @@ record that can be read and continued.
 
 from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder
 from kdstudy.ledger.ledger import Ledger
-from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary, TrialRecord, new_study_id, utc_now
+from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary, TrialRecord, WarmStart, new_study_id, utc_now
 
 __all__ = [
     "LEASE_SECONDS",
@@ -17,6 +17,7 @@ __all__ = [
     "StudyStatus",
     "StudySummary",
     "TrialRecord",
+    "WarmStart",
     "new_study_id",
     "utc_now",
 ]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from kdstudy.errors import RecordError
 from kdstudy.ledger import studies, trials
 from kdstudy.ledger.lease import Hold, Holder
-from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord
+from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord, WarmStart
 from kdstudy.ledger.store import PATIENCE, Store
 from kdstudy.results import EpochRecord, Phase, State, TrialResult
 
@@ -77,10 +77,11 @@ class Ledger:
 
     # Studies
 
-    def create_study(self, study: StudyRecord, holder: Holder | None = None) -> None:
+    def create_study(self, study: StudyRecord, holder: Holder | None = None, warm: WarmStart | None = None) -> None:
         """Record a new study, held by ``holder`` from the first moment; the same once more changes nothing.
 
-        Without a holder, a running study reads as ``interrupted`` until somebody holds it.
+        Without a holder, a running study reads as ``interrupted`` until somebody holds it. ``warm`` is what its
+        samplers are told of.
 
         Raises:
             RecordError: Another study has that ID.
@@ -88,6 +89,8 @@ class Ledger:
 
         def work(connection: Connection) -> None:
             studies.create(connection, study, self.place)
+            if warm is not None:
+                studies.add_warm_start(connection, study.id, warm)
             if holder is not None:
                 studies.hold(connection, study.id, holder)
 
@@ -117,6 +120,10 @@ class Ledger:
         if not found:
             raise studies.missing(study_id)
         return found[0]
+
+    def warm_start(self, study_id: str) -> WarmStart | None:
+        """Return what a study's samplers were told of at its start; None for nothing."""
+        return self._store.read(lambda connection: studies.read_warm_start(connection, study_id))
 
     def update_study(self, study_id: str, **values: Any) -> None:
         """Set some of a study's status, environment, dataset, teacher, lag, seeds, tracking and message.

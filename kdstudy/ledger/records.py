@@ -39,7 +39,7 @@ class StudyRecord:
         status: ``running``, ``interrupted`` (stored, or read where nobody drives a running study),
             ``finished`` (its budget is spent) or ``failed`` (it cannot go on; ``message`` says why).
         created: Aware.
-        environment: Where it was started: packages, git commit, machine.
+        environment: Where it was started: packages, git commit, machine; ``store``, the identity of its store.
         dataset: ``name``, ``fingerprint`` and whatever else tells the data apart.
         teacher: ``sha256``, ``val``, ``key``; ``test`` once it was scored.
         lag: Trials of one arm in flight at once, once known.
@@ -61,6 +61,23 @@ class StudyRecord:
     seeds: int | None = None
     tracking: dict[str, Any] = field(default_factory=dict)
     message: str | None = None
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a study's samplers were told of at its start.
+
+    Args:
+        source: ID of the earlier study.
+        trials: By each arm of the new study, the numbers of the earlier one's trials that it learns from.
+    """
+
+    source: str
+    trials: dict[str, list[int]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``kdstudy show --json`` prints it."""
+        return {"study_id": self.source, "trials": self.trials}
 
 
 @dataclass(frozen=True)

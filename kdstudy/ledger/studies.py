@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, inspect, select, update
 
 from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Hold, Holder
-from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary
-from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS
+from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary, WarmStart
+from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.whole import whole
 from kdstudy.trust import folder_name
 
@@ -32,6 +32,22 @@ def create(connection: Connection, study: StudyRecord, place: str) -> None:
         connection.execute(insert(STUDIES), row)
     elif created != study.created:
         raise RecordError(f"study '{study.id}': {place} has another one of that ID; take a new ID")
+
+
+def add_warm_start(connection: Connection, study_id: str, warm: WarmStart) -> None:
+    """Record what a new study learns from; the same once more changes nothing."""
+    WARM_STARTS.create(connection, checkfirst=True)
+    if read_warm_start(connection, study_id) is None:
+        connection.execute(insert(WARM_STARTS), {"study_id": study_id, "source": warm.source, "trials": warm.trials})
+
+
+def read_warm_start(connection: Connection, study_id: str) -> WarmStart | None:
+    """Return what a study learnt from at its start; None for nothing."""
+    if not inspect(connection).has_table(WARM_STARTS.name):
+        return None
+    query = select(WARM_STARTS.c.source, WARM_STARTS.c.trials).where(WARM_STARTS.c.study_id == study_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else whole(WarmStart, row._mapping, f"study '{study_id}': its warm start")
 
 
 def read(connection: Connection, study_id: str | None = None) -> tuple[StudyRecord, ...]:

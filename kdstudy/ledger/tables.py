@@ -168,6 +168,15 @@ EPOCHS = Table(
     ForeignKeyConstraint(["study_id", "number"], [TRIALS.c.study_id, TRIALS.c.number]),
 )
 
+# Younger than the first ledgers: made when it is first needed, and read only where it is.
+WARM_STARTS = Table(
+    "kdstudy_warm_starts",
+    METADATA,
+    Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("source", String, nullable=False),
+    Column("trials", Plain, nullable=False),
+)
+
 HOLDS = Table(
     "kdstudy_holds",
     METADATA,

@@ -21,6 +21,7 @@ from kdstudy.search.hold import held, terminable
 from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
 from kdstudy.search.preparation import prepare, score_teacher
 from kdstudy.search.progress import say
+from kdstudy.search.warm import check_inputs, choose, told
 from kdstudy.store import Store
 from kdstudy.study import Study, parse_study
 from kdstudy.tracking import Publisher, Tracker
@@ -32,27 +33,35 @@ LEAVE_SECONDS = 5.0
 """The same where the study is left unfinished."""
 
 
-def run_study(study: Study, store: Store, *, address: str | None = None) -> Outcome:
+def run_study(study: Study, store: Store, *, address: str | None = None, warm_start: str | None = None) -> Outcome:
     """Run a new study to its end.
 
     Args:
         study: A valid study; every call makes a new one in the ledger.
         store: Created if missing.
         address: Ray cluster; None starts one here.
+        warm_start: An earlier study in the same ledger, from whose trials the samplers learn: ID, unique prefix, or
+            ``latest``.
 
     Raises:
-        KdstudyError: It cannot be run here.
+        KdstudyError: It cannot be run here, or the earlier study cannot serve it.
         KeyboardInterrupt: It was interrupted; the ledger says so.
     """
     check_address(address)
+    warm = None
+    if warm_start is not None:
+        with Ledger.open(store.ledger_url) as ledger:
+            warm = choose(study, warm_start, ledger)
     store.create()
     record = StudyRecord(
         id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text, environment=capture()
     )
     with Ledger.open(store.ledger_url, create=True) as ledger:
         holder = Holder.here()
-        ledger.create_study(record, holder)
+        ledger.create_study(record, holder, warm)
         say(f"study {record.id}")
+        for line in () if warm is None else told(warm, study.search.startup_trials):
+            say(line)
         return _Drive(study, record.id, ledger, store, address, study.confirm.seeds).run(holder)
 
 
@@ -155,9 +164,11 @@ class _Drive:
 
     def _run(self) -> Outcome:
         began = time.monotonic()
-        self._identity = self._store.create()
+        record = self._ledger.study(self._id)
+        self._identity = self._store.create(record.environment.get("store"))
+        self._ledger.update_study(self._id, environment={**record.environment, "store": self._identity})
         # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
-        known = bool(self._ledger.study(self._id).tracking)
+        known = bool(record.tracking)
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts, speak=not known)
         with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources
@@ -168,6 +179,7 @@ class _Drive:
             ready = time.monotonic()
             say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
             teacher, sharing = prepare(self._study, self._id, self._ledger, self._store)
+            check_inputs(self._ledger, self._id)
             taught = time.monotonic()
             publisher = self._open_tracking(tracker)
             split = Execution(self._study, self._id, self._ledger, self._store, publisher, self._seeds).run(
