@@ -3,8 +3,9 @@
 A trial is what a worker runs: teacher opened, networks built, steps, scores of the validation split, a checkpoint after
 every epoch, the student written at the end, kept files verified. It runs in this process with one thread, and what is
 counted is CPU time: on a core of its own an hour holds 3600 / CPU seconds of them. What Ray, the driver and the record
-add is not in it. Data is noise; the transfer is soft targets. ``none`` is the same trial without a teacher: no trial
-that reads can cost less. The modes run in turn, in reversed order every other round; medians are taken.
+add is not in it. Data is noise, the teacher untrained, the transfer soft targets. ``none`` is the same trial without a
+teacher: no trial that reads can cost less. The modes run in turn, in reversed order every other round; medians are
+taken.
 
 Of N trials that share the teacher's outputs the first computes them: a trial costs (first + (N - 1) later) / N.
 
@@ -21,7 +22,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors.torch import save_file
 from timing import table, where
+from trainers import network, noise
 
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.teacher import open_teacher, prepare_teacher
@@ -32,7 +35,7 @@ TRIALS = (12, 60)
 STUDY = """
 name: throughput
 data: {{name: trainers:noisy, val_fraction: 0.1, options: {{images: {images}}}}}
-teacher: {{model: {teacher}, epochs: 1, allow_weak: true}}
+teacher: {{model: {teacher}, path: {path}, allow_weak: true}}
 student: {{model: {student}}}
 train: {{epochs: {epochs}, batch_size: 64, base_lr: 0.05}}
 arms: {{transfers: [{transfer}], policies: [constant]}}
@@ -48,14 +51,17 @@ def main(student: str, teacher: str, rounds: int, epochs: int, steps: int, numer
     images = -(-steps * 64 * 10 // 9)  # a tenth of them is for validation
     print(where(), f"{rounds} rounds, trials of {epochs} epochs of {steps} steps, numerics {numerics}", flush=True)
     allow_plugins("trainers")
-    shape = {"student": student, "teacher": teacher, "epochs": epochs, "images": images, "numerics": numerics}
-    configs = {
-        name: parse_study(STUDY.format(**shape, transfer=transfer, mode=mode)).config(
-            f"{transfer}/constant", {}, data_seed=1, init_seed=1
-        )
-        for name, (transfer, mode) in MODES.items()
-    }
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "teacher.safetensors"
+        save_file(network(teacher, noise(2), classes=10).state_dict(), path)
+        shape = {"student": student, "teacher": teacher, "path": path}
+        shape |= {"epochs": epochs, "images": images, "numerics": numerics}
+        configs = {
+            name: parse_study(STUDY.format(**shape, transfer=transfer, mode=mode)).config(
+                f"{transfer}/constant", {}, data_seed=1, init_seed=1
+            )
+            for name, (transfer, mode) in MODES.items()
+        }
         seconds = measure(configs, Path(folder), rounds)
     for name, taken in seconds.items():
         print(name, ", ".join(f"{each:.2f}" for each in taken), "s CPU", flush=True)
@@ -63,7 +69,7 @@ def main(student: str, teacher: str, rounds: int, epochs: int, steps: int, numer
 
 
 def measure(configs: dict[str, TrialConfig], folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Return the CPU seconds of each trial; those of ``first`` made the files, and a short one before warmed up."""
+    """Return the CPU seconds of each trial; ``first`` made the files; one before it, without a teacher, is left out."""
     teacher = folder / "teachers" / prepare_teacher(configs["off"], folder / "teachers").key
     trials = itertools.count()
 

@@ -80,9 +80,9 @@ def noisy(root: Path, download: bool, *, images: int = 640) -> Source:
     )
 
 
-def network(name: str, data: Dataset, seed: int = 0) -> nn.Module:
+def network(name: str, data: Dataset, seed: int = 0, classes: int = CLASSES) -> nn.Module:
     """Return a network whose batch norms have seen a few batches."""
-    module = build_model(name, {}, num_classes=CLASSES, image_shape=SHAPE, mean=data.mean, std=data.std, seed=seed)
+    module = build_model(name, {}, num_classes=classes, image_shape=SHAPE, mean=data.mean, std=data.std, seed=seed)
     with torch.no_grad():
         for step in range(2):
             module(data.train.images[step * BATCH : (step + 1) * BATCH].float() / 255)

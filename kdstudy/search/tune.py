@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,32 +75,38 @@ class QueueSearcher(Searcher):
 
     Args:
         queue: What to run.
-        settled: Tells the queue of the trials that have ended; returns False while the ledger has not got them all.
+        ready: Tells the queue of the trials that have ended; returns whether another one may be handed out now.
         stopping: Whether nothing more shall start.
         raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
+        limit: Trials to hand out at most, at least 1.
     """
 
     def __init__(
         self,
         queue: TrialQueue,
-        settled: Callable[[], bool],
+        ready: Callable[[], bool],
         stopping: Callable[[], bool],
         raised: list[Exception],
+        limit: int,
     ) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue, self._settled, self._stopping, self._raised = queue, settled, stopping, raised
+        self._queue, self._ready, self._stopping, self._raised = queue, ready, stopping, raised
+        self._left = limit
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles it for its own restore, which is not used; ledger connections stay behind."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's parameters; None while all that remain must wait; FINISHED when none remain."""
-        if self._stopping() or len(self._queue) == 0:
+        """Return the next trial's parameters; None while all must wait; FINISHED at the limit or the end."""
+        if self._stopping() or self._left == 0 or len(self._queue) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
         with remembered(self._raised):
-            trial = self._queue.next() if self._settled() else None
-        return None if trial is None else parameters_of(trial)
+            trial = self._queue.next() if self._ready() else None
+        if trial is None:
+            return None
+        self._left -= 1
+        return parameters_of(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the recorder tells the queue."""
@@ -275,6 +282,7 @@ def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[T
 
         def setup(self, config: dict[str, Any]) -> None:
             listen()
+            import_module("kdstudy.trial")  # with torch: the process starts with it, not its first trial
             super().setup(config)
 
     return Preemptible
