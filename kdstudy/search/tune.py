@@ -63,6 +63,11 @@ def remembered(raised: list[Exception]) -> Iterator[None]:
         raise
 
 
+def failures_of(trial: Trial) -> str:
+    """Return Tune's account of a trial's failures: here, for its copy in the store may lack the last."""
+    return Path(trial.error_file).read_text() if trial.error_file else ""
+
+
 def reason_of(text: str) -> str:
     """Return the line that says most in Tune's account of a trial's failures: why it failed last."""
     last = text.rpartition("Failure # ")[2].strip()
@@ -191,8 +196,8 @@ class Recorder(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that its process was lost, and why: Tune starts it again."""
-        text = Path(trial.error_file).read_text() if trial.error_file else ""
-        say(f"trial {trial.config['trial']}: its process was lost ({reason_of(text)}); it goes on from its checkpoint")
+        reason = reason_of(failures_of(trial))
+        say(f"trial {trial.config['trial']}: its process was lost ({reason}); it goes on from its checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record a trial whose process died more often than allowed."""
@@ -203,7 +208,7 @@ class Recorder(tune.Callback):
             self._end(
                 number,
                 TrialResult(
-                    "failed", epochs=last.epoch if last else 0, error=f"its process was lost: {trial.get_error()}"
+                    "failed", epochs=last.epoch if last else 0, error=f"its process was lost: {failures_of(trial)}"
                 ),
             )
 

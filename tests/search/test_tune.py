@@ -70,7 +70,7 @@ def epoch(number: int) -> EpochRecord:
 
 def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search", status: str = "RUNNING") -> Any:
     config = {"trial": number, "arm": arm, "phase": phase}
-    return SimpleNamespace(config=config, trial_id=str(number), status=status, get_error=lambda: "gone")
+    return SimpleNamespace(config=config, trial_id=str(number), status=status, error_file=None)
 
 
 @pytest.fixture
