@@ -37,8 +37,8 @@ MAX_DIFF_BYTES = 1_000_000
 # The git state of a folder that was copied to where the study runs.
 SHIPPED = ".kdstudy-git.json"
 _GIT_SECONDS = 20.0
-# Identifies the diff, so that two cut diffs can still be told apart; the text itself is not compared.
-_NOT_COMPARED = ("git.kdstudy.diff", "git.directory.diff")
+# A diff has a hash, by which two cut ones can still be told apart; the store is no part of the machine.
+_NOT_COMPARED = ("git.kdstudy.diff", "git.directory.diff", "store")
 
 
 def capture(directory: Path | None = None) -> dict[str, Any]:

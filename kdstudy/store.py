@@ -121,19 +121,28 @@ class Store:
         """Return the folder of one trial."""
         return self.study(study_id) / str(number)
 
-    def create(self) -> str:
+    def create(self, known: str | None = None) -> str:
         """Create what is missing, see that it can be written, and return the store's identity.
 
+        Args:
+            known: The identity that it must have; None takes any, and gives a new store one.
+
         Raises:
-            StoreError: It cannot be created or written.
+            StoreError: It cannot be created or written, or it is another one; then it is left as it is.
         """
+        read = self.folder.read(ID_FILE)
+        found = None if read is None else read.decode("ascii", "replace")
+        if known is not None and known != found:
+            raise StoreError(
+                f"--store: {self.folder} is not the store that the study was begun with ({ID_FILE} "
+                f"{'missing' if found is None else found[:8]}, not {known[:8]}); name that one, or restore it"
+            )
         try:
             self.local.mkdir(
                 parents=True, exist_ok=True, mode=0o700 if isinstance(self.folder, BucketFolder) else 0o777
             )
         except OSError as error:
             raise StoreError(f"{self.local}: cannot be created ({error.strerror}); choose another --store") from error
-        known = self.folder.read(ID_FILE)
-        identity = secrets.token_hex(16) if known is None else known.decode("ascii", "replace")
+        identity = found or secrets.token_hex(16)
         self.folder.write(ID_FILE, identity.encode())
         return identity

@@ -89,16 +89,17 @@ def show_command(  # noqa: PLR0913 - one a command-line option
         if as_yaml:
             click.echo(_yaml(record, trial or best_of(ledger.trials(record.id))), nl=False)
             return
-        document = show_json(ledger, record)
         if trial is None:
+            document = show_json(ledger, record)
             print_json(document) if as_json else _show_study(document)
             return
         epochs = ledger.epochs(record.id, trial.number)
+        if as_json:
+            history = [epoch.to_json() for epoch in epochs]
+            print_json(show_json(ledger, record) | {"trials": [trial.to_json() | {"history": history}]})
+            return
     if as_replay:
         click.echo(replay_yaml(trial, epochs), nl=False)
-    elif as_json:
-        history = [epoch.to_json() for epoch in epochs]
-        print_json(document | {"trials": [trial.to_json() | {"history": history}]})
     else:
         _show_trial(trial, epochs)
 

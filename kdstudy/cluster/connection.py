@@ -19,6 +19,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths in a study file are relative to where the user stands
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they write a file a trial and hold every result in memory
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says it in a line, and the record keeps the traceback
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: the ledger must hear of it
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

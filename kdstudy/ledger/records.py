@@ -39,7 +39,7 @@ class StudyRecord:
         status: ``running``, ``interrupted`` (stored, or read where nobody drives a running study),
             ``finished`` (its budget is spent) or ``failed`` (it cannot go on; ``message`` says why).
         created: Aware.
-        environment: Where it was started: packages, git commit, machine.
+        environment: Where it was started: packages, git commit, machine; ``store``, the identity of its store.
         dataset: ``name``, ``fingerprint`` and whatever else tells the data apart.
         teacher: ``sha256``, ``val``, ``key``; ``test`` once it was scored.
         lag: Trials of one arm in flight at once, once known.

@@ -164,9 +164,11 @@ class _Drive:
 
     def _run(self) -> Outcome:
         began = time.monotonic()
-        self._identity = self._store.create()
+        record = self._ledger.study(self._id)
+        self._identity = self._store.create(record.environment.get("store"))
+        self._ledger.update_study(self._id, environment={**record.environment, "store": self._identity})
         # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
-        known = bool(self._ledger.study(self._id).tracking)
+        known = bool(record.tracking)
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts, speak=not known)
         with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -80,11 +82,14 @@ class Execution:
         done = sum(trial.done for trial in known)
         progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
-            recording = self._recording(queue, scribe, progress)
+            recording = self._recording(queue, scribe, progress, capacity)
             try:
                 building = Building(self._store.cache / self._id, sharing.files)
                 with preemptible() as stopping, progress, building:
-                    self._tune(queue, recording, teacher, stopping)
+                    while len(queue) and not stopping():
+                        self._tune(queue, recording, teacher, capacity, stopping)
+                        recording.settle()
+                        gc.collect()  # what Tune keeps of its trials hangs together in circles
                     scribe.close()
                     if stopping():
                         raise KeyboardInterrupt
@@ -95,23 +100,30 @@ class Execution:
                 raise
         return dict(progress.split())
 
-    def _recording(self, queue: TrialQueue, scribe: Scribe, progress: Progress) -> Recording:
+    def _recording(self, queue: TrialQueue, scribe: Scribe, progress: Progress, capacity: int) -> Recording:
         from kdstudy.search.metrics import StudyMetrics
         from kdstudy.search.recording import Recording
 
         images = self._ledger.study(self._id).dataset["train"]
+        metrics = StudyMetrics(self._id, planned=progress.total, images=images)
+        for trial in self._ledger.trials(self._id):
+            if trial.done:
+                metrics.changed(trial, queue.handed)
         return Recording(
             queue,
             self._id,
+            capacity=capacity,
             ledger=self._ledger,
             store=self._store,
             scribe=scribe,
             publisher=self._publisher,
             progress=progress,
-            metrics=StudyMetrics(self._study, self._id, planned=progress.total, images=images),
+            metrics=metrics,
         )
 
-    def _tune(self, queue: TrialQueue, recording: Recording, teacher: Folder, stopping: Callable[[], bool]) -> None:
+    def _tune(
+        self, queue: TrialQueue, recording: Recording, teacher: Folder, capacity: int, stopping: Callable[[], bool]
+    ) -> None:
         from ray import tune
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
@@ -139,12 +151,12 @@ class Execution:
             ),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         )
-        recorder = Recorder(recording.started, recording.epoch, recording.ended, queue.again, stopping, raised)
+        recorder = Recorder(recording.started, recording.epoch, recording.ended, recording.lost, stopping, raised)
         notes = f"{self._id}-{secrets.token_hex(4)}"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, recording.settled, stopping, raised),
+                search_alg=QueueSearcher(queue, recording.ready, stopping, raised, limit_of(capacity)),
                 num_samples=-1,
                 reuse_actors=True,
                 scheduler=scheduler_of(
@@ -162,6 +174,7 @@ class Execution:
             ),
         )
         keep_keys_out_of_logs()
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(capacity)  # else processes are started one after another
         try:
             tuner.fit()
         except (TuneError, RayError, RuntimeError) as error:
@@ -171,3 +184,11 @@ class Execution:
             raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {self._id}` goes on") from error
         finally:
             shutil.rmtree(self._store.ray / notes, ignore_errors=True)
+
+
+def limit_of(capacity: int) -> int:
+    """Return how many trials Tune is given before it is begun anew, which costs each process at most one trial's time.
+
+    It forgets no trial, and looks at each again and again: a study of thousands would grow and slow down.
+    """
+    return max(500, 50 * capacity)

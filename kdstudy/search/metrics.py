@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Sequence
 
 from ray.util.metrics import Counter, Gauge
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.overview import best_of
 from kdstudy.results import EpochRecord
-from kdstudy.study import Study
 
 STATES = ("pending", "queued", "running", "completed", "stopped", "diverged", "failed")
 
@@ -25,14 +22,16 @@ class StudyMetrics:
     """The metrics of one study, set by its driver.
 
     Args:
-        study: Its arms.
         study_id: Tag of every series.
         planned: Trials in all.
         images: Training images of one epoch.
     """
 
-    def __init__(self, study: Study, study_id: str, *, planned: int, images: int) -> None:
-        self._arms = [arm.name for arm in study.arms]
+    def __init__(self, study_id: str, *, planned: int, images: int) -> None:
+        # The state of each trial that has been running, and how many there are of each: never the record's whole list.
+        self._states: dict[int, str] = {}
+        self._counts: Tally[str] = Tally()
+        self._bests: dict[str, float] = {}
         self._id, self._planned, self._images = study_id, planned, images
         self._trials = _gauge("kdstudy_trials", "Trials by state; pending: not handed out yet.", "state")
         self._best = _gauge("kdstudy_best_val", "Best validation score of completed search trials, in [0, 1].", "arm")
@@ -48,20 +47,22 @@ class StudyMetrics:
         self._seen = _counter("kdstudy_images", "Training images of the epochs reported.", "arm")
         self._progress.set(time.time(), self._tags())
 
-    def changed(self, trials: Sequence[TrialRecord]) -> None:
+    def changed(self, trial: TrialRecord, handed: int) -> None:
         """Take note that a trial started or ended.
 
         Args:
-            trials: All of the study.
+            trial: As it stands now.
+            handed: How many trials of the study have been handed out, this one included.
         """
-        counts: Tally[str] = Tally(trial.state for trial in trials)
-        counts["pending"] = max(0, self._planned - len(trials))
+        before = self._states.get(trial.number)
+        self._states[trial.number] = trial.state
+        self._counts.update({trial.state: 1} if before is None else {trial.state: 1, before: -1})
+        waiting = {"pending": self._planned - handed, "queued": handed - len(self._states)}
         for state in STATES:
-            self._trials.set(counts[state], self._tags(state=state))
-        for arm in self._arms:
-            best = best_of([trial for trial in trials if trial.arm == arm])
-            if best is not None and best.val is not None:
-                self._best.set(best.val, self._tags(arm=arm))
+            self._trials.set(max(0, waiting.get(state, self._counts[state])), self._tags(state=state))
+        if trial.phase == "search" and trial.state == "completed" and trial.val is not None:
+            self._bests[trial.arm] = max(trial.val, self._bests.get(trial.arm, trial.val))
+            self._best.set(self._bests[trial.arm], self._tags(arm=trial.arm))
 
     def epoch(self, arm: str, record: EpochRecord) -> None:
         """Take note of an epoch of a trial of ``arm``."""

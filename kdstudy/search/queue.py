@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kdstudy.budget import expected, is_over, may_start
@@ -38,6 +39,9 @@ class TrialQueue:
         record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
             same. None: it is written before it is handed out.
         warm: By arm, an earlier study's results: its proposals are made as if it went on from there.
+
+    Attributes:
+        out: How many trials this queue has handed out.
     """
 
     def __init__(  # noqa: PLR0913 - all of them but the first three by name
@@ -56,9 +60,12 @@ class TrialQueue:
         self._sharing, self._record, self._warm = sharing, record or ledger.add_trial, warm or {}
         search = study.search
         self._sampler: Sampler = SAMPLERS.load(search.sampler.name)(**search.sampler.options)
-        self._trials: dict[tuple[str, Phase, int], TrialRecord] = {
-            (trial.arm, trial.phase, trial.index): trial for trial in ledger.trials(study_id)
-        }
+        self._trials: dict[tuple[str, Phase, int], TrialRecord] = {}
+        self._places: dict[int, tuple[str, Phase, int]] = {}
+        for trial in ledger.trials(study_id):
+            self._note(trial)
+        self._leading: Counter[str] = Counter()
+        self.out = 0
         self._interrupted = deque(
             sorted((t for t in self._trials.values() if t.state not in FINISHED_STATES), key=lambda trial: trial.number)
         )
@@ -94,8 +101,11 @@ class TrialQueue:
 
     def next(self) -> TrialRecord | None:
         """Return the next trial that may start now, recorded as queued; None if all that remain must wait."""
-        if self._interrupted:
-            return self._interrupted.popleft()
+        trial = self._interrupted.popleft() if self._interrupted else self._new()
+        self.out += trial is not None
+        return trial
+
+    def _new(self) -> TrialRecord | None:
         upcoming = [(position, self._upcoming(position)) for position in range(len(self._cursors))]
         ready = [(position, place) for position, place in upcoming if place and self._is_ready(position, *place)]
         if not ready:
@@ -105,22 +115,38 @@ class TrialQueue:
             self._cursors[position].popleft()
         trial = self._propose(position, phase, index)
         self._record(trial)
-        self._trials[(trial.arm, phase, index)] = trial
+        self._note(trial)
         return trial
+
+    def _note(self, trial: TrialRecord) -> None:
+        """Keep a trial; of one that has ended only what later ones may depend on: there may be thousands."""
+        place = (trial.arm, trial.phase, trial.index)
+        self._places[trial.number] = place
+        self._trials[place] = replace(trial, config={}, numerics={}, error=None) if trial.done else trial
+
+    @property
+    def handed(self) -> int:
+        """How many trials have been handed out so far, by an earlier driver or by this one."""
+        return len(self._trials)
+
+    def trial(self, number: int) -> TrialRecord:
+        """Return a trial that has been handed out, as it was then; one that has ended without its configuration."""
+        return self._trials[self._places[number]]
 
     def again(self, number: int) -> None:
         """Hand out once more a trial that was handed out and has not begun."""
-        self._interrupted.extend(trial for trial in self._trials.values() if trial.number == number)
+        self.out -= 1
+        self._interrupted.append(self.trial(number))
 
     def ended(self, trial: TrialRecord) -> None:
         """Take note of a trial that has ended, as the ledger now holds it."""
-        self._trials[(trial.arm, trial.phase, trial.index)] = trial
+        self._note(trial)
         self._drop_hopeless()
 
     def _drop_hopeless(self) -> None:
         """An arm of which no search trial completed has nothing to confirm."""
         for arm, cursor in zip(self._study.arms, self._cursors, strict=True):
-            if self._search_over(arm.name) and best_of(list(self._search_trials(arm.name))) is None:
+            if cursor and self._search_over(arm.name) and best_of(list(self._search_trials(arm.name))) is None:
                 cursor.clear()
 
     def _number(self, position: int, phase: Phase, index: int) -> int:
@@ -138,7 +164,7 @@ class TrialQueue:
             return all(self._search_over(each) for each in waited_for)
         if self._study.search.trials_per_arm is None and not may_start(self._study, list(self._search_trials(arm))):
             return False
-        return index < self._startup(arm) or all(self._has_ended(arm, k) for k in range(index - self._lag + 1))
+        return index < self._startup(arm) or index - self._lag < self._ended_from_first(arm)
 
     def _startup(self, arm: str) -> int:
         """Trials that see nothing: all of them where the sampler takes no account of results."""
@@ -150,9 +176,15 @@ class TrialQueue:
         trial = self._trials.get((arm, "search", index))
         return trial is not None and trial.state in FINISHED_STATES
 
+    def _ended_from_first(self, arm: str) -> int:
+        """Return how many of an arm's search trials have ended before the first that has not."""
+        while self._has_ended(arm, self._leading[arm]):
+            self._leading[arm] += 1
+        return self._leading[arm]
+
     def _search_over(self, arm: str) -> bool:
         if self._study.search.trials_per_arm is not None:
-            return all(self._has_ended(arm, k) for k in range(self._study.search.trials_per_arm))
+            return self._ended_from_first(arm) >= self._study.search.trials_per_arm
         return is_over(self._study, list(self._search_trials(arm)))
 
     def _search_trials(self, arm: str) -> Iterator[TrialRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
@@ -13,6 +14,9 @@ from kdstudy.search.scribe import Scribe
 from kdstudy.store import Store
 from kdstudy.tracking import Publisher
 
+SETTLE_SECONDS = 0.1
+"""How long the next proposal waits for the ledger, each time that Tune asks: as long as Tune waits for a report."""
+
 
 class Recording:
     """What Tune's callbacks and its searcher need of the record.
@@ -20,6 +24,7 @@ class Recording:
     Args:
         queue: Told of each trial that has ended, once the ledger has it.
         study_id: The study's ID in the ledger.
+        capacity: Trials that the cluster holds at once; should it grow, more follow one by one.
         ledger: The record.
         store: Whose checkpoints of finished trials are removed.
         scribe: Does the writing.
@@ -33,6 +38,7 @@ class Recording:
         queue: TrialQueue,
         study_id: str,
         *,
+        capacity: int,
         ledger: Ledger,
         store: Store,
         scribe: Scribe,
@@ -42,17 +48,21 @@ class Recording:
     ) -> None:
         self._queue, self._id, self._ledger, self._store = queue, study_id, ledger, store
         self._scribe, self._publisher, self._progress, self._metrics = scribe, publisher, progress, metrics
+        self._capacity = capacity
+        self._begun: set[int] = set()
+        self._over = 0
         # Numbers of trials whose end is not in the ledger yet, and the trials whose end the queue does not know yet.
         self._ending: set[int] = set()
         self._ended: deque[TrialRecord] = deque()
 
     def started(self, number: int) -> None:
         """Take note that a trial runs (again)."""
+        self._begun.add(number)
 
         def write() -> None:
             self._ledger.start_trial(self._id, number)
             self._publisher.notify(number)
-            self._metrics.changed(self._ledger.trials(self._id))
+            self._metrics.changed(replace(self._queue.trial(number), state="running"), self._queue.handed)
 
         self._scribe.put(write)
 
@@ -62,7 +72,7 @@ class Recording:
         def write() -> None:
             self._ledger.record_epoch(self._id, number, record)
             self._publisher.notify(number)
-            trial = self._ledger.trial(self._id, number)
+            trial = self._queue.trial(number)  # not read again: a long study has many epochs
             self._progress.epoch(trial, record)
             self._metrics.epoch(trial.arm, record)
             self._metrics.published(self._publisher.pending(), self._publisher.trouble())
@@ -77,24 +87,48 @@ class Recording:
             trial = self._ledger.trial(self._id, number)
             self._publisher.notify(number)
             self._progress.ended(trial)
-            self._metrics.changed(self._ledger.trials(self._id))
+            self._metrics.changed(trial, self._queue.handed)
             if result.state != "failed":
                 (self._store.trial(self._id, number) / "checkpoints").clear()
             self._ended.append(trial)
             self._ending.discard(number)
 
+        self._over += 1
         self._ending.add(number)
         self._scribe.put(write)
 
-    def settled(self) -> bool:
-        """Tell the queue of every trial that has ended; return whether the ledger has them all.
+    def lost(self, number: int) -> None:
+        """Take note that Tune gave a trial up before it began: it is handed out again."""
+        self._begun.discard(number)
+        self._queue.again(number)
+
+    def settle(self) -> None:
+        """Wait until the ledger has all that was reported, and tell the queue of every trial that has ended.
 
         Raises:
             Exception: What could not be written.
         """
+        while not self._scribe.wait(1.0):
+            self._scribe.complain()
+        self.ready()
+
+    def ready(self) -> bool:
+        """Tell the queue of every trial that has ended; return whether another one is to be handed out now.
+
+        Not before the ledger has all that have ended. All that there is room for are handed out at once, so that their
+        processes start side by side; after that one waits ahead, for the process of the next that ends.
+
+        Raises:
+            Exception: What could not be written.
+        """
+        if self._ending:
+            # A ledger that is well takes milliseconds, and then the next trial is there before the process comes free;
+            # else Tune would end the process, and start another one for the next trial.
+            self._scribe.wait(SETTLE_SECONDS)
         self._scribe.complain()
         if self._ending:
             return False
         while self._ended:
             self._queue.ended(self._ended.popleft())
-        return True
+        waiting = self._queue.out - len(self._begun)
+        return waiting == 0 or self._queue.out - self._over < self._capacity

@@ -15,7 +15,7 @@ class Scribe:
     """
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], None] | threading.Event | None] = queue.SimpleQueue()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="kdstudy-scribe", daemon=True)
         self._thread.start()
@@ -38,6 +38,12 @@ class Scribe:
         if self._error is not None:
             raise self._error
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until all that was given before is done, but not longer; return whether it is."""
+        done = threading.Event()
+        self._work.put(done)
+        return done.wait(seconds)
+
     def close(self) -> None:
         """Wait until all is done, and end.
 
@@ -50,6 +56,9 @@ class Scribe:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
+            if isinstance(work, threading.Event):
+                work.set()
+                continue
             try:
                 work()
             except Exception as error:  # noqa: BLE001  raised again in the thread that gives the work

@@ -6,9 +6,12 @@ Tune only executes. Its own searchers, restore and loggers are not used: the led
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from ray import tune
@@ -23,8 +26,11 @@ from kdstudy.ledger import TrialRecord
 from kdstudy.pruners import Pruner, Scores
 from kdstudy.registry import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.progress import say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.study import PluginSpec
+
+REASON_LETTERS = 200
 
 
 def parameters_of(trial: TrialRecord) -> dict[str, Any]:
@@ -58,37 +64,50 @@ def remembered(raised: list[Exception]) -> Iterator[None]:
         raise
 
 
+def reason_of(text: str) -> str:
+    """Return the line that says most in Tune's account of a trial's failures: why it failed last."""
+    last = text.rpartition("Failure # ")[2].strip()
+    errors = re.findall(r"^[\w.]+Error: .*", last, re.MULTILINE)
+    return (errors or last.splitlines() or ["no reason known"])[-1][:REASON_LETTERS]
+
+
 class QueueSearcher(Searcher):
     """Hands Tune the trials of our queue, in its order.
 
     Args:
         queue: What to run.
-        settled: Tells the queue of the trials that have ended; returns False while the ledger has not got them all.
+        ready: Tells the queue of the trials that have ended; returns whether another one may be handed out now.
         stopping: Whether nothing more shall start.
         raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
+        limit: Trials to hand out at most, at least 1.
     """
 
     def __init__(
         self,
         queue: TrialQueue,
-        settled: Callable[[], bool],
+        ready: Callable[[], bool],
         stopping: Callable[[], bool],
         raised: list[Exception],
+        limit: int,
     ) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue, self._settled, self._stopping, self._raised = queue, settled, stopping, raised
+        self._queue, self._ready, self._stopping, self._raised = queue, ready, stopping, raised
+        self._left = limit
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles it for its own restore, which is not used; ledger connections stay behind."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's parameters; None while all that remain must wait; FINISHED when none remain."""
-        if self._stopping() or len(self._queue) == 0:
+        """Return the next trial's parameters; None while all must wait; FINISHED at the limit or the end."""
+        if self._stopping() or self._left == 0 or len(self._queue) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
         with remembered(self._raised):
-            trial = self._queue.next() if self._settled() else None
-        return None if trial is None else parameters_of(trial)
+            trial = self._queue.next() if self._ready() else None
+        if trial is None:
+            return None
+        self._left -= 1
+        return parameters_of(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the recorder tells the queue."""
@@ -173,6 +192,11 @@ class Recorder(tune.Callback):
         last = self._open.get(number)
         if number in self._open and not self._stopping():
             self._end(number, TrialResult("stopped", epochs=last.epoch if last else 0, val=last.val if last else None))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that its process was lost, and why: Tune starts it again."""
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        say(f"trial {trial.config['trial']}: its process was lost ({reason_of(text)}); it goes on from its checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record a trial whose process died more often than allowed."""
@@ -265,6 +289,7 @@ def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[T
 
         def setup(self, config: dict[str, Any]) -> None:
             listen()
+            import_module("kdstudy.trial")  # with torch: the process starts with it, not its first trial
             super().setup(config)
 
     return Preemptible

@@ -7,7 +7,7 @@ import threading
 import time
 
 from kdstudy.errors import StoreError
-from kdstudy.ledger import Ledger
+from kdstudy.ledger import Ledger, StudyRecord
 from kdstudy.tracking.server import RejectedError
 from kdstudy.tracking.tracker import Tracker
 
@@ -42,7 +42,7 @@ class Publisher:
         self._busy: int | None = None
         self._refused: dict[int, str] = {}
         self._closing = False
-        self._opened = False
+        self._study: StudyRecord | None = None  # once its run is open
         self._trouble: str | None = None
         # A daemon: a request that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="kdstudy-publisher", daemon=True)
@@ -73,7 +73,7 @@ class Publisher:
         with self._changed:
             waiting = {*self._pending, *self._refused}
             waiting |= set() if self._busy is None else {self._busy}
-            return len(waiting) + (not self._opened)
+            return len(waiting) + (self._study is None)
 
     def trouble(self) -> str | None:
         """Return the last error in one line; None when the last attempt went well."""
@@ -110,11 +110,12 @@ class Publisher:
 
     def _open(self) -> bool:
         """Open the study's run; return whether to go on with its trials."""
-        if self._opened:
+        if self._study is not None:
             return True
         try:
             tracking = self._tracker.open_study(self._ledger.study(self._study_id))
             self._ledger.update_study(self._study_id, tracking=tracking)
+            study = self._ledger.study(self._study_id)
         except StoreError as error:
             self._say(str(error))
             return False
@@ -122,17 +123,17 @@ class Publisher:
             self._say(f"{type(error).__name__}: {error}")
             return False
         with self._changed:
-            self._opened = True
+            self._study = study
         self._say(None)
         return True
 
     def _wait(self, delay: float) -> bool:
         """Wait for work, then for the delay; return False when closing with nothing left to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closing or not self._opened)
+            self._changed.wait_for(lambda: self._pending or self._closing or self._study is None)
             until = time.monotonic() + max(delay, self._gather)
             self._changed.wait_for(lambda: self._closing, max(0.0, until - time.monotonic()))
-            return bool(self._pending) or not self._opened
+            return bool(self._pending) or self._study is None
 
     def _take(self) -> list[int]:
         with self._changed:
@@ -157,12 +158,12 @@ class Publisher:
         return True
 
     def _send(self, number: int) -> None:
-        study = self._ledger.study(self._study_id)
+        assert self._study is not None
         trial = self._ledger.trial(self._study_id, number)
         if trial.state == "queued" and trial.run_id is None:
             return  # nothing to show yet
         epochs = self._ledger.epochs(self._study_id, number)
-        run_id, epoch = self._tracker.publish_trial(study, trial, epochs)
+        run_id, epoch = self._tracker.publish_trial(self._study, trial, epochs)
         self._ledger.mark_published(self._study_id, number, run_id=run_id, epoch=epoch, state=trial.state)
 
     def _note(self, number: int, trouble: str | None, *, refused: bool) -> None:

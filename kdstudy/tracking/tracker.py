@@ -103,6 +103,8 @@ class Tracker:
                 self._log_points(run_id, batch)
                 held.update(point.step for point in batch if point.name == _MARKER)
             self._set_state(run_id, trial)
+            if trial.done:  # nothing more will come of it, and a study may have thousands
+                del self._epochs[run_id], self._states[run_id]
             return run_id, max((record.epoch for record in epochs), default=0)
 
     def close_study(

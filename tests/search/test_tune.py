@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -133,6 +134,32 @@ def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard
     recorder.on_trial_start(0, [], ray_trial())
     recorder.on_trial_error(0, [], ray_trial())
     assert heard == [("start", 7), ("start", 7), ("end", 7, "failed", 0, None)]
+
+
+ACTOR_DIED = "The actor died unexpectedly.\n\tpid: 7\nThe actor is dead because its worker process has died."
+CUDA = "Traceback:\n  File x\ntorch.AcceleratorError: CUDA error: illegal address\nFor debugging do this\nand that"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"Failure # 1 (occurred at noon)\n{CUDA}\n", "torch.AcceleratorError: CUDA error: illegal address"),
+        (
+            f"Failure # 1 (occurred at noon)\n{CUDA}\nFailure # 2 (occurred later)\n{ACTOR_DIED}\n",
+            "The actor is dead because its worker process has died.",
+        ),
+        ("", "no reason known"),
+    ],
+)
+def test_a_lost_process_is_one_line_with_the_reason(
+    recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, reason: str
+) -> None:
+    trial = ray_trial()
+    (tmp_path / "error.txt").write_text(text)
+    trial.error_file = str(tmp_path / "error.txt")
+    recorder.on_trial_recover(0, [], trial)
+    said = capsys.readouterr().err
+    assert said == f"trial 7: its process was lost ({reason}); it goes on from its checkpoint\n"
 
 
 def test_a_trial_that_is_stopped_for_later_has_not_ended(
