@@ -73,7 +73,7 @@ class Store:
                 "addresses read otherwise; choose another --store"
             )
         return cls(
-            folder=DiskFolder(path, below=path),
+            folder=DiskFolder(path, marker=path / ID_FILE),
             local=path,
             ledger_url=ledger or f"sqlite:///{path / 'ledger.db'}",
             tracking_uri=tracking_uri or f"sqlite:///{path / 'mlflow.db'}",

@@ -163,7 +163,8 @@ def test_what_is_loopback() -> None:
 
 def test_a_nodes_answer_is_judged_by_versions_storage_and_clock(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    here = doctor.look_around(DiskFolder(tmp_path / "store", below=tmp_path / "store"))
+    (tmp_path / "store" / "store-id").touch()
+    here = doctor.look_around(DiskFolder(tmp_path / "store", marker=tmp_path / "store" / "store-id"))
     assert here["trouble"] is None
     resources = {"CPU": 2.0, "GPU": 1.0}
 
@@ -178,5 +179,5 @@ def test_a_nodes_answer_is_judged_by_versions_storage_and_clock(tmp_path: Path) 
     assert said(time=here["time"] - 60).startswith("False: its clock differs by 60 s")
     assert "ray 1.0 there" in said(versions={**here["versions"], "ray": "1.0"})
     assert said(python="2.7.18").startswith("False: Python 2.7.18 there")
-    elsewhere = doctor.look_around(DiskFolder(tmp_path / "gone", below=tmp_path / "gone"))
+    elsewhere = doctor.look_around(DiskFolder(tmp_path / "gone", marker=tmp_path / "gone" / "store-id"))
     assert "the store has gone" in said(trouble=elsewhere["trouble"])

@@ -9,13 +9,16 @@ import json
 import platform
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdstudy.errors import ClusterError, DataError, KdstudyError, StoreError
+from kdstudy.errors import ClusterError, DataError, KdstudyError, ModelError, StoreError
 from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path, data: str) -> None:
@@ -36,7 +39,6 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
     from ray import tune
 
     from kdstudy.search.preemption import safe_point
-    from kdstudy.teacher import open_teacher
     from kdstudy.trial import run_trial
 
     epochs = 0
@@ -57,7 +59,7 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
         run_trial(
             config,
             report,
-            teacher=open_teacher(teacher),
+            teacher=_prepared(teacher),
             folder=folder / str(parameters["trial"]),
             cache=cache,
             with_test=parameters["phase"] == "confirm",
@@ -72,6 +74,16 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
     except Exception:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
         failure = TrialResult("failed", epochs=epochs, error=traceback.format_exc())
         tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
+
+
+def _prepared(teacher: Folder) -> torch.nn.Module:
+    """Open the teacher, which was there when the study began: if it is not now, the store does not work."""
+    from kdstudy.teacher import open_teacher
+
+    try:
+        return open_teacher(teacher)
+    except ModelError as error:
+        raise StoreError(f"{error}; see that the store is there and whole, then `kdstudy resume`") from error
 
 
 def _require_data(config: TrialConfig, fingerprint: str) -> None:

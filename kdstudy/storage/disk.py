@@ -22,12 +22,12 @@ class DiskFolder(Folder):
 
     Args:
         path: Absolute, or relative to where the process stands.
-        below: A folder that must exist for anything to be written: else the empty place of a file system that
+        marker: A file that must be there for any other to be written: else the empty place of a file system that
             is not mounted any more would be filled. None: folders are made as needed.
     """
 
     path: Path
-    below: Path | None = None
+    marker: Path | None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -38,13 +38,13 @@ class DiskFolder(Folder):
         return self.path.name
 
     def __truediv__(self, name: str) -> DiskFolder:
-        return DiskFolder(self.path / name, self.below)
+        return DiskFolder(self.path / name, self.marker)
 
     def write(self, name: str, content: bytes) -> None:
         """As `Folder.write`: a temporary file, flushed to the disk, takes the place of the old one."""
         path = self.path / name
-        if self.below is not None and not self.below.is_dir():
-            raise StoreError(f"{self.below}: the store has gone; mount or restore it, then `kdstudy resume`")
+        if self.marker is not None and path != self.marker and not self.marker.is_file():
+            raise StoreError(f"{self.marker.parent}: the store has gone; mount or restore it, then `kdstudy resume`")
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store as a study leaves it: record, teacher, students; the first trial's checkpoints as well."""
     root = tmp_path_factory.mktemp("whole") / "store"
     store = Store.at(str(root))
+    store.create()
     text = yaml.safe_dump(BASE, sort_keys=False)
     study = parse_study(text)
     with Ledger.open(store.ledger_url, create=True) as ledger:

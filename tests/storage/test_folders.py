@@ -133,6 +133,9 @@ def test_a_store_that_is_gone_is_not_filled_again(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the store has gone"):
         trial.write("checkpoints/epoch", b"2")
     assert not (tmp_path / "store").exists()
+    (tmp_path / "store" / "ray").mkdir(parents=True)  # Ray makes its folder anew
+    with pytest.raises(StoreError, match="the store has gone"):
+        trial.write("checkpoints/epoch", b"2")
 
 
 def test_a_store_in_a_bucket_asks_for_its_databases(bucket: str, tmp_path: Path) -> None:
