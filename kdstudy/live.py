@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from kdstudy.budget import expected, is_over
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.ledger.records import StudyStatus, utc_now
 from kdstudy.overview import best_of
@@ -133,8 +134,8 @@ def _arm_now(
     now: datetime,
 ) -> ArmNow:
     states = [trial.state for trial in trials]
-    best, search = best_of(trials), study.search.trials_per_arm
-    over = sum(trial.done for trial in trials if trial.phase == "search") == search
+    searched = [trial for trial in trials if trial.phase == "search"]
+    best, search, over = best_of(trials), expected(study, searched), is_over(study, searched)
     # An arm of which no search trial completed is not confirmed.
     planned = search + (0 if over and best is None else record.seeds or study.confirm.seeds)
     running = [trial for trial in trials if trial.state == "running"]

@@ -26,7 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("teacher",),
     ("ledger", "environment", "store"),
     ("tracking",),
-    ("corners", "compare", "overview", "cluster", "usage"),
+    ("budget", "corners", "compare", "overview", "cluster", "usage"),
     ("reproduce", "export", "layers_report", "doctor", "report", "live", "optuna_view"),
     ("search",),
     ("cli",),

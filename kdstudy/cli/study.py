@@ -39,14 +39,16 @@ def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> Non
     rows = [
         [
             arm.name,
-            str(study.search.trials_per_arm),
+            str(study.search.trials_per_arm or "while hours last"),
             str(study.confirm.seeds),
             ", ".join(path.rsplit(".", 1)[-1] for path in study.space(arm)) or "nothing",
         ]
         for arm in study.arms
     ]
     click.echo(table(["arm", "search trials", "confirmation seeds", "searched"], rows))
-    click.echo(f"{_count(study)} trials of up to {study.max_epochs} epochs in all")
+    count = _count(study)
+    searched = f"{_budget(study)} of search, then {len(study.arms) * study.confirm.seeds}" if count is None else count
+    click.echo(f"{searched} trials of up to {study.max_epochs} epochs in all{_excess(study)}")
     for each in matched:
         _show_layers(each)
 
@@ -84,8 +86,20 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _count(study: Study) -> int:
-    return len(study.arms) * (study.search.trials_per_arm + study.confirm.seeds)
+def _count(study: Study) -> int | None:
+    trials = study.search.trials_per_arm
+    return None if trials is None else len(study.arms) * (trials + study.confirm.seeds)
+
+
+def _budget(study: Study) -> str:
+    ((unit, amount),) = (study.search.budget or {}).items()
+    return f"{amount:g} {unit.replace('_h', ' h').replace('gpu', 'GPU')}"
+
+
+def _excess(study: Study) -> str:
+    total = (study.search.budget or {}).get("trials")
+    over = int(total) % len(study.arms) if total else 0
+    return f" ({over} of the budget's {total:g} search trials left over: arms get equal shares)" if over else ""
 
 
 def _summary(study: Study) -> dict[str, object]:

@@ -129,7 +129,7 @@ class _Drive:
     def run(self, holder: Holder) -> Outcome:
         """Run to the end; whatever stops it is written down first."""
         try:
-            with held(self._ledger, self._id, holder), terminable():
+            with terminable(), held(self._ledger, self._id, holder):
                 return self._run()
         except KeyboardInterrupt:
             self._leave("interrupted", None)

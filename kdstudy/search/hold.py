@@ -15,6 +15,8 @@ from kdstudy.search.progress import say
 
 GRACE_SECONDS = 20.0
 """How long after SIGTERM trials may take to reach a safe point: less than the 30 s that Kubernetes gives."""
+NOW = signal.SIGUSR1
+"""As Ctrl-C, also where SIGINT is ignored, as it is in a shell script's background jobs."""
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
                 ledger.renew(study_id, holder)
             except StoreError as error:
                 say(f"error: {error}")
-                _thread.interrupt_main()
+                _thread.interrupt_main(NOW)
                 return
 
     thread = threading.Thread(target=renew, name="kdstudy-lease", daemon=True)
@@ -42,7 +44,7 @@ def held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, outside of `preemptible`: what is running goes back to the queue."""
+    """Treat SIGTERM, outside of `preemptible`, and `NOW` as Ctrl-C: what is running goes back to the queue."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -50,11 +52,12 @@ def terminable() -> Iterator[None]:
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, NOW)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def preemptible() -> Iterator[Callable[[], bool]]:
         raise StoreError(
             f"KDSTUDY_GRACE: not a number of seconds, got '{os.environ['KDSTUDY_GRACE']}'; write one, or unset it"
         ) from error
-    timer = threading.Timer(grace, _thread.interrupt_main)
+    timer = threading.Timer(grace, _thread.interrupt_main, [NOW])
     timer.daemon = True
 
     def note(_signal: int, _frame: object) -> None:

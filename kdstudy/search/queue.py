@@ -8,11 +8,14 @@ once its search is over, without waiting for other arms.
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kdstudy.budget import expected, is_over, may_start
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.overview import best_of, observe
 from kdstudy.registry import SAMPLERS
@@ -70,13 +73,31 @@ class TrialQueue:
         self._drop_hopeless()
 
     def _cursor(self, arm: Arm) -> deque[tuple[Phase, int]]:
-        budget: list[tuple[Phase, int]] = [("search", k) for k in range(self._study.search.trials_per_arm)]
+        # Where hours are the budget, the search is not listed: `_upcoming` goes on while there is time.
+        budget: list[tuple[Phase, int]] = [("search", k) for k in range(self._study.search.trials_per_arm or 0)]
         budget += [("confirm", k) for k in range(self._seeds)]
         return deque((phase, k) for phase, k in budget if (arm.name, phase, k) not in self._trials)
 
+    def _upcoming(self, position: int) -> tuple[Phase, int] | None:
+        """Return phase and index of an arm's next trial; None if there is none."""
+        arm, cursor = self._study.arms[position].name, self._cursors[position]
+        if self._study.search.trials_per_arm is None and not self._search_over(arm):
+            return ("search", len(list(self._search_trials(arm))))
+        return cursor[0] if cursor else None
+
     def __len__(self) -> int:
-        """Return how many trials have not been handed out."""
-        return len(self._interrupted) + sum(len(cursor) for cursor in self._cursors)
+        """Return how many trials have not been handed out; where hours are the budget, how many are expected."""
+        return len(self._interrupted) + sum(len(cursor) for cursor in self._cursors) + self._expected()
+
+    def _expected(self) -> int:
+        if self._study.search.trials_per_arm is not None:
+            return 0
+        searched = [list(self._search_trials(arm.name)) for arm in self._study.arms]
+        return sum(
+            max(1, expected(self._study, trials) - len(trials))
+            for trials in searched
+            if not is_over(self._study, trials)
+        )
 
     def next(self) -> TrialRecord | None:
         """Return the next trial that may start now, recorded as queued; None if all that remain must wait."""
@@ -85,11 +106,13 @@ class TrialQueue:
         return trial
 
     def _new(self) -> TrialRecord | None:
-        ready = [position for position in range(len(self._cursors)) if self._is_ready(position)]
+        upcoming = [(position, self._upcoming(position)) for position in range(len(self._cursors))]
+        ready = [(position, place) for position, place in upcoming if place and self._is_ready(position, *place)]
         if not ready:
             return None
-        position = min(ready, key=lambda each: self._number(each, *self._cursors[each][0]))
-        phase, index = self._cursors[position].popleft()
+        position, (phase, index) = min(ready, key=lambda each: self._number(each[0], *each[1]))
+        if phase == "confirm" or self._study.search.trials_per_arm is not None:
+            self._cursors[position].popleft()
         trial = self._propose(position, phase, index)
         self._record(trial)
         self._note(trial)
@@ -127,22 +150,26 @@ class TrialQueue:
                 cursor.clear()
 
     def _number(self, position: int, phase: Phase, index: int) -> int:
-        before = 0 if phase == "search" else self._study.search.trials_per_arm * len(self._study.arms)
-        return before + index * len(self._study.arms) + position
+        before, arms = 0, self._study.arms
+        if phase == "confirm":
+            most = self._study.search.trials_per_arm
+            before = len(arms) * (most or max(len(list(self._search_trials(arm.name))) for arm in arms))
+        return before + index * len(arms) + position
 
-    def _is_ready(self, position: int) -> bool:
-        if not self._cursors[position]:
-            return False
-        phase, index = self._cursors[position][0]
+    def _is_ready(self, position: int, phase: Phase, index: int) -> bool:
         arm = self._study.arms[position].name
         if phase == "confirm":
-            return self._search_over(arm)
+            # Where hours are the budget, the numbers of the confirmation runs are known once every search is over.
+            waited_for = [arm] if self._study.search.trials_per_arm is not None else [a.name for a in self._study.arms]
+            return all(self._search_over(each) for each in waited_for)
+        if self._study.search.trials_per_arm is None and not may_start(self._study, list(self._search_trials(arm))):
+            return False
         return index < self._startup(arm) or index - self._lag < self._ended_from_first(arm)
 
     def _startup(self, arm: str) -> int:
         """Trials that see nothing: all of them where the sampler takes no account of results."""
         if not self._sampler.learns:
-            return self._study.search.trials_per_arm
+            return sys.maxsize
         return max(0, self._study.search.startup_trials - len(self._warm.get(arm, ())))
 
     def _has_ended(self, arm: str, index: int) -> bool:
@@ -156,12 +183,15 @@ class TrialQueue:
         return self._leading[arm]
 
     def _search_over(self, arm: str) -> bool:
-        return self._ended_from_first(arm) >= self._study.search.trials_per_arm
+        if self._study.search.trials_per_arm is not None:
+            return self._ended_from_first(arm) >= self._study.search.trials_per_arm
+        return is_over(self._study, list(self._search_trials(arm)))
 
     def _search_trials(self, arm: str) -> Iterator[TrialRecord]:
-        for index in range(self._study.search.trials_per_arm):
-            if (arm, "search", index) in self._trials:
-                yield self._trials[(arm, "search", index)]
+        for index in itertools.count():
+            if (arm, "search", index) not in self._trials:
+                return
+            yield self._trials[(arm, "search", index)]
 
     def _propose(self, position: int, phase: Phase, index: int) -> TrialRecord:
         study, arm, number = self._study, self._study.arms[position], self._number(position, phase, index)

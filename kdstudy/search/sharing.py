@@ -7,6 +7,7 @@ trials see the same batches and ask the teacher for the same, as long as all of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,16 +84,19 @@ class Sharing:
         if cache.mode == "views":
             count = min(cache.views, self._study.max_epochs)
             return f"views, {count} an image, {_bytes(size)} a data seed; pays from epoch {count + 1} of a seed on"
-        trials = self._study.search.trials_per_arm * self._policies
+        counted = self._study.search.trials_per_arm  # None: as many as hours allow
         if cache.mode == "all_views":
-            most = (trials + self._study.confirm.seeds * self._policies) * self._study.max_epochs
+            trials = math.inf if counted is None else counted + self._study.confirm.seeds
+            most = trials * self._policies * self._study.max_epochs
             verdict = f"pays from epoch {keep.views + 1} of its trials on" if most > keep.views else "does not pay"
+            instead = "one an epoch" if counted is None else f"up to {most}"
             return (
                 f"all_views, {keep.views} an image, {_bytes(size)} for any data seed; the teacher runs over all images "
-                f"{keep.views} times in place of up to {most}, and {verdict}"
+                f"{keep.views} times in place of {instead}, and {verdict}"
             )
+        shared = "all" if counted is None else counted * self._policies
         return (
-            f"schedule, {_bytes(size)} a data seed; the teacher runs once for {trials} search trials "
+            f"schedule, {_bytes(size)} a data seed; the teacher runs once for {shared} search trials "
             "and pays from the second on"
         )
 
@@ -105,7 +109,7 @@ class Sharing:
 
     def _own(self, transfer: str, keep: Keep) -> str:
         """Return why each trial would need outputs of its own, or nothing."""
-        if self._study.search.trials_per_arm * self._policies < 2:
+        if self._study.search.trials_per_arm == 1 and self._policies == 1:
             return "no other trial would use its outputs"
         if self._study.cache.dtype != "float32":
             return "auto never rounds, and cache.dtype asks for it; write mode: schedule"

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -148,6 +149,7 @@ class Recorder(tune.Callback):
         self._stopping, self._raised = stopping, raised
         self._over: set[str] = set()
         self._open: dict[int, EpochRecord | None] = {}
+        self._seconds: dict[int, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """As for `QueueSearcher`."""
@@ -168,6 +170,7 @@ class Recorder(tune.Callback):
         """Record that it runs."""
         number = trial.config["trial"]
         self._open[number] = None
+        self._seconds[number] = 0.0  # all epochs are reported again
         with remembered(self._raised):
             self._started(number)
 
@@ -182,6 +185,7 @@ class Recorder(tune.Callback):
         if result.get("record") is not None:
             record = EpochRecord.from_json(result["record"])
             self._open[number] = record
+            self._seconds[number] += record.seconds
             with remembered(self._raised):
                 self._epoch(number, record)
         if result.get("result") is not None:
@@ -214,6 +218,9 @@ class Recorder(tune.Callback):
 
     def _end(self, number: int, result: TrialResult) -> None:
         del self._open[number]
+        spent = self._seconds.pop(number)
+        if result.seconds == 0.0:  # it did not end by itself
+            result = replace(result, seconds=spent)
         with remembered(self._raised):
             self._ended(number, result)
 

@@ -18,6 +18,7 @@ from kdstudy.study.problems import Place, Problems, show
 from kdstudy.study.read import Parsed, Reader
 
 MAX_CORNERS = 512
+MAX_TRIALS = 1_000_000
 _RANGES = (*Range.__args__,)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -27,6 +28,7 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     problems = reader.problems
     check_trial(parsed, problems)
     _check_policies(parsed, problems)
+    _check_budget(parsed, problems)
     _check_search(parsed, problems)
     _check_sampler(parsed, reader)
 
@@ -165,17 +167,58 @@ def _steps_of(problems: Problems, place: Place, name: str) -> tuple[str | int, .
     return candidates[0] if candidates else place.steps
 
 
+def _check_budget(parsed: Parsed, problems: Problems) -> None:
+    search, place = parsed.get("search", {}), Place().key("search")
+    if not {"trials_per_arm", "budget"} <= search.keys():
+        return
+    budget, arms = search["budget"], _arms(parsed)
+    if (search["trials_per_arm"] is None) == (budget is None):
+        got = "neither" if budget is None else "both"
+        remedy = "write for example trials_per_arm: 20" if budget is None else "remove one"
+        problems.add(place, f"needs trials_per_arm or budget, got {got}; {remedy}")
+    if budget is None:
+        return
+    trials, gpus = budget.get("trials"), parsed.get("resources", {}).get("gpus")
+    if trials is not None and (trials != int(trials) or trials > MAX_TRIALS or (arms and trials < arms)):
+        problems.add(
+            place.key("budget").key("trials"),
+            f"must be a whole number, at least one for each of the {arms or 1} arm(s) and at most {MAX_TRIALS}, got "
+            f"{show(trials)}; write for example {20 * (arms or 1)}",
+        )
+    if "gpu_hours" in budget and gpus == 0:
+        problems.add(
+            place.key("budget").key("gpu_hours"),
+            "counts the hours of resources.gpus, got gpus: 0; write hours, or give the trials a GPU",
+        )
+
+
+def _arms(parsed: Parsed) -> int:
+    arms = parsed.get("arms", {})
+    return len(arms.get("transfers", ())) * len(arms.get("policies", ()))
+
+
+def _trials_per_arm(parsed: Parsed) -> int | None:
+    """Return the search trials of an arm; None where hours limit them, or where they could not be read."""
+    search = parsed.get("search", {})
+    total = (search.get("budget") or {}).get("trials")
+    if total is None:
+        trials: int | None = search.get("trials_per_arm")
+        return trials
+    return int(total) // _arms(parsed) if _arms(parsed) else None
+
+
 def _check_search(parsed: Parsed, problems: Problems) -> None:
     search, place = parsed.get("search", {}), Place().key("search")
-    trials, startup = search.get("trials_per_arm"), search.get("startup")
+    trials, startup = _trials_per_arm(parsed), search.get("startup")
     if trials is not None and startup is not None and startup > trials // 2:
         problems.add(
             place.key("startup"),
-            f"must be at most half of trials_per_arm, {trials // 2} of "
+            f"must be at most half of {'trials_per_arm' if search.get('trials_per_arm') else 'the trials of an arm'}, "
+            f"{trials // 2} of "
             f"{trials}, got {startup}; lower it, or leave it out for {min(trials // 2, 10)}",
         )
     pruner, epochs = search.get("pruner"), parsed.get("train", {}).get("epochs")
-    if pruner is None or epochs is None or trials is None:
+    if pruner is None or epochs is None:
         return
     object_to = getattr(PRUNERS.load(pruner.name), "problems", None)
     for objection in object_to(pruner.options, epochs=max(_ends(epochs)), trials=trials) if object_to else ():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
 from kdstudy.space import Choice, Int, Log, Uniform
 from kdstudy.study.keys import Key
@@ -142,7 +142,17 @@ class ArmsConfig:
 class SearchConfig:
     """Section ``search``."""
 
-    trials_per_arm: Annotated[int, Ge(1), Le(1_000_000), Key("Search trials of each arm.", 20)]
+    trials_per_arm: Annotated[
+        Annotated[int, Ge(1), Le(1_000_000)] | None, Key("Search trials of each arm; give this or `budget`.", 20)
+    ] = None
+    budget: Annotated[
+        Annotated[dict[Literal["trials", "hours", "gpu_hours"], Annotated[float, Gt(0)]], Len(1, 1)] | None,
+        Key(
+            "What the search of all arms together may take, divided equally: `{trials: N}`, or `{hours: H}` or "
+            "`{gpu_hours: H}` of trials' own time; give this or `trials_per_arm`.",
+            {"trials": 80},
+        ),
+    ] = None
     sampler: Annotated[PluginSpec, Key("How values are proposed.", "tpe", plugin="sampler")] = field(
         default_factory=lambda: PluginSpec("tpe")
     )
@@ -152,8 +162,8 @@ class SearchConfig:
     startup: Annotated[
         Annotated[int, Ge(0)] | None,
         Key(
-            "Random trials before the sampler proposes, at most half of `trials_per_arm`; null for that half, "
-            "at most 10.",
+            "Random trials before the sampler proposes, at most half of an arm's trials; null for that half, at most "
+            "10 (10 where hours are the budget).",
             5,
         ),
     ] = None
@@ -169,7 +179,9 @@ class SearchConfig:
     @property
     def startup_trials(self) -> int:
         """Random trials at the start of each arm."""
-        return min(self.trials_per_arm // 2, 10) if self.startup is None else self.startup
+        if self.startup is not None:
+            return self.startup
+        return 10 if self.trials_per_arm is None else min(self.trials_per_arm // 2, 10)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from kdstudy.errors import StudyError
@@ -41,7 +42,10 @@ def parse_study(text: str, where: str = "study") -> Study:
     if problems:
         raise StudyError(problems.told())
     file = build(StudyFile, parsed)
-    arms = itertools.product(file.arms.transfers, file.arms.policies)
+    arms = tuple(Arm(*pair) for pair in itertools.product(file.arms.transfers, file.arms.policies))
+    search = file.search
+    if search.budget is not None and "trials" in search.budget:
+        search = replace(search, trials_per_arm=int(search.budget["trials"]) // len(arms))
     return Study(
         name=file.name,
         seed=file.seed,
@@ -49,8 +53,8 @@ def parse_study(text: str, where: str = "study") -> Study:
         teacher=file.teacher,
         student=file.student,
         train=file.train,
-        arms=tuple(Arm(transfer, policy) for transfer, policy in arms),
-        search=file.search,
+        arms=arms,
+        search=search,
         confirm=file.confirm,
         resources=file.resources,
         numerics=file.numerics,

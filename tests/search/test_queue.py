@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,78 @@ def test_lag_lets_trials_of_one_arm_run_side_by_side(tmp_path: Path) -> None:
         while queue.next() is not None:
             handed += 1
     assert handed == 4 * 4
+
+
+def budgeted(hours: float, failing: bool = False) -> tuple[Study, Callable[[TrialRecord], TrialResult]]:
+    """A study with hours as budget, and trials that take 100 s, of the second arm 50 s."""
+    text = TEXT.replace("trials_per_arm: 6, sampler: SAMPLER", f"budget: {{hours: {hours}}}, startup: 2")
+    study = parse_study(text, "queue.yaml")
+
+    def result(trial: TrialRecord) -> TrialResult:
+        if failing and trial.arm == study.arms[3].name:
+            return TrialResult("failed", epochs=0)
+        return TrialResult("completed", 4, score(trial), seconds=50 if trial.arm == study.arms[1].name else 100)
+
+    return study, result
+
+
+def spend(ledger: Ledger, study: Study, result: Callable[[TrialRecord], TrialResult], slots: int, limit: int) -> int:
+    """As `drive`, the oldest trial ending first."""
+    ledger.requeue("queue-00000000")
+    queue = TrialQueue(study, "queue-00000000", ledger, lag=3, seeds=2)
+    running: list[TrialRecord] = []
+    for ended in range(limit):
+        while len(running) < slots and (trial := queue.next()) is not None:
+            running.append(trial)
+        if not running:
+            assert len(queue) == 0
+            return ended
+        assert len(queue) > 0 or running
+        trial = running.pop(0)
+        ledger.finish_trial("queue-00000000", trial.number, result(trial))
+        queue.ended(ledger.trial("queue-00000000", trial.number))
+    return limit
+
+
+@pytest.mark.parametrize("slots", [1, 3, 7])
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_hours_are_shared_equally_and_a_resumed_study_counts_what_was_spent(
+    tmp_path: Path, slots: int, limit: int
+) -> None:
+    study, result = budgeted(4 * 450 / 3600)  # 450 s an arm
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        for _ in range(1000):
+            if spend(ledger, study, result, slots, limit) < limit:
+                break
+        trials = ledger.trials("queue-00000000")
+    search = [trial for trial in trials if trial.phase == "search"]
+    counts = [sum(trial.arm == arm.name for trial in search) for arm in study.arms]
+    # 100 s each: the fifth starts at 400 s spent. 50 s each: nine use up the share.
+    assert counts == [5, 9, 5, 5]
+    confirm = [trial for trial in trials if trial.phase == "confirm"]
+    assert [trial.number for trial in confirm] == list(range(4 * 9, 4 * 9 + 8)), "after every search number"
+    assert len({trial.number for trial in trials}) == len(trials)
+
+
+def test_under_hours_each_arm_runs_once_and_endless_failures_end(tmp_path: Path) -> None:
+    study, result = budgeted(1e-6)
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        assert spend(ledger, study, result, 1, 1000) == 4 + 8
+    study, result = budgeted(0.1, failing=True)
+    with ledger_with(tmp_path / "m.db", study) as ledger:
+        spend(ledger, study, result, 1, 1000)
+        trials = ledger.trials("queue-00000000")
+        failed = [trial for trial in trials if trial.arm == study.arms[3].name]
+        assert [trial.phase for trial in failed] == ["search"] * 10
+        assert sum(trial.phase == "confirm" for trial in trials) == 6, "the other arms are confirmed"
+
+
+def test_the_same_trials_come_first_whatever_the_hours(tmp_path: Path) -> None:
+    plans = []
+    for hours in (0.5, 0.8):
+        study, result = budgeted(hours)
+        with ledger_with(tmp_path / f"{hours}.db", study) as ledger:
+            spend(ledger, study, result, 1, 1000)
+            plans.append({t.number: t.values for t in ledger.trials("queue-00000000", "search")})
+    less, more = plans
+    assert len(less) < len(more) and all(more[number] == values for number, values in less.items())

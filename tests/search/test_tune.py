@@ -116,6 +116,19 @@ def test_a_trial_that_tune_ends_was_stopped(recorder: Recorder, heard: list[tupl
     assert heard[-1] == ("end", 7, "stopped", 1, 0.1)
 
 
+def test_what_a_stopped_trial_took_is_the_sum_of_its_epochs() -> None:
+    results: list[TrialResult] = []
+    recorder = Recorder(
+        lambda _: None, lambda *_: None, lambda _, result: results.append(result), lambda _: None, lambda: False, []
+    )
+    for _ in range(2):  # started twice: the epochs before its process was lost are reported again
+        recorder.on_trial_start(0, [], ray_trial())
+        for number in (1, 2):
+            report(recorder, replace(epoch(number), seconds=1.5))
+    recorder.on_trial_complete(0, [], ray_trial())
+    assert [(result.state, result.seconds) for result in results] == [("stopped", 3.0)]
+
+
 def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard: list[tuple]) -> None:
     recorder.on_trial_start(0, [], ray_trial())
     recorder.on_trial_start(0, [], ray_trial())

@@ -153,6 +153,19 @@ CASES = [
         "search.sampler.tpe.candidates",
         "must be one value for the whole study",
     ),
+    ("trials_per_arm: 6", "startup: 0", 19, "search", "needs trials_per_arm or budget, got neither"),
+    ("trials_per_arm: 6", "trials_per_arm: 6, budget: {hours: 1}", 19, "search", "got both; remove one"),
+    ("trials_per_arm: 6", "budget: {trials: 3}", 19, "search.budget.trials", "one for each of the 4 arm(s)"),
+    ("trials_per_arm: 6", "budget: {trials: 8.5}", 19, "search.budget.trials", "must be a whole number, at least"),
+    ("trials_per_arm: 6", "budget: {hours: 0}", 19, "search.budget", "must be greater than 0, got"),
+    ("trials_per_arm: 6", "budget: {gpu_hours: 1}", 19, "search.budget.gpu_hours", "got gpus: 0; write hours"),
+    (
+        "trials_per_arm: 6",
+        "budget: {trials: 25}, startup: 4",
+        19,
+        "search.startup",
+        "half of the trials of an arm, 3 of 6",
+    ),
     (
         "trials_per_arm: 6",
         "trials_per_arm: 6, startup: 4",
@@ -204,6 +217,13 @@ def test_one_line_for_one_problem(old: str, new: str, line: int, field: str, hin
     assert hint in told[0]
     assert len({problem.split(": ")[0] for problem in told}) == len(told) or old == "sampler: tpe"
     assert all("\n" not in problem for problem in told)
+
+
+def test_a_budget_of_trials_is_divided_equally() -> None:
+    search = parse_study(spoilt("trials_per_arm: 6", "budget: {trials: 27}")).search
+    assert (search.trials_per_arm, search.startup_trials) == (6, 3)
+    search = parse_study(spoilt("trials_per_arm: 6", "budget: {hours: 2}")).search
+    assert (search.trials_per_arm, search.startup_trials, search.budget) == (None, 10, {"hours": 2.0})
 
 
 def test_cmaes_needs_a_number_to_search() -> None:
