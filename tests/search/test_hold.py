@@ -26,13 +26,12 @@ TOLD = """
         time.sleep(10)
 """
 LOST = """
-    from dataclasses import replace
     from kdstudy.ledger import Holder, Ledger, StudyRecord
     from kdstudy.search import hold
     hold.LEASE_SECONDS = 0.6
     ours = Holder.here()
     with Ledger.open("sqlite:///ledger.db", create=True) as ledger:
-        ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), replace(ours, pid=1))
+        ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), Holder.here())
         with terminable(), held(ledger, "a-1", ours), preemptible():
             time.sleep(10)
 """
