@@ -54,7 +54,7 @@ confirm: {seeds: 1}
 
 PRUNED = """
 name: pruned
-seed: 1
+seed: 6  # draws a good rate first and hopeless ones later: these are stopped, whichever process is faster
 data: {name: synthetic}
 teacher: {model: resnet8, epochs: 2}
 student: {model: resnet8}
