@@ -201,6 +201,7 @@ def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[
         start_new_session=True,
         cwd=folder,
         env={**os.environ, "KDSTUDY_STORE": str(folder / "store")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
     )
     lines: list[str] = []
     assert process.stderr is not None
