@@ -201,7 +201,7 @@ def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[
         start_new_session=True,
         cwd=folder,
         env={**os.environ, "KDSTUDY_STORE": str(folder / "store")},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - in the background it is ignored
     )
     lines: list[str] = []
     assert process.stderr is not None
