@@ -8,11 +8,11 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kdstudy.errors import ClusterError
-from kdstudy.ledger import Ledger
+from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.search.building import Building
 from kdstudy.search.hold import preemptible
 from kdstudy.search.progress import Progress
@@ -82,7 +82,7 @@ class Execution:
         done = sum(trial.done for trial in known)
         progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
         if len(queue):
-            recording = self._recording(queue, scribe, progress, capacity)
+            recording = self._recording(queue, known, scribe, progress, capacity)
             try:
                 building = Building(self._store.cache / self._id, sharing.files)
                 with preemptible() as stopping, progress, building:
@@ -100,13 +100,15 @@ class Execution:
                 raise
         return dict(progress.split())
 
-    def _recording(self, queue: TrialQueue, scribe: Scribe, progress: Progress, capacity: int) -> Recording:
+    def _recording(
+        self, queue: TrialQueue, known: Sequence[TrialRecord], scribe: Scribe, progress: Progress, capacity: int
+    ) -> Recording:
         from kdstudy.search.metrics import StudyMetrics
         from kdstudy.search.recording import Recording
 
         images = self._ledger.study(self._id).dataset["train"]
         metrics = StudyMetrics(self._id, planned=progress.total, images=images)
-        for trial in self._ledger.trials(self._id):
+        for trial in known:
             if trial.done:
                 metrics.changed(trial, queue.handed)
         return Recording(
