@@ -29,7 +29,7 @@ from benchmarks.audit import Verdict, compare
 from benchmarks.lab import GCS, ROOT, Lab, until
 
 STUDY = ROOT / "benchmarks" / "chaos.yaml"
-DOWN_SECONDS = 15.0
+DOWN_SECONDS = 60.0
 STUDY_SECONDS = 900.0
 
 
