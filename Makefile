@@ -12,6 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 		2>/dev/null && echo "$$python" && break; done)
 # One thread a process: results repeat, and processes do not fight for the cores.
 export OMP_NUM_THREADS ?= 1
+# A file's tests in one process, several files side by side; each starts a Ray of its own, hence not more.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -20,7 +22,7 @@ quickstart: $(READY) ## set up, then run a complete study on embedded data: stud
 	$(BIN)/kdstudy run studies/quickstart.yaml
 
 test: lint ## set up, then lint and the tests, whole studies on real Ray and MLflow included
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not cluster"
 
 test-full: $(READY) ## on top of that: the tests marked slow, against real servers
 	$(BIN)/python -m pytest -m slow

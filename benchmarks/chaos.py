@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from benchmarks.lab import GCS, ROOT, Lab, until
 
 STUDY = ROOT / "benchmarks" / "chaos.yaml"
 DOWN_SECONDS = 60.0
+SHORT_SECONDS = 15.0
+"""Where more is to follow: a minute is as long as the study."""
 STUDY_SECONDS = 900.0
 
 
@@ -119,20 +122,20 @@ def cut_network(lab: Lab, driver: Driver) -> Driver:
     return driver
 
 
-def restart_mlflow(lab: Lab, driver: Driver) -> Driver:
+def restart_mlflow(lab: Lab, driver: Driver, seconds: float = DOWN_SECONDS) -> Driver:
     """Take the MLflow server away for a while."""
     driver.ended(5)
     lab.stop_mlflow()
-    time.sleep(DOWN_SECONDS)
+    time.sleep(seconds)
     lab.start_mlflow()
     return driver
 
 
-def restart_postgres(lab: Lab, driver: Driver) -> Driver:
+def restart_postgres(lab: Lab, driver: Driver, seconds: float = DOWN_SECONDS) -> Driver:
     """Crash PostgreSQL, on which ledger and MLflow stand, and start it again after a while."""
     driver.ended(6)
     lab.stop_postgres()
-    time.sleep(DOWN_SECONDS)
+    time.sleep(seconds)
     lab.start_postgres()
     return driver
 
@@ -142,6 +145,18 @@ def kill_driver(lab: Lab, driver: Driver) -> Driver:
     driver.ended(7)
     study_id = driver.study_id
     driver.kill()
+    return Driver(lab, "resume", study_id)
+
+
+def kill_driver_at_the_end(lab: Lab, driver: Driver) -> Driver:
+    """Kill the driver once all trials have ended and MLflow is away, and resume the study when it is back."""
+    driver.ended(16)
+    lab.stop_mlflow()
+    driver.ended(18)
+    study_id = driver.study_id
+    driver.kill()
+    lab.start_mlflow()
+    lab.await_mlflow()
     return Driver(lab, "resume", study_id)
 
 
@@ -172,11 +187,19 @@ FAULTS: dict[str, Fault] = {
     "MLflow restarted": restart_mlflow,
     "PostgreSQL restarted": restart_postgres,
     "driver killed, resumed": kill_driver,
+    "driver killed at the end, without MLflow, resumed": kill_driver_at_the_end,
     "host preempted": preempt,
     "driver stopped, resumed": stop_driver,
 }
 # In the order of the trials that they wait for.
-THROUGH_ALL: tuple[Fault, ...] = (kill_worker, kill_host, cut_network, restart_mlflow, restart_postgres, kill_driver)
+THROUGH_ALL: tuple[Fault, ...] = (
+    kill_worker,
+    kill_host,
+    cut_network,
+    partial(restart_mlflow, seconds=SHORT_SECONDS),
+    partial(restart_postgres, seconds=SHORT_SECONDS),
+    kill_driver,
+)
 
 
 def audit(lab: Lab, study_id: str) -> dict[str, Any]:
@@ -186,8 +209,8 @@ def audit(lab: Lab, study_id: str) -> dict[str, Any]:
     return found
 
 
-def disturbed(lab: Lab, faults: Sequence[Fault]) -> tuple[dict[str, Any], float]:
-    """Run the study through faults; return what is held of it, and seconds."""
+def disturbed(lab: Lab, faults: Sequence[Fault]) -> tuple[dict[str, Any], float, list[str]]:
+    """Run the study through faults; return what is held of it, seconds, and what the last driver said."""
     began = time.monotonic()
     driver = Driver(lab, "run", str(STUDY))
     study_id = driver.study_id
@@ -199,7 +222,7 @@ def disturbed(lab: Lab, faults: Sequence[Fault]) -> tuple[dict[str, Any], float]
         lab.hosts["head"].call(sys.executable, "-m", "kdstudy", "sync", study_id)
     elif code != 0:
         raise RuntimeError(f"the study ended with {code}:\n" + "\n".join(driver.lines[-20:]))
-    return audit(lab, study_id), time.monotonic() - began
+    return audit(lab, study_id), time.monotonic() - began, [*driver.lines, f"exit code {code}"]
 
 
 def random_kills(lab: Lab, count: int, seed: int = 0) -> tuple[dict[str, Any], int, float]:
@@ -246,12 +269,14 @@ def main() -> int:
         print(row(name, verdict, seconds), flush=True)
 
     with Lab() as lab:
-        calm, seconds = disturbed(lab, [])
+        calm, seconds, _ = disturbed(lab, [])
         print(HEADER, flush=True)
         tell("none", compare(calm, calm), seconds)
         for name in wanted:
-            found, seconds = disturbed(lab, THROUGH_ALL if name == "all in one study" else [FAULTS[name]])
+            found, seconds, said = disturbed(lab, THROUGH_ALL if name == "all in one study" else [FAULTS[name]])
             tell(name, compare(calm, found), seconds)
+            if not verdicts[name].good:
+                print("the driver said:\n" + "\n".join(said), file=sys.stderr, flush=True)
         if options.kills:
             found, kills, seconds = random_kills(lab, options.kills)
             tell(f"driver killed {kills} times", compare(calm, found), seconds)

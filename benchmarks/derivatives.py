@@ -65,8 +65,6 @@ def end_to_end(student: str, teacher: str, rounds: int, steps: int) -> list[list
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, method in METHODS.items():
-            if name.startswith("hessian by") and teacher == "resnet32x4":
-                continue  # minutes a step
             live = Ours(student, (teacher, taught), method, data)
             kept = Ours(student, (teacher, taught), method, data, cache=Path(folder) / "study")
             seconds = alternate({"plain": plain(live), "off": live.epoch, "schedule": kept.epoch}, rounds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from timing import alternate, ratio, table, where
 from torch import Tensor
 from torch.utils.data import DataLoader
-from trainers import BATCH, LAYERS, SHAPE, Ours, Pictures, network, noise
+from trainers import BATCH, LAYERS, SHAPE, ByHand, Ours, Pictures, network, noise, soft_targets
 
 from kdstudy.network import Network, Output
 from kdstudy.study import NumericsConfig
@@ -45,6 +46,7 @@ def main(rounds: int) -> None:
     """Print the three tables."""
     print(where(), f"{rounds} rounds", flush=True)
     print(table(["step of resnet20 (transfer none)", "ratio"], student(rounds)), flush=True)
+    print(table(["the same by hand", "ratio", "seconds to compile"], [compiled(rounds)]), flush=True)
     for name in ("resnet20", "resnet32x4"):
         header = [f"forward pass of {name}", "ratio", "error of logits", "largest error of a feature"]
         print(table(header, teacher(name, rounds)), flush=True)
@@ -58,6 +60,21 @@ def student(rounds: int) -> list[list[str]]:
     epochs = {name: Ours("resnet20", taught, "none", data, numerics=text).epoch for name, text in STUDENT.items()}
     seconds = alternate(epochs, rounds)
     return [[name, ratio(seconds, name, "reference")] for name in STUDENT]
+
+
+def compiled(rounds: int) -> list[str]:
+    """Return what ``torch.compile`` makes of a hand-written plain step, and how long the first one takes."""
+    data = noise(2)
+    ours = Ours("resnet20", ("resnet8", network("resnet8", data).eval()), "none", data)
+    module = ours.student.module
+    eager = ByHand(copy.deepcopy(module), None, soft_targets, ours.batches)
+    fused = ByHand(copy.deepcopy(module), None, soft_targets, ours.batches)
+    fused.student.compile()
+    began = time.perf_counter()
+    fused.epoch()
+    took = time.perf_counter() - began
+    seconds = alternate({"eager": eager.epoch, "torch.compile": fused.epoch}, rounds)
+    return ["torch.compile", ratio(seconds, "torch.compile", "eager"), f"{took:.0f}"]
 
 
 def teacher(name: str, rounds: int) -> list[list[str]]:

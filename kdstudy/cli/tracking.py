@@ -18,18 +18,11 @@ from kdstudy.store import Store
 @json_option
 def sync_command(study: str, store: Store, as_json: bool) -> None:
     """Bring MLflow up to date with the record of study ID; what it has already is not sent twice."""
-    from kdstudy.search.outcome import outcome_of, publish_outcome, write_page
-    from kdstudy.tracking import Tracker
-    from kdstudy.tracking.sync import sync_study
+    from kdstudy.search.outcome import deliver
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
-        tracker = Tracker(store.tracking_uri, store.artifacts)
-        sync_study(ledger, study_id, tracker)
-        if ledger.study(study_id).status == "finished":
-            write_page(ledger, study_id, store)
-            publish_outcome(tracker, ledger, outcome_of(ledger, study_id), store)
-        tracker.close()
+        deliver(ledger, study_id, store)
     if as_json:
         print_json({"study_id": study_id, "pending": 0})
     else:

@@ -18,7 +18,7 @@ from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
 from kdstudy.live import clock
 from kdstudy.search.execution import Execution
 from kdstudy.search.hold import held, terminable
-from kdstudy.search.outcome import Outcome, outcome_of, publish_outcome, write_page
+from kdstudy.search.outcome import COMPLETE, Outcome, deliver, outcome_of, publish_outcome, write_page
 from kdstudy.search.preparation import prepare, score_teacher
 from kdstudy.search.progress import say
 from kdstudy.search.warm import check_inputs, choose, told
@@ -66,7 +66,7 @@ def run_study(study: Study, store: Store, *, address: str | None = None, warm_st
 
 
 def resume_study(reference: str, store: Store, *, address: str | None = None) -> Outcome:
-    """Go on with a study that was interrupted; a finished one only gets its result again.
+    """Go on with a study that was interrupted; of a finished one, deliver to MLflow what its driver could not.
 
     Args:
         reference: ID, unique prefix, or ``latest``.
@@ -80,7 +80,7 @@ def resume_study(reference: str, store: Store, *, address: str | None = None) ->
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
         if record.status == "finished":
-            return outcome_of(ledger, record.id)
+            return _conclude(record, ledger, store)
         return _continue(record, ledger, store, address, extra_seeds=0)
 
 
@@ -111,9 +111,27 @@ def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | 
     holder = Holder.here()
     ledger.hold(study_id, holder)
     ledger.requeue(study_id)
-    ledger.update_study(study_id, status="running", message=None, seeds=seeds)
+    tracking = {name: value for name, value in record.tracking.items() if name != COMPLETE}
+    ledger.update_study(study_id, status="running", message=None, seeds=seeds, tracking=tracking)
     say(f"study {study_id}")
     return _Drive(study, study_id, ledger, store, address, seeds).run(holder)
+
+
+def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> Outcome:
+    """Return the result of a finished study, whose driver may have died before MLflow had it."""
+    if record.tracking.get(COMPLETE):
+        return outcome_of(ledger, record.id)
+    holder = Holder.here()
+    ledger.hold(record.id, holder)
+    try:
+        with held(ledger, record.id, holder):
+            deliver(ledger, record.id, store)
+    except StoreError as error:
+        say(f"warning: {error}")
+        return outcome_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
+    finally:
+        ledger.release(record.id, holder)
+    return outcome_of(ledger, record.id)
 
 
 class _Drive:

@@ -15,6 +15,10 @@ from kdstudy.search.progress import say
 from kdstudy.storage import node_folder
 from kdstudy.store import Store
 from kdstudy.tracking import Tracker
+from kdstudy.tracking.sync import sync_study
+
+COMPLETE = "complete"
+"""In a study's ``tracking``, once MLflow has the result of a finished study."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
 
 
 def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: Store) -> None:
-    """Put comparison, report and best student on the study's run in MLflow, and end it.
+    """Put comparison, report and best student on the study's run in MLflow, end it, and note in the ledger that it is.
 
     Raises:
         StoreError: The server cannot be used, or refuses.
@@ -88,3 +92,18 @@ def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: S
         None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
         None if page is None else page.decode(),
     )
+    ledger.update_study(study_id, tracking={**outcome.study.tracking, COMPLETE: True})
+
+
+def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
+    """Bring MLflow up to date with a study; of a finished one, write the report and publish the result as well.
+
+    Raises:
+        StoreError: The server cannot be used, or something is still missing after ten minutes.
+    """
+    tracker = Tracker(store.tracking_uri, store.artifacts)
+    sync_study(ledger, study_id, tracker)
+    if ledger.study(study_id).status == "finished":
+        write_page(ledger, study_id, store)
+        publish_outcome(tracker, ledger, outcome_of(ledger, study_id), store)
+    tracker.close()

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def calm(lab: Lab) -> dict[str, Any]:
-    found, _ = disturbed(lab, [])
+    found, _, _ = disturbed(lab, [])
     return found
 
 
@@ -45,13 +45,13 @@ def test_the_audit_sees_what_is_lost_doubled_or_altered(calm: dict[str, Any]) ->
 
 
 def test_one_study_through_everything(lab: Lab, calm: dict[str, Any]) -> None:
-    found, _ = disturbed(lab, THROUGH_ALL)
+    found, _, _ = disturbed(lab, THROUGH_ALL)
     assert compare(calm, found).good, compare(calm, found)
 
 
 @pytest.mark.parametrize("fault", ["host preempted", "driver stopped, resumed"])
 def test_notice_is_taken(lab: Lab, calm: dict[str, Any], fault: str) -> None:
-    found, _ = disturbed(lab, [FAULTS[fault]])
+    found, _, _ = disturbed(lab, [FAULTS[fault]])
     assert compare(calm, found).good, compare(calm, found)
 
 

@@ -85,10 +85,15 @@ def test_a_study_bears_with_its_surroundings(bucket: Bucket, tmp_path: Path, mon
     hit_id = kdstudy_json("list")[0]["study_id"]
     assert f"the record is whole, `kdstudy sync {hit_id}` delivers it" in rest
     assert kdstudy_json("show", hit_id)["status"] == "finished"
+    assert f"the record is whole, `kdstudy sync {hit_id}` delivers it" in resume(hit_id, code=4)
 
     with mlflow_server(tmp_path, port):
+        assert "warning" not in resume(hit_id, code=0)
+        assert_each_point_once(f"http://127.0.0.1:{port}", hit_id)
         assert kdstudy_json("sync", hit_id) == {"study_id": hit_id, "pending": 0}
         assert_each_point_once(f"http://127.0.0.1:{port}", hit_id)
+    assert "warning" not in resume(hit_id, code=0)  # there is nothing to deliver, so nobody is asked
+    with mlflow_server(tmp_path, port):
         calm_id = kdstudy_json("run", str(SMOKE))["study_id"]
     calm, disturbed = (kdstudy_json("show", study)["trials"] for study in (calm_id, hit_id))
     for one, other in zip(calm, disturbed, strict=True):
@@ -117,6 +122,14 @@ def tell_a_trial_to_go(driver: int) -> None:
     while Path(f"/proc/{trials[0]}").exists():
         assert time.monotonic() < deadline, "it does not take notice"
         time.sleep(0.05)
+
+
+def resume(study_id: str, *, code: int) -> str:
+    """Resume a study; return what is said beside its result."""
+    command = [sys.executable, "-m", "kdstudy", "resume", study_id]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr
 
 
 def assert_each_point_once(uri: str, study_id: str) -> None:
