@@ -221,7 +221,7 @@ def disturbed(lab: Lab, faults: Sequence[Fault]) -> tuple[dict[str, Any], float,
     if code == 4:  # MLflow had not got everything when the driver left: that is what `sync` is for
         lab.hosts["head"].call(sys.executable, "-m", "kdstudy", "sync", study_id)
     elif code != 0:
-        raise RuntimeError(f"the study ended with {code}:\n" + "\n".join(driver.lines[-20:]))
+        raise RuntimeError(f"study {study_id} ended with {code}:\n" + "\n".join(driver.lines))
     return audit(lab, study_id), time.monotonic() - began, [*driver.lines, f"exit code {code}"]
 
 
