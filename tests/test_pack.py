@@ -140,13 +140,7 @@ class Writes(SoftTargetTransfer):
 
 
 def test_what_one_writes_into_the_next_finds_as_it_was() -> None:
-    student = StudentConfig(PluginSpec("tests.test_pack:Writes"))
-    configs = {
-        number: replace(
-            small(f"{{'tests.test_pack:Cools': {{weight: {1 + number}}}}}", init_seed=number), student=student
-        )
-        for number in range(3)
-    }
+    configs = {k: small(f"{{'tests.test_pack:Writes': {{weight: {k + 1}}}}}", init_seed=k) for k in range(3)}
     assert packed(configs) == {number: alone(config) for number, config in configs.items()}
 
 
