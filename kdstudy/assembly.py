@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -76,9 +76,20 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
 
 
 def networks(
-    config: TrialConfig, data: Dataset, teacher: torch.nn.Module | None, device: torch.device
+    config: TrialConfig,
+    data: Dataset,
+    teacher: torch.nn.Module | None,
+    device: torch.device,
+    wrapped: Callable[..., Network] = teacher_network,
 ) -> tuple[Network, Network | None, TransferContext]:
     """Build the student, match its crucial layers with the teacher's, and wrap both.
+
+    Args:
+        config: The trial.
+        data: Its data set.
+        teacher: None for training without one.
+        device: Of the training.
+        wrapped: Wraps the teacher, as `teacher_network` does.
 
     Returns:
         Student, teacher (None if none is given), and what a transfer method may know of them.
@@ -117,7 +128,7 @@ def networks(
         return student, None, context
     return (
         student,
-        teacher_network(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape),
+        wrapped(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape),
         context,
     )
 

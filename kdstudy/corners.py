@@ -5,8 +5,8 @@ from __future__ import annotations
 from kdstudy.assembly import dataset_of
 from kdstudy.errors import KdstudyError, StudyError
 from kdstudy.models import build_model
+from kdstudy.preflight import preflight
 from kdstudy.study import Study, TrialConfig
-from kdstudy.trial import preflight
 
 
 def run_corners(study: Study) -> int:

@@ -6,13 +6,10 @@ after however many interruptions it runs on the same kind of machine.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import functools
-import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,22 +19,20 @@ from kdstudy.assembly import (
     build_instrument,
     build_policy,
     build_transfer,
-    dataset_of,
-    networks,
     student_description,
-    training_batches,
 )
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
 from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.groups import layer_groups
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.sources import Sources
 from kdstudy.storage import Folder, folder_at
 from kdstudy.student import save_student
 from kdstudy.study import TrialConfig
-from kdstudy.targets.kept import Teaching, targets_of
+from kdstudy.targets.kept import Teaching
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
-from kdstudy.training.distiller import Distiller, SgdSettings
+from kdstudy.training.distiller import Distiller, SgdSettings, drained
 from kdstudy.training.evaluate import evaluate
 from kdstudy.training.numerics import choose_device, describe_numerics, fixed_numerics
 from kdstudy.training.probe import Probe, StudentMapsEmptyError
@@ -80,36 +75,12 @@ def run_trial(
         KdstudyError: The configuration cannot be run here.
     """
     with fixed_numerics(config.resources.cpus):
-        trial = _Trial(config, report, teacher, None if folder is None else folder_at(folder), cache, with_test)
+        sources = Sources()
         try:
-            return trial.run()
+            trial = Trial(config, report, sources, teacher=teacher, folder=folder, cache=cache, with_test=with_test)
+            return drained(trial.run())
         finally:
-            trial.release()
-
-
-def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = False) -> int | None:
-    """Build everything a trial needs, so that what cannot work is said before the study starts.
-
-    Args:
-        config: The trial.
-        teacher: Trained or not.
-        batch: Also train one batch and measure the probe once; nothing of it is kept.
-
-    Returns:
-        Bytes of the teacher's outputs that the configuration's ``cache`` would keep of an epoch (or a view); None
-        where it would keep nothing.
-
-    Raises:
-        KdstudyError: The configuration cannot be run here.
-    """
-    with fixed_numerics(config.resources.cpus):
-        trial = _Trial(config, lambda _record, _result: None, teacher, None, None, with_test=False)
-        try:
-            if batch:
-                trial.rehearse()
-            return None if trial.teaching is None else trial.teaching.file_bytes()
-        finally:
-            trial.release()
+            sources.release()
 
 
 @dataclass
@@ -127,36 +98,44 @@ class _Progress:
         return sum(record.seconds for record in self.history)
 
 
-class _Trial:
-    """The parts of one trial, assembled once."""
+class Trial:
+    """The parts of one trial, assembled once.
 
-    def __init__(
+    Args:
+        config: The trial.
+        report: As for `run_trial`, which also explains what follows.
+        sources: Where it gets what it may share; the caller releases them.
+        teacher: The trained teacher.
+        folder: Of checkpoints and the student.
+        cache: Of the teacher's outputs.
+        with_test: Whether the test split is scored.
+        clock: Seconds that this trial has taken, from any start.
+    """
+
+    def __init__(  # noqa: PLR0913 -- all but the first three by name
         self,
         config: TrialConfig,
         report: Report,
-        teacher: torch.nn.Module | None,
-        folder: Folder | None,
-        cache: Path | None,
-        with_test: bool,
+        sources: Sources,
+        *,
+        teacher: torch.nn.Module | None = None,
+        folder: Path | Folder | None = None,
+        cache: Path | None = None,
+        with_test: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config, self.report, self.with_test = config, report, with_test
-        self.folder, self.cache = folder, cache
+        self.config, self._report, self.with_test = config, report, with_test
+        self._sources, self._cache, self._clock = sources, cache, clock
+        self.folder = None if folder is None else folder_at(folder)
         self.device = choose_device(config.resources.gpus)
-        data = dataset_of(config, with_test=with_test)
-        self.data = dataclasses.replace(data, train=data.train.to(self.device))  # once, not in every epoch
-        self.student, self.teacher, context = networks(config, self.data, teacher, self.device)
+        self.data = sources.dataset(config, self.device, with_test=with_test)
+        self.student, self.teacher, context = sources.networks(config, self.data, teacher, self.device)
         self.policy = build_policy(config, context.layers)
         self.teaching: Teaching | None = None
         self.distiller = self._build_distiller(context)
         self.probe = self._build_probe(context)
-        self.checkpoints = None if folder is None else CheckpointFolder(folder / "checkpoints")
+        self.checkpoints = None if self.folder is None else CheckpointFolder(self.folder / "checkpoints")
         self.progress = _Progress([])
-
-    def release(self) -> None:
-        """Take the hooks off both networks: the teacher serves other trials too."""
-        for network in (self.student, self.teacher):
-            if network is not None:
-                network.release()
 
     def _build_distiller(self, context: TransferContext) -> Distiller:
         train = self.config.train
@@ -173,7 +152,7 @@ class _Trial:
             groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
             sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
             schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
-            targets=None if self.teaching is None else targets_of(self.teaching, self.cache),
+            targets=None if self.teaching is None else self._sources.targets(self.teaching, self._cache),
         )
 
     def _build_probe(self, context: TransferContext) -> Probe | None:
@@ -190,50 +169,40 @@ class _Trial:
             functools.partial(divergence, b1=self.policy.b1),
         )
 
-    def run(self) -> TrialResult:
+    def run(self) -> Generator[None, None, TrialResult]:
+        """Train to the end. Yields once it stands where it goes on from, after each step, and after each epoch."""
+        try:
+            return (yield from self._train())
+        finally:
+            self.student.release()
+
+    def _train(self) -> Generator[None, None, TrialResult]:
         epochs = self.config.train.epochs
         self._restore()
         for record in self.progress.history[:-1]:
-            self.report(record, None)
+            self._report(record, None)
         if self.progress.epoch:
-            return self._go_on_from(self.progress.history[-1], epochs)
-        return self._train_to_end(epochs)
-
-    def _go_on_from(self, last: EpochRecord, epochs: int) -> TrialResult:
-        if last.val is None or last.epoch == epochs:
-            return self._finish(last)
-        self.report(last, None)
-        return self._train_to_end(epochs)
-
-    def rehearse(self) -> None:
-        """Train one batch and measure the probe."""
-        self.distiller.train_epoch(
-            1,
-            itertools.islice(training_batches(self.config, self.data, self.device, 1), 1),
-            steps=1,
-            directions=generator(self.config.data_seed, "directions", 1),
-            multipliers={},
-        )
-        if self.probe is not None and self.teacher is not None:
-            with contextlib.suppress(StudentMapsEmptyError):
-                self.probe.measure(self.student, self.teacher)
-
-    def _train_to_end(self, epochs: int) -> TrialResult:
+            last = self.progress.history[-1]
+            if last.val is None or last.epoch == epochs:
+                return self._finish(last)
+            self._report(last, None)
+        yield
         while True:
-            record = self._epoch(self.progress.epoch + 1)
+            record = yield from self._epoch(self.progress.epoch + 1)
             self.progress.history.append(record)
             self._save()
             if record.val is None or record.epoch == epochs:
                 return self._finish(record)
-            self.report(record, None)
+            self._report(record, None)
+            yield
 
-    def _epoch(self, epoch: int) -> EpochRecord:
-        started = time.perf_counter()
+    def _epoch(self, epoch: int) -> Generator[None, None, EpochRecord]:
+        started = self._clock()
         config = self.config
         seed_ambient(config.init_seed, epoch)
-        totals = self.distiller.train_epoch(
+        totals = yield from self.distiller.epoch_in_steps(
             epoch,
-            training_batches(config, self.data, self.device, epoch),
+            self._sources.batches(config, self.data, self.device, epoch),
             steps=num_batches(len(self.data.train), config.train.batch_size),
             directions=generator(config.data_seed, "directions", epoch),
             multipliers=self.policy.multipliers,
@@ -260,7 +229,7 @@ class _Trial:
             rate=totals.rate,
             rates=totals.rates,
             layers=layers,
-            seconds=time.perf_counter() - started,
+            seconds=self._clock() - started,
             scores=dict(val.scores) if healthy else {},
         )
 
@@ -282,7 +251,7 @@ class _Trial:
             )
             if self.folder is not None:
                 save_student(self.student.module, self.folder / "student", student_description(self.config, self.data))
-        self.report(last, result)
+        self._report(last, result)
         return result
 
     def _test_score(self) -> float | None:

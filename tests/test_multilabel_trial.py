@@ -11,9 +11,10 @@ import torch
 from kdstudy.assembly import dataset_of, describe_dataset
 from kdstudy.errors import ModelError
 from kdstudy.results import EpochRecord
+from kdstudy.sources import Sources
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import _Trial, run_trial
+from kdstudy.trial import Trial, run_trial
 from tests.data.layouts import make_coco
 
 TEXT = """
@@ -102,7 +103,7 @@ def test_a_record_written_before_there_were_scores_still_loads() -> None:
 
 
 def test_the_labels_are_independent_questions_in_training(root: Path) -> None:
-    trial = _Trial(config(root / "coco", "none"), lambda _record, _result: None, None, None, None, with_test=False)
+    trial = Trial(config(root / "coco", "none"), lambda _record, _result: None, Sources())
     batch = trial.data.train.images[:16].float() / 255, torch.zeros(16, 3), torch.arange(16)
     totals = trial.distiller.train_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
     assert totals.terms["cross_entropy"] > 0.1, "a cross-entropy over the classes would be 0 without any"

@@ -13,12 +13,13 @@ from torch import nn
 from kdstudy.assembly import dataset_of
 from kdstudy.data import num_batches
 from kdstudy.errors import ClusterError, ModelError, StudyError
+from kdstudy.preflight import preflight
 from kdstudy.registry import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.training.checkpoint import weights_sha256
 from kdstudy.transfer.base import Observation
 from kdstudy.transfer.none import NoTransfer
-from kdstudy.trial import preflight, run_trial
+from kdstudy.trial import run_trial
 from tests.configs import fresh_teacher, trial_config
 
 LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"

@@ -107,13 +107,14 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         key: Of the teacher that the study began with; None for a new study.
 
     Returns:
-        The ``teacher``'s and the ``dataset``'s descriptions, and what each arm ``keeps`` of the teacher's
-        outputs (as `kdstudy.search.sharing.Keep`, None for nothing); or under ``error`` what the user must put right.
+        The ``teacher``'s and the ``dataset``'s descriptions, what each arm ``keeps`` of the teacher's outputs (as
+        `kdstudy.search.sharing.Keep`, None for nothing), and whether its trials are ``taught`` by it; or under
+        ``error`` what the user must put right.
     """
     from kdstudy.assembly import dataset_of, describe_dataset
     from kdstudy.data import count_views
+    from kdstudy.preflight import preflight
     from kdstudy.teacher import find_teacher, open_teacher, teacher_folder
-    from kdstudy.trial import preflight
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
@@ -122,21 +123,26 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
-        sizes = [preflight(trial, open_teacher(folder)) for trial in trials]
+        needs = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
         return {"error": str(error)}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [
-        size
+        each.file_bytes
         and {
-            "file_bytes": size,
+            "file_bytes": each.file_bytes,
             "indifferent": sorted(TRANSFERS.load(trial.transfer.name).indifferent),
             "views": views,
         }
-        for trial, size in zip(trials, sizes, strict=True)
+        for trial, each in zip(trials, needs, strict=True)
     ]
-    return {"teacher": teacher.to_json(), "dataset": describe_dataset(data), "keeps": keeps}
+    return {
+        "teacher": teacher.to_json(),
+        "dataset": describe_dataset(data),
+        "keeps": keeps,
+        "taught": [each.teacher for each in needs],
+    }
 
 
 def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float:

@@ -6,8 +6,9 @@ Shapes: B samples, C channels, H and W positions, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from kdstudy.transfer.base import Batch, EmptyMapError, Transfer
 
 HEAD = "head"
 ADAPTORS = "transfer"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class EpochTotals:
     terms: dict[str, float | None]
     rate: float
     rates: dict[str, float]
+
+
+def drained(steps: Generator[None, None, Result]) -> Result:
+    """Run a generator to its end and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 class Distiller:
@@ -113,7 +125,19 @@ class Distiller:
         directions: torch.Generator,
         multipliers: Mapping[str, float],
     ) -> EpochTotals:
-        """Train one pass over ``batches``.
+        """Train one pass over ``batches``: all of `epoch_in_steps`."""
+        return drained(self.epoch_in_steps(epoch, batches, steps=steps, directions=directions, multipliers=multipliers))
+
+    def epoch_in_steps(
+        self,
+        epoch: int,
+        batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+        *,
+        steps: int,
+        directions: torch.Generator,
+        multipliers: Mapping[str, float],
+    ) -> Generator[None, None, EpochTotals]:
+        """Train one pass over ``batches``, and yield after each step.
 
         Args:
             epoch: From 1.
@@ -140,6 +164,7 @@ class Distiller:
                 self._set_rates(epoch - 1 + step / steps, multipliers)
                 for name, value in self._step(step, Batch(*items), directions).items():
                     sums[name] = sums[name] + value if name in sums else value
+                yield
             self.transfer.check()
         except EmptyMapError as error:
             if error.owner == "teacher":
