@@ -24,6 +24,7 @@ from kdstudy.study import load_study
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Send this folder along, with STUDY.yaml in it: for plug-ins of your own.",
 )
+@click.option("--warm-start", metavar="ID", help="An earlier study of that store, from whose trials the search learns.")
 @click.option("--wait", is_flag=True, help="Show what the job prints until it ends, and exit with its code.")
 @plugin_option
 @json_option
@@ -35,6 +36,7 @@ def submit_command(  # noqa: PLR0913 - one a command-line option
     ledger: str | None,
     tracking_uri: str | None,
     folder: Path | None,
+    warm_start: str | None,
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -45,7 +47,7 @@ def submit_command(  # noqa: PLR0913 - one a command-line option
     load_study(path)
     from kdstudy.cluster.submit import Places, follow, submit
 
-    job = submit(path, address, Places(store, ledger, tracking_uri), folder=folder)
+    job = submit(path, address, Places(store, ledger, tracking_uri), folder=folder, warm_start=warm_start)
     if as_json:
         print_json({"job": job, "address": address})
     else:

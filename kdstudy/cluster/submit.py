@@ -64,7 +64,9 @@ class Places:
         return found
 
 
-def submit(study: Path, address: str, places: Places, *, folder: Path | None = None) -> str:
+def submit(
+    study: Path, address: str, places: Places, *, folder: Path | None = None, warm_start: str | None = None
+) -> str:
     """Send a study file and return the job's ID.
 
     Args:
@@ -72,6 +74,7 @@ def submit(study: Path, address: str, places: Places, *, folder: Path | None = N
         address: ``http://HOST:8265`` of the cluster's dashboard.
         places: Where the record is kept.
         folder: Sent along: the study's own plug-ins; it must hold the study file. None: the file alone.
+        warm_start: An earlier study in the ledger there: ID, unique prefix, or ``latest``; None for none.
 
     Raises:
         ClusterError: The cluster cannot be reached, refuses, or could not reach the store.
@@ -83,6 +86,7 @@ def submit(study: Path, address: str, places: Places, *, folder: Path | None = N
         name = _copy(study, folder, copy)
         ship(folder or study.parent, copy)
         # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
+        options += [] if warm_start is None else ["--warm-start", warm_start]
         options += [word for package in allowed_plugins() for word in ("--allow-plugin", package)]
         command = f'python -m kdstudy run {shlex.quote(name)} --address "$RAY_ADDRESS" {shlex.join(options)}'
         client = _client(address)

@@ -45,6 +45,11 @@ def test_a_submitted_study_runs_on_the_cluster_and_repeats_on_one_machine(lab: L
     assert again["verdict"] == "identical"
     assert again["weights_identical"]
 
+    job = ("submit", SMOKE, "--address", f"http://{HEAD}:8265", *places, "--warm-start", shown["study_id"], "--wait")
+    warm = kdstudy(lab, *job, host="servers")
+    assert warm.returncode == 0, warm.stderr
+    assert f"trials of {shown['study_id']}" in warm.stderr
+
 
 def test_a_node_with_another_kdstudy_is_one_line_before_any_trial(lab: Lab) -> None:
     altered = lab.folder / "altered"
