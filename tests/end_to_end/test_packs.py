@@ -21,13 +21,22 @@ import os
 import signal
 from pathlib import Path
 
+from kdstudy.pruners.base import Pruner
 from kdstudy.transfer.attention import AttentionTransfer
 
 STEPS = 6  # of an epoch
 
 
+class Falls(Pruner):
+    """Stops a trial whose score has fallen: looks at no other, for what they have reported depends on their order."""
+
+    def stops(self, own, others):
+        scores = [score for _, score in sorted(own.items())]
+        return len(scores) > 1 and scores[-1] < scores[-2]
+
+
 class Mortal(AttentionTransfer):
-    """Kills its process in the third epoch, once."""
+    """Kills its process in the second epoch, once."""
 
     batch = 0
 
@@ -35,7 +44,7 @@ class Mortal(AttentionTransfer):
         self.batch += 1
         with (Path("processes") / str(os.getpid())).open("a") as file:
             file.write(f"{id(self)}\\n")
-        if "KILL" in os.environ and self.batch == 2 * STEPS + 2 and not Path("killed").exists():
+        if "KILL" in os.environ and self.batch == STEPS + 3 and not Path("killed").exists():
             Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().terms(student, teacher, batch)
@@ -51,7 +60,7 @@ train: {{epochs: 5, batch_size: 32, base_lr: {{choice: [0.02, 0.5, 1.0e+30]}}, m
 arms:
   transfers: ["mortal_plugin:Mortal"]
   policies: [constant, {{layerwise: {{interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}}}]
-search: {{sampler: tpe, trials_per_arm: 6, startup: 3, lag: 4, pruner: {{patience: {{epochs: 1}}}}}}
+search: {{sampler: tpe, trials_per_arm: 6, startup: 3, lag: 4, pruner: "mortal_plugin:Falls"}}
 confirm: {{seeds: 1}}
 cache: {{mode: off}}
 resources: {{pack: {pack}}}
