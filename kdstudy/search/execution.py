@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import math
 import os
 import secrets
 import shutil
@@ -15,7 +14,8 @@ from kdstudy.errors import ClusterError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.search.building import Building
 from kdstudy.search.hold import preemptible
-from kdstudy.search.progress import Progress
+from kdstudy.search.packing import Packing
+from kdstudy.search.progress import Progress, say
 from kdstudy.search.queue import TrialQueue
 from kdstudy.search.scribe import Scribe
 from kdstudy.search.sharing import Sharing
@@ -64,8 +64,10 @@ class Execution:
             KeyboardInterrupt: It was told to stop, and the trials have come to a safe point.
         """
         study = self._study
-        recorded = self._ledger.study(self._id).lag
-        lag = study.search.lag or recorded or max(1, math.ceil(capacity / len(study.arms)))
+        packing = Packing(study, sharing, capacity)
+        for line in packing.told():
+            say(line)
+        lag = study.search.lag or self._ledger.study(self._id).lag or packing.lag
         self._ledger.update_study(self._id, lag=lag)
         scribe = Scribe()
         queue = TrialQueue(
@@ -87,7 +89,7 @@ class Execution:
                 building = Building(self._store.cache / self._id, sharing.files)
                 with preemptible() as stopping, progress, building:
                     while len(queue) and not stopping():
-                        self._tune(queue, recording, teacher, capacity, stopping)
+                        self._tune(queue, recording, teacher, packing.most, capacity, stopping)
                         recording.settle()
                         gc.collect()  # what Tune keeps of its trials hangs together in circles
                     scribe.close()
@@ -124,47 +126,49 @@ class Execution:
         )
 
     def _tune(
-        self, queue: TrialQueue, recording: Recording, teacher: Folder, capacity: int, stopping: Callable[[], bool]
+        self,
+        queue: TrialQueue,
+        recording: Recording,
+        teacher: Folder,
+        most: Callable[[str], int],
+        capacity: int,
+        stopping: Callable[[], bool],
     ) -> None:
         from ray import tune
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
 
-        from kdstudy.search.tune import (
-            QueueSearcher,
-            Recorder,
-            keep_keys_out_of_logs,
-            preemptible_trainable,
-            scheduler_of,
-        )
+        from kdstudy.search.pruning import scheduler_of
+        from kdstudy.search.tune import QueueSearcher, Recorder, keep_keys_out_of_logs, preemptible_trainable
         from kdstudy.search.worker import run_in_worker
 
-        resources = self._study.resources
+        resources, folder = self._study.resources, self._store.study(self._id)
         raised: list[Exception] = []
         trainable = tune.with_resources(
             preemptible_trainable(
                 tune.with_parameters(
                     run_in_worker,
                     teacher=teacher,
-                    folder=self._store.study(self._id),
+                    folder=folder,
                     cache=self._store.cache / self._id,
                     data=self._ledger.study(self._id).dataset["fingerprint"],
                 )
             ),
             {"cpu": resources.cpus, "gpu": resources.gpus},
         )
-        recorder = Recorder(recording.started, recording.epoch, recording.ended, recording.lost, stopping, raised)
+        scheduler = scheduler_of(
+            self._study.search.pruner, self._ledger.trials(self._id), self._ledger.scores(self._id), stopping
+        )
+        recorder = Recorder(recording, folder, scheduler.pruned, stopping, raised)
         notes = f"{self._id}-{secrets.token_hex(4)}"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, recording.ready, stopping, raised, limit_of(capacity)),
+                search_alg=QueueSearcher(queue, recording, most, stopping, raised, limit_of(capacity)),
                 num_samples=-1,
                 reuse_actors=True,
-                scheduler=scheduler_of(
-                    self._study.search.pruner, self._ledger.trials(self._id), self._ledger.scores(self._id), stopping
-                ),
-                trial_name_creator=lambda trial: f"trial-{trial.config['trial']}",
+                scheduler=scheduler,
+                trial_name_creator=lambda trial: "-".join(["trial", *map(str, trial.config["trials"])]),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(

@@ -47,7 +47,7 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
             )
     ledger.update_study(study_id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
     say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
-    sharing = Sharing(study, [keep_of(keep) for keep in found["keeps"]])
+    sharing = Sharing(study, [keep_of(keep) for keep in found["keeps"]], found["taught"])
     for line in sharing.told():
         say(line)
     return store.teachers / str(found["teacher"]["key"]), sharing

@@ -39,9 +39,6 @@ class TrialQueue:
         record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
             same. None: it is written before it is handed out.
         warm: By arm, an earlier study's results: its proposals are made as if it went on from there.
-
-    Attributes:
-        out: How many trials this queue has handed out.
     """
 
     def __init__(  # noqa: PLR0913 - all of them but the first three by name
@@ -65,7 +62,6 @@ class TrialQueue:
         for trial in ledger.trials(study_id):
             self._note(trial)
         self._leading: Counter[str] = Counter()
-        self.out = 0
         self._interrupted = deque(
             sorted((t for t in self._trials.values() if t.state not in FINISHED_STATES), key=lambda trial: trial.number)
         )
@@ -101,16 +97,54 @@ class TrialQueue:
 
     def next(self) -> TrialRecord | None:
         """Return the next trial that may start now, recorded as queued; None if all that remain must wait."""
-        trial = self._interrupted.popleft() if self._interrupted else self._new()
-        self.out += trial is not None
-        return trial
+        return next(iter(self.pack(lambda _transfer: 1)), None)
 
-    def _new(self) -> TrialRecord | None:
-        upcoming = [(position, self._upcoming(position)) for position in range(len(self._cursors))]
-        ready = [(position, place) for position, place in upcoming if place and self._is_ready(position, *place)]
-        if not ready:
+    def pack(self, most: Callable[[str], int], *, whole: bool = False) -> list[TrialRecord]:
+        """Return the trials that may start now in one process, recorded as queued; none if all that remain must wait.
+
+        Args:
+            most: Search trials of an arm that one process may train, by transfer method.
+            whole: Leave an arm alone that could fill more of a process once further trials have ended.
+        """
+        if self._interrupted:
+            first = self._interrupted.popleft()
+        else:
+            upcoming = [(position, self._upcoming(position)) for position in range(len(self._cursors))]
+            ready = [(position, place) for position, place in upcoming if place and self._is_ready(position, *place)]
+            if whole:
+                ready = [each for each in ready if self._is_whole(each[0], *each[1], most)]
+            if not ready:
+                return []
+            position, place = min(ready, key=lambda each: self._number(each[0], *each[1]))
+            first = self._new(position, *place)
+        pack = [first]
+        while len(pack) < most(first.transfer) and (trial := self._beside(first)) is not None:
+            pack.append(trial)
+        return pack
+
+    def _is_whole(self, position: int, phase: Phase, index: int, most: Callable[[str], int]) -> bool:
+        """Return whether so many of an arm's trials may start that further ones would not fit, or do not come."""
+        if phase == "confirm":
+            return True
+        last = index + most(self._study.arms[position].transfer.name)
+        each = self._study.search.trials_per_arm
+        return all(self._is_ready(position, phase, k) for k in range(index, min(last, each or last)))
+
+    def _beside(self, first: TrialRecord) -> TrialRecord | None:
+        """Return another search trial of an arm that may start now."""
+        if first.phase != "search":
             return None
-        position, (phase, index) = min(ready, key=lambda each: self._number(each[0], *each[1]))
+        for trial in self._interrupted:
+            if (trial.arm, trial.phase) == (first.arm, first.phase):
+                self._interrupted.remove(trial)
+                return trial
+        position = [arm.name for arm in self._study.arms].index(first.arm)
+        place = self._upcoming(position)
+        if place is None or place[0] != "search" or not self._is_ready(position, *place):
+            return None
+        return self._new(position, *place)
+
+    def _new(self, position: int, phase: Phase, index: int) -> TrialRecord:
         if phase == "confirm" or self._study.search.trials_per_arm is not None:
             self._cursors[position].popleft()
         trial = self._propose(position, phase, index)
@@ -135,7 +169,6 @@ class TrialQueue:
 
     def again(self, number: int) -> None:
         """Hand out once more a trial that was handed out and has not begun."""
-        self.out -= 1
         self._interrupted.append(self.trial(number))
 
     def ended(self, trial: TrialRecord) -> None:

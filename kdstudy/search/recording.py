@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kdstudy.ledger import Ledger, TrialRecord
@@ -24,7 +25,7 @@ class Recording:
     Args:
         queue: Told of each trial that has ended, once the ledger has it.
         study_id: The study's ID in the ledger.
-        capacity: Trials that the cluster holds at once; should it grow, more follow one by one.
+        capacity: Processes that the cluster holds at once; should it grow, more follow one by one.
         ledger: The record.
         store: Whose checkpoints of finished trials are removed.
         scribe: Does the writing.
@@ -50,10 +51,14 @@ class Recording:
         self._scribe, self._publisher, self._progress, self._metrics = scribe, publisher, progress, metrics
         self._capacity = capacity
         self._begun: set[int] = set()
-        self._over = 0
+        self._packs: list[set[int]] = []  # what was handed out and has not ended, by process
         # Numbers of trials whose end is not in the ledger yet, and the trials whose end the queue does not know yet.
         self._ending: set[int] = set()
         self._ended: deque[TrialRecord] = deque()
+
+    def handed(self, numbers: Sequence[int]) -> None:
+        """Take note that trials have been handed out, for one process."""
+        self._packs.append(set(numbers))
 
     def started(self, number: int) -> None:
         """Take note that a trial runs (again)."""
@@ -93,14 +98,20 @@ class Recording:
             self._ended.append(trial)
             self._ending.discard(number)
 
-        self._over += 1
+        self._out(number)
         self._ending.add(number)
         self._scribe.put(write)
 
     def lost(self, number: int) -> None:
         """Take note that Tune gave a trial up before it began: it is handed out again."""
-        self._begun.discard(number)
+        self._out(number)
         self._queue.again(number)
+
+    def _out(self, number: int) -> None:
+        self._begun.discard(number)
+        for pack in self._packs:
+            pack.discard(number)
+        self._packs = [pack for pack in self._packs if pack]
 
     def settle(self) -> None:
         """Wait until the ledger has all that was reported, and tell the queue of every trial that has ended.
@@ -113,10 +124,10 @@ class Recording:
         self.ready()
 
     def ready(self) -> bool:
-        """Tell the queue of every trial that has ended; return whether another one is to be handed out now.
+        """Tell the queue of every trial that has ended; return whether more are to be handed out now.
 
         Not before the ledger has all that have ended. All that there is room for are handed out at once, so that their
-        processes start side by side; after that one waits ahead, for the process of the next that ends.
+        processes start side by side; after that one process's trials wait ahead, for the next that comes free.
 
         Raises:
             Exception: What could not be written.
@@ -130,5 +141,9 @@ class Recording:
             return False
         while self._ended:
             self._queue.ended(self._ended.popleft())
-        waiting = self._queue.out - len(self._begun)
-        return waiting == 0 or self._queue.out - self._over < self._capacity
+        return self.room or not any(pack.isdisjoint(self._begun) for pack in self._packs)
+
+    @property
+    def room(self) -> bool:
+        """Whether a process has nothing to do, or another could be started."""
+        return len(self._packs) < self._capacity

@@ -42,10 +42,13 @@ class Sharing:
     Args:
         study: The study.
         keeps: Of each arm, what its transfer would keep; None where nothing is.
+        taught: Of each arm, whether its trials look at the teacher; None: all but those of `none`.
     """
 
-    def __init__(self, study: Study, keeps: Sequence[Keep | None]) -> None:
+    def __init__(self, study: Study, keeps: Sequence[Keep | None], taught: Sequence[bool] | None = None) -> None:
         self._study = study
+        told = [arm.transfer.name != "none" for arm in study.arms] if taught is None else taught
+        self._taught = {arm.transfer.name for arm, looks in zip(study.arms, told, strict=True) if looks}
         self._keeps = {arm.transfer.name: keep for arm, keep in zip(study.arms, keeps, strict=True)}
         self._policies = len(study.arms) // len(self._keeps)
         self._shared = set(self._chosen()) if study.cache.mode == "auto" else set()
@@ -56,6 +59,15 @@ class Sharing:
             return self._study.cache.mode
         several = phase == "search" or self._policies > 1  # a confirmation seed is shared by the policies alone
         return "schedule" if transfer in self._shared and several else "off"
+
+    def is_live(self, transfer: str) -> bool:
+        """Return whether search trials run the teacher in every step."""
+        keep = self._keeps[transfer]
+        if transfer not in self._taught:
+            return False
+        if keep is None or self._study.cache.mode in ("auto", "off"):
+            return transfer not in self._shared
+        return self._size(keep) > self._study.cache.max_bytes
 
     @property
     def files(self) -> int:

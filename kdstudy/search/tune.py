@@ -1,47 +1,68 @@
-"""Adapters to Ray Tune: a searcher that asks our queue, a scheduler that prunes within an arm, a callback that records.
+"""Adapters to Ray Tune: a searcher that asks our queue, a callback that records.
 
-Tune only executes. Its own searchers, restore and loggers are not used: the ledger is the one record.
+A trial of Tune's is a pack of ours: one trial, or several that train in one process. Tune only executes. Its own
+searchers, restore and loggers are not used: the ledger is the one record.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.trainable import Trainable, wrap_function
 
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
-from kdstudy.pruners import Pruner, Scores
-from kdstudy.registry import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.packing import end
 from kdstudy.search.progress import say
 from kdstudy.search.queue import TrialQueue
-from kdstudy.study import PluginSpec
+from kdstudy.search.recording import Recording
+from kdstudy.storage import Folder
 
 REASON_LETTERS = 200
 
 
-def parameters_of(trial: TrialRecord) -> dict[str, Any]:
-    """Return Tune's parameters of a trial: the searched values by name, and what the worker needs to run it."""
+def parameters_of(pack: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Return Tune's parameters of a pack: the searched values by name, and what the worker needs to run it.
+
+    Of a single trial the values stand there as they are, of several as lists.
+    """
+    first, *others = pack
+    values = {path: [trial.values[path] for trial in pack] for path in first.values} if others else first.values
     return {
-        **trial.values,
-        "trial": trial.number,
-        "arm": trial.arm,
-        "phase": trial.phase,
-        "config": json.dumps(trial.config),
+        **values,
+        "trials": [trial.number for trial in pack],
+        "arm": first.arm,
+        "phase": first.phase,
+        "configs": json.dumps([trial.config for trial in pack]),
     }
+
+
+class Listener(Protocol):
+    """What hears of trials: see `kdstudy.search.recording.Recording`."""
+
+    def started(self, number: int) -> None:
+        """One starts (again)."""
+
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        """One has finished an epoch."""
+
+    def ended(self, number: int, result: TrialResult) -> None:
+        """One has ended."""
+
+    def lost(self, number: int) -> None:
+        """Tune gave one up before it began: it is to be handed out again."""
 
 
 def keep_keys_out_of_logs() -> None:
@@ -81,22 +102,25 @@ class QueueSearcher(Searcher):
 
     Args:
         queue: What to run.
-        ready: Tells the queue of the trials that have ended; returns whether another one may be handed out now.
+        recording: Says whether more may be handed out now.
+        most: Search trials that may train in one process, by transfer method.
         stopping: Whether nothing more shall start.
         raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
-        limit: Trials to hand out at most, at least 1.
+        limit: Packs to hand out at most, at least 1.
     """
 
     def __init__(
         self,
         queue: TrialQueue,
-        ready: Callable[[], bool],
+        recording: Recording,
+        most: Callable[[str], int],
         stopping: Callable[[], bool],
         raised: list[Exception],
         limit: int,
     ) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue, self._ready, self._stopping, self._raised = queue, ready, stopping, raised
+        self._queue, self._recording, self._most = queue, recording, most
+        self._stopping, self._raised = stopping, raised
         self._left = limit
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,15 +128,19 @@ class QueueSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's parameters; None while all must wait; FINISHED at the limit or the end."""
+        """Return the next pack's parameters; None while all must wait; FINISHED at the limit or the end."""
         if self._stopping() or self._left == 0 or len(self._queue) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
         with remembered(self._raised):
-            trial = self._queue.next() if self._ready() else None
-        if trial is None:
-            return None
+            if not self._recording.ready():
+                return None
+            # While every process is busy there is time to wait until a pack is whole.
+            pack = self._queue.pack(self._most, whole=not self._recording.room)
+            if not pack:
+                return None
+            self._recording.handed([trial.number for trial in pack])
         self._left -= 1
-        return parameters_of(trial)
+        return parameters_of(pack)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the recorder tells the queue."""
@@ -125,29 +153,28 @@ class QueueSearcher(Searcher):
 
 
 class Recorder(tune.Callback):
-    """Passes on what Tune hears of each trial.
+    """Passes on what Tune hears of each trial of each pack.
 
     Args:
-        started: Called with the trial's number when it starts (again).
-        epoch: Called with number and record after each epoch.
-        ended: Called with number and result once a trial has ended.
-        lost: Called with the number of a trial that Tune gave up before it began, to be handed out again.
+        listener: Hears it.
+        folder: Of the trials' folders.
+        pruned: Numbers of trials of packs that are not to go on after their last report.
         stopping: Whether trials are being stopped for a later resumption, which does not end them.
         raised: As for `QueueSearcher`.
     """
 
     def __init__(
         self,
-        started: Callable[[int], None],
-        epoch: Callable[[int, EpochRecord], None],
-        ended: Callable[[int, TrialResult], None],
-        lost: Callable[[int], None],
+        listener: Listener,
+        folder: Folder,
+        pruned: Collection[int],
         stopping: Callable[[], bool],
         raised: list[Exception],
     ) -> None:
-        self._started, self._epoch, self._ended, self._lost = started, epoch, ended, lost
+        self._listener, self._folder, self._pruned = listener, folder, pruned
         self._stopping, self._raised = stopping, raised
         self._over: set[str] = set()
+        self._ended: set[int] = set()
         self._open: dict[int, EpochRecord | None] = {}
         self._seconds: dict[int, float] = {}
 
@@ -156,7 +183,7 @@ class Recorder(tune.Callback):
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Look for trials that Tune gave up without a word.
+        """Look for packs that Tune gave up without a word.
 
         It does so, whatever ``max_failures``, where the process dies, or does not come free, that it meant to reuse.
         """
@@ -164,125 +191,80 @@ class Recorder(tune.Callback):
             if trial.status == Trial.ERROR and trial.trial_id not in self._over:
                 self._over.add(trial.trial_id)
                 with remembered(self._raised):
-                    self._lost(trial.config["trial"])
+                    for number in self._members(trial):
+                        self._listener.lost(number)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record that it runs."""
-        number = trial.config["trial"]
-        self._open[number] = None
-        self._seconds[number] = 0.0  # all epochs are reported again
-        with remembered(self._raised):
-            self._started(number)
+        """Record that its trials run: those that have not ended in a process that was lost."""
+        for number in self._members(trial):
+            self._open[number] = None
+            self._seconds[number] = 0.0  # all epochs are reported again
+            with remembered(self._raised):
+                self._listener.started(number)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record its epoch, and its result with the last one."""
-        number = trial.config["trial"]
+        """Record an epoch of one of its trials, and the result with the last one."""
         if result.get("halt") is not None:
             with remembered(self._raised):
                 raise StoreError(result["halt"])
+        number = result["number"]
+        if number not in self._open:
+            return  # it is over, and its process has not seen it yet
         if result.get("record") is not None:
             record = EpochRecord.from_json(result["record"])
             self._open[number] = record
             self._seconds[number] += record.seconds
             with remembered(self._raised):
-                self._epoch(number, record)
+                self._listener.epoch(number, record)
         if result.get("result") is not None:
-            self._end(number, TrialResult.from_json(result["result"]))
+            self._end(trial, number, TrialResult.from_json(result["result"]))
+        elif number in self._pruned:
+            self._stop(trial, number)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record a trial that Tune ended before its own last report: the scheduler stopped it."""
-        number = trial.config["trial"]
-        last = self._open.get(number)
-        if number in self._open and not self._stopping():
-            self._end(number, TrialResult("stopped", epochs=last.epoch if last else 0, val=last.val if last else None))
+        for number in self._members(trial):
+            if number in self._open and not self._stopping():
+                self._stop(trial, number)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that its process was lost, and why: Tune starts it again."""
-        reason = reason_of(failures_of(trial))
-        say(f"trial {trial.config['trial']}: its process was lost ({reason}); it goes on from its checkpoint")
+        """Say that their process was lost, and why: Tune starts it again."""
+        reason, numbers = reason_of(failures_of(trial)), self._members(trial) or trial.config["trials"]
+        those = f"trials {', '.join(map(str, numbers))}" if len(numbers) > 1 else f"trial {numbers[0]}"
+        goes = "they go on from their checkpoints" if len(numbers) > 1 else "it goes on from its checkpoint"
+        say(f"{those}: {'their' if len(numbers) > 1 else 'its'} process was lost ({reason}); {goes}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record a trial whose process died more often than allowed."""
-        number = trial.config["trial"]
-        last = self._open.get(number)
-        if number in self._open:
-            self._over.add(trial.trial_id)
-            self._end(
-                number,
-                TrialResult(
-                    "failed", epochs=last.epoch if last else 0, error=f"its process was lost: {failures_of(trial)}"
-                ),
-            )
+        """Record trials whose process died more often than allowed."""
+        for number in self._members(trial):
+            if number in self._open:
+                self._over.add(trial.trial_id)
+                error = f"its process was lost: {failures_of(trial)}"
+                self._end(trial, number, TrialResult("failed", epochs=self._done(number), error=error))
 
-    def _end(self, number: int, result: TrialResult) -> None:
+    def _members(self, trial: Trial) -> list[int]:
+        return [number for number in trial.config["trials"] if number not in self._ended]
+
+    def _done(self, number: int) -> int:
+        last = self._open[number]
+        return last.epoch if last else 0
+
+    def _stop(self, trial: Trial, number: int) -> None:
+        last = self._open[number]
+        self._end(trial, number, TrialResult("stopped", epochs=self._done(number), val=last.val if last else None))
+
+    def _end(self, trial: Trial, number: int, result: TrialResult) -> None:
         del self._open[number]
+        self._ended.add(number)
         spent = self._seconds.pop(number)
         if result.seconds == 0.0:  # it did not end by itself
             result = replace(result, seconds=spent)
         with remembered(self._raised):
-            self._ended(number, result)
-
-
-class ArmScheduler(FIFOScheduler):
-    """Lets trials run in order, and stops some: pruned ones, and all of them when the driver must go.
-
-    One arm's trials never prune another's, and confirmation runs are never pruned.
-
-    Args:
-        pruner: The study's.
-        known: Validation scores that were reported before this driver, by arm, trial's number and epoch.
-        stopping: Whether each trial shall end at its next report.
-    """
-
-    def __init__(self, pruner: Pruner, known: Mapping[str, Mapping[int, Scores]], stopping: Callable[[], bool]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._pruner, self._stopping = pruner, stopping
-        self._arms = {arm: {number: dict(scores) for number, scores in trials.items()} for arm, trials in known.items()}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """As for `QueueSearcher`."""
-        return {}
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Decide whether it goes on; a trial that has already ended is left alone."""
-        if self._stopping():
-            return str(TrialScheduler.STOP)
-        if trial.config["phase"] != "search" or "val" not in result:
-            return str(TrialScheduler.CONTINUE)
-        number, arm = trial.config["trial"], self._arms.setdefault(trial.config["arm"], {})
-        own = arm.setdefault(number, {})
-        again = result["epoch"] in own  # reported once more from its checkpoint: it has passed there
-        own[result["epoch"]] = result["val"]
-        if again or result.get("result") is not None:
-            return str(TrialScheduler.CONTINUE)
-        others = [scores for other, scores in arm.items() if other != number]
-        return str(TrialScheduler.STOP if self._pruner.stops(own, others) else TrialScheduler.CONTINUE)
-
-
-def scheduler_of(
-    pruner: PluginSpec,
-    trials: Sequence[TrialRecord],
-    scores: Mapping[int, Scores],
-    stopping: Callable[[], bool],
-) -> TrialScheduler:
-    """Return Tune's scheduler for the study's pruner, which knows what the record holds.
-
-    Args:
-        pruner: The pruner and its options.
-        trials: The study's, as recorded.
-        scores: Their validation scores by trial's number and epoch.
-        stopping: As for `ArmScheduler`.
-    """
-    known: dict[str, dict[int, Scores]] = {}
-    for trial in trials:
-        reported = dict(scores.get(trial.number, {}))
-        if reported and not trial.done:
-            del reported[max(reported)]  # it may have been interrupted before that epoch was judged: it is judged anew
-        if reported and trial.phase == "search":
-            known.setdefault(trial.arm, {})[trial.number] = reported
-    return ArmScheduler(PRUNERS.load(pruner.name)(**pruner.options), known, stopping)
+            if len(trial.config["trials"]) > 1:
+                end(self._folder / str(number), trial.trial_id)
+            self._listener.ended(number, result)
 
 
 def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[Trainable]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kdstudy.errors import ClusterError, DataError, KdstudyError, ModelError, StoreError
 from kdstudy.registry import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.search.packing import has_ended
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder, cache: Path, data: str) -> None:
-    """Run one trial under Ray Tune: Tune's trainable.
+    """Run one trial, or a pack of them, under Ray Tune: Tune's trainable.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
-    A process that dies, or whose GPU or memory gives out, is Tune's to start again; the trial then goes on from its
-    checkpoint. A store or node that does not work is nobody's result: it halts the study, to be resumed.
+    A process that dies, or whose GPU or memory gives out, is Tune's to start again; its trials then go on from their
+    checkpoints. A store or node that does not work is nobody's result: it halts the study, to be resumed.
 
     Args:
-        parameters: Tune's parameters of this trial: the values that fill the holes, and what `parameters_of` adds.
+        parameters: Tune's parameters: the values that fill the holes, and what `parameters_of` adds.
         teacher: The teacher's folder.
         folder: The study's folder of trials.
         cache: Where, on each node, the study's trials share what they need of the teacher.
@@ -38,42 +39,47 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
     import torch
     from ray import tune
 
+    from kdstudy.pack import failure, run_pack
     from kdstudy.search.preemption import safe_point
-    from kdstudy.trial import run_trial
 
-    epochs = 0
+    numbers, pack = parameters["trials"], tune.get_context().get_trial_id()
+    epochs = dict.fromkeys(numbers, 0)
     safe_point(more=True)
 
-    def report(record: EpochRecord, result: TrialResult | None) -> None:
-        nonlocal epochs
-        epochs = record.epoch
-        metrics: dict[str, Any] = {"epoch": record.epoch, "record": record.to_json()}
-        if record.val is not None:
+    def goes_on(number: int) -> bool:
+        return len(numbers) == 1 or not has_ended(folder / str(number), pack)
+
+    def report(number: int, record: EpochRecord | None, result: TrialResult | None) -> bool:
+        epochs[number] = epochs[number] if record is None else record.epoch
+        metrics: dict[str, Any] = {"number": number, "epoch": epochs[number], "record": record and record.to_json()}
+        if record is not None and record.val is not None:
             metrics["val"] = record.val
-        tune.report(metrics | {"result": None if result is None else result.to_json()})
-        safe_point(more=result is None)
+        tune.report(metrics | {"result": result and result.to_json()})
+        return goes_on(number)
 
     try:
-        config = TrialConfig.from_json(json.loads(parameters["config"]))
-        _require_data(config, data)
-        run_trial(
-            config,
-            report,
-            teacher=_prepared(teacher),
-            folder=folder / str(parameters["trial"]),
-            cache=cache,
-            with_test=parameters["phase"] == "confirm",
-        )
+        written = zip(numbers, json.loads(parameters["configs"]), strict=True)
+        configs = {number: TrialConfig.from_json(config) for number, config in written if goes_on(number)}
+        for config in [*configs.values()][:1]:
+            _require_data(config, data)
+        if configs:
+            run_pack(
+                configs,
+                report,
+                teacher=_prepared(teacher),
+                folder=folder,
+                cache=cache,
+                with_test=parameters["phase"] == "confirm",
+                rest=lambda: safe_point(more=True),
+            )
     except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
         raise
     except (StoreError, ClusterError, DataError) as error:
-        tune.report({"epoch": epochs, "record": None, "halt": f"node {platform.node()}: {error}"})
-    except KdstudyError as error:
-        failure = TrialResult("failed", epochs=epochs, error=str(error))
-        tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
-    except Exception:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
-        failure = TrialResult("failed", epochs=epochs, error=traceback.format_exc())
-        tune.report({"epoch": epochs, "record": None, "result": failure.to_json()})
+        tune.report({"epoch": max(epochs.values()), "record": None, "halt": f"node {platform.node()}: {error}"})
+    except Exception as error:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is its trials' result
+        for number in filter(goes_on, numbers):
+            report(number, None, failure(error, epochs[number]))
+    safe_point(more=False)
 
 
 def _prepared(teacher: Folder) -> torch.nn.Module:

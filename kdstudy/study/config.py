@@ -202,7 +202,19 @@ class ResourcesConfig:
 
     cpus: Annotated[int, Ge(1), Key("CPU cores, and threads, of one trial.")] = 1
     gpus: Annotated[float, Ge(0), Key("GPUs of one trial: a whole number, or a share below 1.")] = 0.0
-    max_failures: Annotated[int, Ge(0), Key("Times a trial is started again after its machine is lost.")] = 3
+    max_failures: Annotated[
+        int, Ge(0), Key("Times a trial, or a pack of them, is started again after its machine is lost.")
+    ] = 3
+    pack: Annotated[
+        Literal["off", "auto"] | Annotated[int, Ge(2), Le(16)],
+        Key(
+            "Search trials of one arm that train in one process, a step each in turn, with the same batches and one "
+            "pass of the teacher: each gives what it gives alone, and together they take the memory of so many "
+            "students. `auto`: up to 4 where the teacher is run in every step and no slot stands empty for it. "
+            "Raises `search.lag`, unless that is given.",
+            4,
+        ),
+    ] = "off"
 
 
 @dataclass(frozen=True)

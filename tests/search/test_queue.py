@@ -75,6 +75,31 @@ def drive(
     return ended
 
 
+def drive_packs(ledger: Ledger, study: Study, *, slots: int, order: random.Random, lag: int, limit: int) -> list[int]:
+    """As `drive`, in packs of at most three trials that end one by one; return how many each pack had at its start."""
+    ledger.requeue("queue-00000000")
+    queue = TrialQueue(study, "queue-00000000", ledger, lag=lag, seeds=2)
+    running: list[list[TrialRecord]] = []
+    sizes: list[int] = []
+    for _ in range(limit):
+        while pack := queue.pack(lambda _transfer: 3, whole=len(running) >= slots):
+            assert len({(trial.arm, trial.phase) for trial in pack}) == 1
+            assert len(pack) == 1 or pack[0].phase == "search"
+            sizes.append(len(pack))
+            running.append(pack)
+            if len(running) > slots:
+                break
+        if not running:
+            assert len(queue) == 0
+            break
+        pack = running[order.randrange(min(slots, len(running)))]
+        trial = pack.pop(order.randrange(len(pack)))
+        running = [each for each in running if each]
+        ledger.finish_trial("queue-00000000", trial.number, TrialResult("completed", epochs=4, val=score(trial)))
+        queue.ended(ledger.trial("queue-00000000", trial.number))
+    return sizes
+
+
 def plan(ledger: Ledger) -> list[tuple]:
     return [
         (t.number, t.arm, t.phase, t.index, t.data_seed, t.init_seed, tuple(t.values.items()))
@@ -163,6 +188,45 @@ def test_lag_lets_trials_of_one_arm_run_side_by_side(tmp_path: Path) -> None:
         while queue.next() is not None:
             handed += 1
     assert handed == 4 * 4
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+@pytest.mark.parametrize("limit", [1, 2, 7, 1000])
+def test_packs_change_nothing_about_what_is_run(tmp_path: Path, slots: int, limit: int) -> None:
+    study = study_of()
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        drive(ledger, study, slots=3, order=random.Random(1), lag=4)
+        expected = plan(ledger)
+    with ledger_with(tmp_path / "p.db", study) as ledger:
+        order = random.Random(slots)
+        limits = [limit] * 4 + [1000]  # drivers that are killed, and the last one is not
+        sizes = [drive_packs(ledger, study, slots=slots, order=order, lag=4, limit=each) for each in limits]
+        assert plan(ledger) == expected
+        assert max(size for each in sizes for size in each) == 3
+
+
+def test_while_all_processes_are_busy_a_pack_waits_until_it_is_whole(tmp_path: Path) -> None:
+    study = study_of()
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        queue = TrialQueue(study, "queue-00000000", ledger, lag=3, seeds=0)
+
+        def end(*trials: TrialRecord) -> None:
+            for trial in trials:
+                ledger.finish_trial("queue-00000000", trial.number, TrialResult("completed", 4, score(trial)))
+                queue.ended(ledger.trial("queue-00000000", trial.number))
+
+        packs = [queue.pack(lambda _transfer: 3, whole=True) for _ in range(4)]
+        assert [[trial.index for trial in pack] for pack in packs] == [[0, 1, 2]] * 4
+        end(*packs[0][:2])
+        assert queue.pack(lambda _transfer: 3, whole=True) == [], "two of its next three could start"
+        end(packs[1][0])
+        assert [trial.index for trial in queue.pack(lambda _transfer: 3)] == [3, 4], "there is room: now"
+        end(packs[0][2], *packs[1][1:])
+        later = [queue.pack(lambda _transfer: 3, whole=True) for _ in range(2)]
+        assert [(pack[0].arm, [trial.index for trial in pack]) for pack in later] == [
+            (study.arms[1].name, [3, 4, 5]),
+            (study.arms[0].name, [5]),
+        ], "one that is all that is left is whole"
 
 
 def budgeted(hours: float, failing: bool = False) -> tuple[Study, Callable[[TrialRecord], TrialResult]]:

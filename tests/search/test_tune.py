@@ -17,7 +17,10 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.registry import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.search.tune import ArmScheduler, Recorder, keep_keys_out_of_logs, parameters_of, scheduler_of
+from kdstudy.search.packing import has_ended
+from kdstudy.search.pruning import ArmScheduler, scheduler_of
+from kdstudy.search.tune import Recorder, keep_keys_out_of_logs, parameters_of
+from kdstudy.storage import DiskFolder
 from kdstudy.study import PluginSpec
 
 
@@ -57,25 +60,51 @@ def test_no_key_is_in_a_trials_runtime_environment_which_ray_logs(monkeypatch: p
 
 
 def test_searched_values_are_parameters_of_the_ray_trial() -> None:
-    parameters = parameters_of(trial_record())
+    parameters = parameters_of([trial_record()])
     assert {name.rpartition(".")[2] for name in parameters} >= {"base_lr", "interval", "momentum", "gain"}
     assert parameters["arms.policies.layerwise.interval"] == 2
-    assert json.loads(parameters["config"]) == {"name": "s"}
-    assert (parameters["trial"], parameters["arm"], parameters["phase"]) == (7, "attention/layerwise", "search")
+    assert json.loads(parameters["configs"]) == [{"name": "s"}]
+    assert (parameters["trials"], parameters["arm"], parameters["phase"]) == ([7], "attention/layerwise", "search")
+    pack = parameters_of([trial_record(), replace(trial_record(), number=9)])
+    assert (pack["trials"], pack["train.base_lr"]) == ([7, 9], [0.1, 0.1])
+    assert len(json.loads(pack["configs"])) == 2
 
 
 def epoch(number: int) -> EpochRecord:
     return EpochRecord(number, loss=1.0, terms={}, val=number / 10, val_loss=1.0, rate=0.1, rates={})
 
 
-def ray_trial(number: int = 7, arm: str = "a/constant", phase: str = "search", status: str = "RUNNING") -> Any:
-    config = {"trial": number, "arm": arm, "phase": phase}
-    return SimpleNamespace(config=config, trial_id=str(number), status=status, error_file=None)
+def ray_trial(*numbers: int, arm: str = "a/constant", phase: str = "search", status: str = "RUNNING") -> Any:
+    config = {"trials": list(numbers or [7]), "arm": arm, "phase": phase}
+    return SimpleNamespace(config=config, trial_id=f"pack-{numbers}", status=status, error_file=None)
+
+
+class Heard(list[tuple[Any, ...]]):
+    """All that a recorder passes on."""
+
+    results: dict[int, TrialResult]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results = {}
+
+    def started(self, number: int) -> None:
+        self.append(("start", number))
+
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        self.append(("epoch", number, record.epoch))
+
+    def ended(self, number: int, result: TrialResult) -> None:
+        self.append(("end", number, result.state, result.epochs, result.val))
+        self.results[number] = result
+
+    def lost(self, number: int) -> None:
+        self.append(("lost", number))
 
 
 @pytest.fixture
-def heard() -> list[tuple]:
-    return []
+def heard() -> Heard:
+    return Heard()
 
 
 @pytest.fixture
@@ -84,24 +113,28 @@ def stopping() -> threading.Event:
 
 
 @pytest.fixture
-def recorder(heard: list[tuple], stopping: threading.Event) -> Recorder:
-    return Recorder(
-        lambda number: heard.append(("start", number)),
-        lambda number, record: heard.append(("epoch", number, record.epoch)),
-        lambda number, result: heard.append(("end", number, result.state, result.epochs, result.val)),
-        lambda number: heard.append(("lost", number)),
-        stopping.is_set,
-        [],
-    )
+def pruned() -> set[int]:
+    return set()
 
 
-def report(recorder: Recorder, record: EpochRecord | None, result: TrialResult | None = None) -> None:
-    recorder.on_trial_result(
-        0, [], ray_trial(), {"record": record and record.to_json(), "result": result and result.to_json()}
-    )
+@pytest.fixture
+def recorder(heard: Heard, pruned: set[int], stopping: threading.Event, tmp_path: Path) -> Recorder:
+    return Recorder(heard, DiskFolder(tmp_path), pruned, stopping.is_set, [])
 
 
-def test_a_trial_that_ends_by_itself_ends_once(recorder: Recorder, heard: list[tuple]) -> None:
+def report(
+    recorder: Recorder,
+    record: EpochRecord | None,
+    result: TrialResult | None = None,
+    number: int = 7,
+    *,
+    of: Any = None,
+) -> None:
+    told = {"number": number, "record": record and record.to_json(), "result": result and result.to_json()}
+    recorder.on_trial_result(0, [], of or ray_trial(), told)
+
+
+def test_a_trial_that_ends_by_itself_ends_once(recorder: Recorder, heard: Heard) -> None:
     recorder.on_trial_start(0, [], ray_trial())
     report(recorder, epoch(1))
     report(recorder, epoch(2), TrialResult("completed", epochs=2, val=0.2))
@@ -109,27 +142,23 @@ def test_a_trial_that_ends_by_itself_ends_once(recorder: Recorder, heard: list[t
     assert heard == [("start", 7), ("epoch", 7, 1), ("epoch", 7, 2), ("end", 7, "completed", 2, 0.2)]
 
 
-def test_a_trial_that_tune_ends_was_stopped(recorder: Recorder, heard: list[tuple]) -> None:
+def test_a_trial_that_tune_ends_was_stopped(recorder: Recorder, heard: Heard) -> None:
     recorder.on_trial_start(0, [], ray_trial())
     report(recorder, epoch(1))
     recorder.on_trial_complete(0, [], ray_trial())
     assert heard[-1] == ("end", 7, "stopped", 1, 0.1)
 
 
-def test_what_a_stopped_trial_took_is_the_sum_of_its_epochs() -> None:
-    results: list[TrialResult] = []
-    recorder = Recorder(
-        lambda _: None, lambda *_: None, lambda _, result: results.append(result), lambda _: None, lambda: False, []
-    )
+def test_what_a_stopped_trial_took_is_the_sum_of_its_epochs(recorder: Recorder, heard: Heard) -> None:
     for _ in range(2):  # started twice: the epochs before its process was lost are reported again
         recorder.on_trial_start(0, [], ray_trial())
         for number in (1, 2):
             report(recorder, replace(epoch(number), seconds=1.5))
     recorder.on_trial_complete(0, [], ray_trial())
-    assert [(result.state, result.seconds) for result in results] == [("stopped", 3.0)]
+    assert [(result.state, result.seconds) for result in heard.results.values()] == [("stopped", 3.0)]
 
 
-def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard: list[tuple]) -> None:
+def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard: Heard) -> None:
     recorder.on_trial_start(0, [], ray_trial())
     recorder.on_trial_start(0, [], ray_trial())
     recorder.on_trial_error(0, [], ray_trial())
@@ -163,7 +192,7 @@ def test_a_lost_process_is_one_line_with_the_reason(
 
 
 def test_a_trial_that_is_stopped_for_later_has_not_ended(
-    recorder: Recorder, heard: list[tuple], stopping: threading.Event
+    recorder: Recorder, heard: Heard, stopping: threading.Event
 ) -> None:
     recorder.on_trial_start(0, [], ray_trial())
     report(recorder, epoch(1))
@@ -171,19 +200,17 @@ def test_a_trial_that_is_stopped_for_later_has_not_ended(
     recorder.on_trial_complete(0, [], ray_trial())
     assert heard == [("start", 7), ("epoch", 7, 1)]
     scheduler = ArmScheduler(PRUNERS.load("none")(), {}, stopping.is_set)
-    assert scheduler.on_trial_result(None, ray_trial(), {"epoch": 1, "val": 0.1}) == "STOP"
+    assert scheduler.on_trial_result(None, ray_trial(), {"number": 7, "epoch": 1, "val": 0.1}) == "STOP"
 
 
-def test_what_a_worker_cannot_help_halts_the_study(recorder: Recorder, heard: list[tuple]) -> None:
+def test_what_a_worker_cannot_help_halts_the_study(recorder: Recorder, heard: Heard) -> None:
     recorder.on_trial_start(0, [], ray_trial())
     with pytest.raises(StoreError, match="node x: no space"):
         recorder.on_trial_result(0, [], ray_trial(), {"record": None, "halt": "node x: no space"})
     assert heard == [("start", 7)]
 
 
-def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(
-    recorder: Recorder, heard: list[tuple]
-) -> None:
+def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(recorder: Recorder, heard: Heard) -> None:
     begun, given_up, running = (
         ray_trial(n, status=status) for n, status in ((1, "ERROR"), (2, "ERROR"), (3, "RUNNING"))
     )
@@ -195,11 +222,66 @@ def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(
     assert heard == [("start", 1), ("end", 1, "failed", 0, None), ("lost", 2)]
 
 
+def test_each_trial_of_a_pack_ends_for_itself_and_its_process_hears_of_it(
+    recorder: Recorder, heard: Heard, pruned: set[int], tmp_path: Path
+) -> None:
+    pack = ray_trial(1, 3, 5)
+
+    def over() -> list[int]:
+        return [number for number in (1, 3, 5) if has_ended(DiskFolder(tmp_path) / str(number), pack.trial_id)]
+
+    recorder.on_trial_start(0, [], pack)
+    for number in (1, 3, 5):
+        report(recorder, replace(epoch(1), seconds=2.0), number=number, of=pack)
+    pruned.add(3)
+    for number in (1, 3):
+        report(recorder, replace(epoch(2), seconds=2.0), number=number, of=pack)
+    assert over() == [3]
+    report(recorder, epoch(2), TrialResult("diverged", epochs=1), 5, of=pack)
+    report(recorder, epoch(3), number=3, of=pack)  # it had not looked yet
+    assert over() == [3, 5]
+    recorder.on_trial_start(0, [], pack)  # its process was lost
+    report(recorder, epoch(1), number=1, of=pack)
+    report(recorder, epoch(2), TrialResult("completed", epochs=2), 1, of=pack)
+    recorder.on_trial_complete(0, [], pack)
+    assert heard == [
+        *(("start", number) for number in (1, 3, 5)),
+        *(("epoch", number, 1) for number in (1, 3, 5)),
+        *(("epoch", 1, 2), ("epoch", 3, 2), ("end", 3, "stopped", 2, 0.2)),
+        *(("epoch", 5, 2), ("end", 5, "diverged", 1, None)),
+        *(("start", 1), ("epoch", 1, 1), ("epoch", 1, 2), ("end", 1, "completed", 2, None)),
+    ]
+    assert heard.results[3].seconds == 4.0
+    assert not has_ended(DiskFolder(tmp_path) / "3", "another pack"), "handed out again, it runs"
+
+
+def test_a_pack_whose_process_is_lost_for_good_takes_those_along_that_had_not_ended(
+    recorder: Recorder, heard: Heard
+) -> None:
+    pack, given_up = ray_trial(1, 3), ray_trial(5, 7, status="ERROR")
+    recorder.on_trial_start(0, [], pack)
+    report(recorder, epoch(1), TrialResult("completed", epochs=1), 1, of=pack)
+    recorder.on_trial_error(0, [], pack)
+    pack.status = "ERROR"
+    recorder.on_step_begin(0, [pack, given_up])
+    assert heard[3:] == [("end", 1, "completed", 1, None), ("end", 3, "failed", 0, None), ("lost", 5), ("lost", 7)]
+
+
+def test_the_scheduler_notes_which_trials_of_a_pack_are_not_to_go_on() -> None:
+    scheduler = ArmScheduler(PRUNERS.load("patience")(epochs=1), {}, lambda: False)
+    pack = ray_trial(1, 3)
+    for at, number, val in ((1, 1, 0.5), (1, 3, 0.5), (2, 1, 0.6), (2, 3, 0.4), (3, 3, 0.9)):
+        assert scheduler.on_trial_result(None, pack, {"number": number, "epoch": at, "val": val}) == "CONTINUE"
+    assert scheduler.pruned == {3}
+
+
 def scores_of(scheduler: ArmScheduler, number: int, scores: Sequence[float], arm: str, **options: str) -> int | None:
     """Report a trial's epochs until it is told to stop; return when."""
     for at, score in enumerate(scores, start=1):
         last = {"result": {"state": "completed"}} if at == len(scores) else {}
-        told = scheduler.on_trial_result(None, ray_trial(number, arm, **options), {"epoch": at, "val": score, **last})
+        told = scheduler.on_trial_result(
+            None, ray_trial(number, arm=arm, **options), {"number": number, "epoch": at, "val": score, **last}
+        )
         if told == "STOP":
             return at
     return None
@@ -245,5 +327,7 @@ def test_epochs_reported_again_from_a_checkpoint_are_not_judged_again() -> None:
     assert scores_of(scheduler, 1, [0.6, 0.6], "a/constant") is None
     for number in (2, 3, 4):
         scores_of(scheduler, number, [0.9, 0.9], "a/constant")
-    assert scheduler.on_trial_result(None, ray_trial(1), {"epoch": 1, "val": 0.6}) == "CONTINUE", "it has passed"
+    assert scheduler.on_trial_result(None, ray_trial(1), {"number": 1, "epoch": 1, "val": 0.6}) == "CONTINUE", (
+        "it has passed"
+    )
     assert scores_of(scheduler, 5, [0.6, 0.6], "a/constant") == 1

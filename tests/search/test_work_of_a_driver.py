@@ -76,9 +76,15 @@ class Driver:
         deadline = time.monotonic() + 60
         while not self.recording.ready():
             assert time.monotonic() < deadline, "the ledger does not catch up"
+        number = self.next()
+        self.recording.started(number)
+        return number
+
+    def next(self) -> int:
+        """Return the number of a trial that has been handed out."""
         trial = self.queue.next()
         assert trial is not None
-        self.recording.started(trial.number)
+        self.recording.handed([trial.number])
         return trial.number
 
     def report(self, number: int, epoch: int) -> None:
@@ -212,16 +218,14 @@ def test_one_trial_waits_ahead_once_every_process_has_one(driver: Driver) -> Non
     assert driver.recording.ready(), "there is room for two: their processes start side by side"
     second = driver.hand_out()
     assert driver.recording.ready()
-    ahead = driver.queue.next()
-    assert ahead is not None
+    ahead = driver.next()
     assert not driver.recording.ready(), "two run and one waits"
     driver.run(first)
     driver.run(second)
     assert driver.scribe.wait(60)
     assert driver.recording.ready(), "one waits, for two processes that come free"
-    driver.recording.lost(ahead.number)
-    again = driver.queue.next()
-    assert again is not None
-    assert again.number == ahead.number
-    driver.recording.started(again.number)
-    driver.run(again.number)
+    driver.recording.lost(ahead)
+    again = driver.next()
+    assert again == ahead
+    driver.recording.started(again)
+    driver.run(again)
