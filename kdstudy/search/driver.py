@@ -124,13 +124,14 @@ def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> Outcome:
     holder = Holder.here()
     ledger.hold(record.id, holder)
     try:
-        with held(ledger, record.id, holder):
+        with terminable(), held(ledger, record.id, holder):
             deliver(ledger, record.id, store)
     except StoreError as error:
         say(f"warning: {error}")
         return outcome_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
     finally:
-        ledger.release(record.id, holder)
+        with contextlib.suppress(StoreError):  # then the hold goes stale
+            ledger.release(record.id, holder)
     return outcome_of(ledger, record.id)
 
 
