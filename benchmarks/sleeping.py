@@ -29,9 +29,9 @@ ROOT = Path(__file__).parents[1]
 STUDY = """\
 name: sleeping
 seed: 0
-data:    {{name: synthetic, val_fraction: 0.2, options: {{num_classes: 2, size: 4, count: 40}}}}
+data:    {{name: synthetic, val_fraction: 0.2, options: {{num_classes: 2, size: {size}, count: {count}}}}}
 teacher: {{model: "benchmarks.sleeping:Point", epochs: 1, allow_weak: true}}
-student: {{model: "benchmarks.sleeping:Point"}}
+student: {{model: "{student}"}}
 train:   {{epochs: {epochs}, batch_size: 32, base_lr: {{log: [0.001, 0.3]}}}}
 arms:
   transfers:
@@ -41,6 +41,10 @@ search:  {{sampler: {sampler}, trials_per_arm: {trials}}}
 confirm: {{seeds: 0}}
 cache:   {{mode: off}}
 """
+DEFAULTS: Mapping[str, object] = {
+    **{"trials": 100, "epochs": 1, "seconds": 1.0, "sampler": "tpe"},
+    **{"student": "benchmarks.sleeping:Point", "size": 4, "count": 40},
+}
 
 
 class Point(nn.Module):
@@ -125,10 +129,10 @@ def run(folder: Path, *, slots: int, every: int = 100, **study: object) -> Run:
         folder: Empty.
         slots: Trials at once.
         every: The driver's memory is looked at whenever so many trials have ended.
-        study: ``trials``, ``epochs``, ``seconds``, ``sampler``.
+        study: In place of `DEFAULTS`. A real ``student``, images of a real ``size`` and ``seconds`` of 0 make trials
+            that compute.
     """
-    filled: Mapping[str, object] = {"trials": 100, "epochs": 1, "seconds": 1.0, "sampler": "tpe", **study}
-    (folder / "study.yaml").write_text(STUDY.format(**filled))
+    (folder / "study.yaml").write_text(STUDY.format(**{**DEFAULTS, **study}))
     command = [sys.executable, "-m", "kdstudy", "run", str(folder / "study.yaml"), "--store", str(folder / "store")]
     began = time.time()
     memory: dict[int, int] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sleeping import STUDY, run
+from benchmarks.sleeping import DEFAULTS, STUDY, run
 from kdstudy.ledger import Ledger
 
 
@@ -34,7 +34,7 @@ assert outcome.counts == {"completed": 7, "stopped": 0, "diverged": 0, "failed":
 
 @pytest.mark.slow
 def test_a_study_goes_on_when_tune_is_begun_anew(tmp_path: Path) -> None:
-    text = STUDY.format(trials=7, epochs=1, seconds=0.0, sampler="tpe")
+    text = STUDY.format(**{**DEFAULTS, "trials": 7, "seconds": 0.0})
     # A process of its own: Ray reads its token once a process, and another test's may have been read here.
     subprocess.run([sys.executable, "-c", ANEW, text, str(tmp_path / "store")], check=True, timeout=280)
     whole = tmp_path / "whole"
