@@ -39,7 +39,7 @@ def observe(trial: TrialRecord, steps: dict[int, float] | None = None) -> Observ
 def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """Return one row an arm: its search and its confirmation."""
     return [
-        _row(arm.transfer.name, arm.policy.name, [trial for trial in trials if trial.arm == arm.name])
+        _row(arm.transfer.called, arm.policy.called, [trial for trial in trials if trial.arm == arm.name])
         for arm in study.arms
     ]
 

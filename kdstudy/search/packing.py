@@ -26,7 +26,7 @@ class Packing:
 
     def __init__(self, study: Study, sharing: Sharing, capacity: int) -> None:
         self._study, self._sharing, self._capacity = study, sharing, capacity
-        self._most = {arm.transfer.name: self._decide(arm.transfer.name) for arm in study.arms}
+        self._most = {arm.transfer.called: self._decide(arm.transfer.called) for arm in study.arms}
 
     def most(self, transfer: str) -> int:
         """Return the most search trials of an arm of this transfer that train in one process."""
@@ -46,7 +46,7 @@ class Packing:
 
     def _decide(self, transfer: str) -> tuple[int, str]:
         study, asked = self._study, self._study.resources.pack
-        arm = next(arm for arm in study.arms if arm.transfer.name == transfer)
+        arm = next(arm for arm in study.arms if arm.transfer.called == transfer)
         if asked == "off":
             return 1, ""
         own = [path for path in study.space(arm) if path == "train.batch_size" or path.startswith("student.")]

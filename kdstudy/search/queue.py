@@ -126,7 +126,7 @@ class TrialQueue:
         """Return whether so many of an arm's trials may start that further ones would not fit, or do not come."""
         if phase == "confirm":
             return True
-        last = index + most(self._study.arms[position].transfer.name)
+        last = index + most(self._study.arms[position].transfer.called)
         each = self._study.search.trials_per_arm
         return all(self._is_ready(position, phase, k) for k in range(index, min(last, each or last)))
 
@@ -236,14 +236,14 @@ class TrialQueue:
             assert best is not None
             values, data_seed = best.values, confirm_seed(study.seed, index)
             init_seed = data_seed
-        mode = None if self._sharing is None else self._sharing.mode(arm.transfer.name, phase)
+        mode = None if self._sharing is None else self._sharing.mode(arm.transfer.called, phase)
         config = study.config(arm.name, values, data_seed=data_seed, init_seed=init_seed, cache_mode=mode)
         return TrialRecord(
             study_id=self._id,
             number=number,
             phase=phase,
-            transfer=arm.transfer.name,
-            policy=arm.policy.name,
+            transfer=arm.transfer.called,
+            policy=arm.policy.called,
             index=index,
             data_seed=data_seed,
             init_seed=init_seed,

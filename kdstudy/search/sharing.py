@@ -47,9 +47,10 @@ class Sharing:
 
     def __init__(self, study: Study, keeps: Sequence[Keep | None], taught: Sequence[bool] | None = None) -> None:
         self._study = study
-        told = [arm.transfer.name != "none" for arm in study.arms] if taught is None else taught
-        self._taught = {arm.transfer.name for arm, looks in zip(study.arms, told, strict=True) if looks}
-        self._keeps = {arm.transfer.name: keep for arm, keep in zip(study.arms, keeps, strict=True)}
+        self._plain = {arm.transfer.called for arm in study.arms if arm.transfer.name == "none"}
+        told = [arm.transfer.called not in self._plain for arm in study.arms] if taught is None else taught
+        self._taught = {arm.transfer.called for arm, looks in zip(study.arms, told, strict=True) if looks}
+        self._keeps = {arm.transfer.called: keep for arm, keep in zip(study.arms, keeps, strict=True)}
         self._policies = len(study.arms) // len(self._keeps)
         self._shared = set(self._chosen()) if study.cache.mode == "auto" else set()
 
@@ -79,7 +80,7 @@ class Sharing:
         if self._study.cache.mode == "off":
             return
         for transfer, keep in self._keeps.items():
-            if transfer != "none":
+            if transfer not in self._plain:
                 yield f"cache: {transfer}: {self._reason(transfer, keep)}"
 
     def _reason(self, transfer: str, keep: Keep | None) -> str:
@@ -126,7 +127,7 @@ class Sharing:
         if self._study.cache.dtype != "float32":
             return "auto never rounds, and cache.dtype asks for it; write mode: schedule"
         free = {f"arms.transfers.{transfer}.{option}" for option in keep.indifferent}
-        arm = next(arm for arm in self._study.arms if arm.transfer.name == transfer)
+        arm = next(arm for arm in self._study.arms if arm.transfer.called == transfer)
         for path in self._study.space(arm):
             shaping = path == "train.batch_size" or path.startswith(("student.", f"arms.transfers.{transfer}."))
             if shaping and path not in free:

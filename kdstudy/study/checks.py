@@ -131,15 +131,17 @@ def _check_policies(parsed: Parsed, problems: Problems) -> None:
     """Ask each policy about its options together; it objects only if no combination of values would do."""
     epochs = parsed.get("train", {}).get("epochs")
     place = Place().key("arms").key("policies")
-    for spec in parsed.get("arms", {}).get("policies", ()):
+    specs = parsed.get("arms", {}).get("policies", ())
+    for position, spec in enumerate(specs):
         object_to = getattr(POLICIES.load(spec.name), "problems", None)
         if object_to is None or epochs is None:
             continue
         for objection in _shared_objections(object_to, spec.options, epochs):
             field, _, message = objection.partition(": ")
             option = field.removeprefix(f"{spec.name}.")
-            steps = _steps_of(problems, place, spec.name)
-            problems.add(Place((*steps, option), f"{place.name}.{field}"), message or objection)
+            before = sum(other.name == spec.name for other in specs[:position])
+            steps = _steps_of(problems, place, spec.name, before)
+            problems.add(Place((*steps, option), f"{place.name}.{spec.called}.{option}"), message or objection)
 
 
 def _shared_objections(object_to: Callable[..., list[str]], options: Mapping[str, Any], epochs: Any) -> list[str]:
@@ -154,8 +156,8 @@ def _shared_objections(object_to: Callable[..., list[str]], options: Mapping[str
     return first
 
 
-def _steps_of(problems: Problems, place: Place, name: str) -> tuple[str | int, ...]:
-    """Return where in the file the entry ``name`` of a list of plug-ins stands."""
+def _steps_of(problems: Problems, place: Place, name: str, before: int) -> tuple[str | int, ...]:
+    """Return where in the file the entry ``name`` of a list of plug-ins stands that so many of that name precede."""
     candidates = [
         steps
         for steps in problems.lines
@@ -164,7 +166,7 @@ def _steps_of(problems: Problems, place: Place, name: str) -> tuple[str | int, .
         and steps[-1] == name
         and len(steps) == len(place.steps) + 2
     ]
-    return candidates[0] if candidates else place.steps
+    return candidates[before] if before < len(candidates) else place.steps
 
 
 def _check_budget(parsed: Parsed, problems: Problems) -> None:
@@ -253,7 +255,7 @@ def _check_numeric(parsed: Parsed, reader: Reader) -> None:
             reader.problems.add(
                 Place().key("search").key("sampler"),
                 "cmaes needs a uniform, log or int "
-                f"range in each arm, got only choices in {transfer.name}/{policy.name}; "
+                f"range in each arm, got only choices in {transfer.called}/{policy.called}; "
                 "use tpe",
             )
 

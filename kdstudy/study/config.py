@@ -25,16 +25,23 @@ class PluginSpec:
     Args:
         name: Registered name, or ``package.module:Name``.
         options: Every option of the plug-in, defaults filled in; plain values (lists, not tuples).
+        label: What the study calls it, so that a transfer or a policy may be listed in several variants.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What arms, values and results are named after: the label, or else the name."""
+        return self.label or self.name
 
     def to_yaml(self) -> Any:
         """Return the plug-in as a study file writes it, ranges included."""
-        if not self.options:
-            return self.name
-        return {self.name: {name: plain(value) for name, value in self.options.items()}}
+        label = {} if self.label is None else {"label": self.label}
+        written = {**label, **{name: plain(value) for name, value in self.options.items()}}
+        return {self.name: written} if written else self.name
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from kdstudy.registry import Registry
 from kdstudy.study.config import StudyFile, plain
-from kdstudy.study.keys import REGISTRIES, Field, fields_of
+from kdstudy.study.keys import LABEL, REGISTRIES, Field, fields_of
 from kdstudy.study.values import to_plain
 
 Schema = dict[str, Any]
@@ -67,7 +67,7 @@ def _field(declared: Field) -> Schema:
             **schema,
             "type": "array",
             "minItems": 1,
-            "items": _plugin(str(declared.key.plugin), ranged=declared.key.ranged),
+            "items": _plugin(str(declared.key.plugin), ranged=declared.key.ranged, labelled=declared.key.labelled),
         }
     if declared.key.plugin:
         value = _plugin(declared.key.plugin, ranged=declared.key.ranged)
@@ -77,9 +77,18 @@ def _field(declared: Field) -> Schema:
     return {**(_or_range(value, value) if declared.key.ranged else value), **schema}
 
 
-def _plugin(kind: str, *, ranged: bool) -> Schema:
+def _plugin(kind: str, *, ranged: bool, labelled: bool = False) -> Schema:
     registry = REGISTRIES[kind]
     with_options = {name: _options(registry, name, ranged=ranged) for name in registry}
+    if labelled:
+        label = {
+            "type": "string",
+            "pattern": f"^{LABEL.pattern}$",
+            "not": {"enum": list(registry)},
+            "description": "What this study calls the variant.",
+        }
+        for options in with_options.values():
+            options["properties"] = {"label": label, **options["properties"]}
     bare = [name for name, options in with_options.items() if not options["required"]]
     return {
         "anyOf": [

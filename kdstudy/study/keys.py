@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from kdstudy.registry import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHE
 REGISTRIES = {
     registry.kind: registry for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS)
 }
+
+LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+"""What a study file may call a variant of a transfer or of a policy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,11 @@ class Key:
     example: Any = None
     ranged: bool = False
     plugin: str | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the study file may call the plug-in by a ``label`` of its own."""
+        return self.plugin in ("transfer", "policy")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic.errors import PydanticSchemaGenerationError
@@ -20,7 +20,7 @@ from kdstudy.errors import PluginError
 from kdstudy.registry import Option, Registry
 from kdstudy.space import Choice, Int, Range, RangeError, is_range, read_range
 from kdstudy.study.config import PluginSpec
-from kdstudy.study.keys import REGISTRIES, Field, Key, fields_of
+from kdstudy.study.keys import LABEL, REGISTRIES, Field, Key, fields_of
 from kdstudy.study.problems import UNREADABLE, Place, Problems, show
 from kdstudy.study.values import accepts, check, takes_mapping, to_plain
 
@@ -161,16 +161,16 @@ class Reader:
                 f"got the range {show(value)}; list them one by one",
             )
             return INVALID
-        name = _plugin_name(value)
-        if name in seen:
+        spec = self._plugin(key, value, place.item(index), place)
+        if spec is not INVALID and spec.called in seen:
             self.problems.add(
                 place.item(index),
-                f"every {key.plugin} may stand only once, got '{name}' "
-                "again; remove it, or put the variant in a study of its own",
+                f"every {key.plugin} may stand only once, got '{spec.called}' "
+                f"again; remove it, or write {{{spec.name}: {{label: variant}}}} to compare both",
             )
-            return INVALID
-        seen.add(name or "")
-        return self._plugin(key, value, place.item(index), place)
+        elif spec is not INVALID:
+            seen.add(spec.called)
+        return spec
 
     def _plugin_or_range(self, key: Key, value: Any, place: Place) -> Any:
         if not is_range(value):
@@ -198,8 +198,24 @@ class Reader:
             return INVALID
         spot = Place((*place.steps, name), f"{owner.name}.{name}") if isinstance(value, dict) else place
         written = value[name] if isinstance(value, dict) else None
+        label = None
+        if key.labelled and isinstance(written, dict) and "label" in written:
+            label = self._label(kind, written["label"], spot.key("label"))
+            written = {option: value for option, value in written.items() if option != "label"}
+            spot = spot if label is INVALID else replace(spot, name=f"{owner.name}.{label}")
         options = self.options(kind, name, {} if written is None else written, spot, ranged=key.ranged)
-        return INVALID if options is None else PluginSpec(name, options)
+        return INVALID if options is None or label is INVALID else PluginSpec(name, options, label)
+
+    def _label(self, kind: str, label: Any, place: Place) -> Any:
+        if isinstance(label, str) and LABEL.fullmatch(label) and label not in REGISTRIES[kind]:
+            return label
+        if label is not UNREADABLE:
+            self.problems.add(
+                place,
+                f"must be letters, digits, _ and -, a letter first, and no {kind}'s name, got {show(label)}; "
+                "write for example strong",
+            )
+        return INVALID
 
     def options(self, kind: str, name: str, written: Any, place: Place, *, ranged: bool) -> dict[str, Any] | None:
         """Return all options of a plug-in, defaults filled in; None if anything was wrong."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, final
 
 from kdstudy.errors import StudyError
@@ -44,7 +44,7 @@ class Arm:
     @property
     def name(self) -> str:
         """``transfer/policy``, unique in a study."""
-        return f"{self.transfer.name}/{self.policy.name}"
+        return f"{self.transfer.called}/{self.policy.called}"
 
 
 @final
@@ -183,7 +183,7 @@ class Study:
 
 def _options(path: str, spec: PluginSpec) -> Iterator[tuple[str, Any]]:
     for name, value in spec.options.items():
-        yield f"{path}.{spec.name}.{name}", value
+        yield f"{path}.{spec.called}.{name}", value
 
 
 def _filled(path: str, section: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,4 +203,4 @@ def _spec(path: str, spec: PluginSpec, values: Mapping[str, Any]) -> Any:
     options = {
         name: values.get(inner, value) for (inner, value), name in zip(_options(path, spec), spec.options, strict=True)
     }
-    return PluginSpec(spec.name, options).to_yaml()
+    return replace(spec, options=options).to_yaml()

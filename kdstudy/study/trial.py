@@ -72,7 +72,7 @@ class TrialConfig:
     @property
     def arm(self) -> str:
         """Name of the trial's arm: ``transfer/policy``."""
-        return f"{self.transfer.name}/{self.policy.name}"
+        return f"{self.transfer.called}/{self.policy.called}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, plug-ins in the study file's notation; `from_json` is the inverse."""

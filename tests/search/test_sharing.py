@@ -38,6 +38,16 @@ def study_of(
     )
 
 
+def test_variants_of_a_transfer_are_decided_one_by_one() -> None:
+    study = study_of(transfer="attention, {attention: {label: squared, p: {int: [1, 3]}}}", trials=4)
+    sharing = sharing_of(study)
+    assert sharing.mode("attention", "search") == "schedule" and sharing.mode("squared", "search") == "off"
+    assert any(
+        line.startswith("cache: squared: off") and "arms.transfers.squared.p is searched" in line
+        for line in sharing.told()
+    )
+
+
 def sharing_of(study: Study) -> Sharing:
     return Sharing(study, [KEEP if arm.transfer.name == "attention" else None for arm in study.arms])
 

@@ -56,6 +56,9 @@ def test_takes_right_studies(validator: jsonschema.Draft202012Validator, text: s
         ("trials_per_arm: 6", "trials_per_arm: 0"),
         ("trials_per_arm: 6", "budget: {days: 1}"),
         ("trials_per_arm: 6", "budget: {trials: 6, hours: 1}"),
+        ("{int: [1, 3]}, gain", "2, label: constant, gain"),
+        ("{int: [1, 3]}, gain", "2, label: a/b, gain"),
+        ("{shortcut: A}", "{shortcut: A, label: x}"),
         ("milestones: [2, 3], ", ""),
         ("confirm: {seeds: 2}", "layers: [[a]]"),
     ],
@@ -67,6 +70,10 @@ def test_refuses_wrong_ones(validator: jsonschema.Draft202012Validator, old: str
 def test_takes_plugins_of_ones_own(validator: jsonschema.Draft202012Validator) -> None:
     validator.validate(tree(spoilt("- none", "- my_package.method:Mine")))
     validator.validate(tree(spoilt("- none", "- my_package.method:Mine: {strength: 3}")))
+
+
+def test_takes_labels(validator: jsonschema.Draft202012Validator) -> None:
+    validator.validate(tree(spoilt("{int: [1, 3]}, gain", "2, label: reversed, gain")))
 
 
 def test_options_carry_their_documentation() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kdstudy.errors import StudyError
 from kdstudy.space import Choice, Int, Log, Uniform
-from kdstudy.study import PluginSpec, load_study, parse_study
+from kdstudy.study import PluginSpec, TrialConfig, load_study, parse_study
 from kdstudy.study.text import write_text
 from tests.study.files import STUDY, spoilt
 
@@ -61,6 +61,59 @@ def test_space_is_ordered_and_keyed_by_path() -> None:
 def test_plugins_take_defaults_of_all_options() -> None:
     policy = parse_study(STUDY).arm("none/layerwise").policy
     assert policy.options["high"] == 4.0 and policy.options["signal"] == "relative"
+
+
+VARIANTS = (
+    "    - layerwise: {interval: {int: [1, 3]}, gain: {uniform: [-0.5, 0.5]}}",
+    "    - layerwise: {interval: 2}\n    - layerwise: {label: reversed, gain: {uniform: [-0.5, 0]}, interval: 2}",
+)
+
+
+def test_variants_of_a_plugin_are_told_apart_by_their_labels() -> None:
+    study = parse_study(spoilt(*VARIANTS).replace("- none", "- attention: {label: strong, weight: {log: [9, 99]}}"))
+    assert [arm.name for arm in study.arms[:4]] == [
+        "attention/constant",
+        "attention/layerwise",
+        "attention/reversed",
+        "strong/constant",
+    ]
+    space = study.space("strong/reversed")
+    assert space["arms.policies.reversed.gain"] == Uniform(-0.5, 0)
+    assert space["arms.transfers.strong.weight"] == Log(9, 99) and len(space) == 7
+    config = study.config(
+        "strong/reversed", {path: span.at(0.5) for path, span in space.items()}, data_seed=0, init_seed=0
+    )
+    assert (config.arm, config.policy.name, config.policy.options["gain"]) == ("strong/reversed", "layerwise", -0.25)
+    assert TrialConfig.from_json(config.to_json()) == config
+    again = parse_study(config.to_yaml().replace("interval: 2", "interval: 1"))
+    assert [arm.name for arm in again.arms] == ["strong/reversed"]
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("constant", 'no policy\'s name, got "constant"; write for example strong'),
+        ("layerwise", 'no policy\'s name, got "layerwise"'),
+        ("2nd", 'a letter first, and no policy\'s name, got "2nd"'),
+        ("a/b", "must be letters, digits, _ and -"),
+        ("[a]", 'got ["a"]'),
+    ],
+)
+def test_labels_that_would_mislead(label: str, told: str) -> None:
+    (problem,) = problems(spoilt("{interval: {int: [1, 3]}, gain", f"{{label: {label}, interval: 2, gain"))
+    assert problem.startswith("x.yaml:18: arms.policies.layerwise.label: ") and told in problem
+
+
+def test_problems_of_a_variant_name_it_and_its_line() -> None:
+    text = spoilt(*VARIANTS)
+    assert problems(text.replace("0]}, interval: 2", "0]}, interval: 9")) == (
+        "x.yaml:19: arms.policies.reversed.interval: no update would ever happen in 4 epoch(s), got 9; choose an "
+        "interval below the number of epochs",
+    )
+    (problem,) = problems(text.replace("label: reversed, ", ""))
+    assert "may stand only once, got 'layerwise' again; remove it, or write {layerwise: {label: variant}}" in problem
+    (problem,) = problems(spoilt("model: resnet20", "model: {resnet20: {label: x}}"))
+    assert "teacher.model.resnet20.label: unknown option" in problem
 
 
 @pytest.mark.parametrize("name", ["quickstart.yaml", "smoke.yaml"])
@@ -248,7 +301,7 @@ anything = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["uniform", "log", "int", "choice", "kd", "layerwise", "x"]), inner, max_size=2
+            st.sampled_from(["uniform", "log", "int", "choice", "kd", "layerwise", "label", "x"]), inner, max_size=2
         )
     ),
     max_leaves=6,
