@@ -36,7 +36,7 @@ class Falls(Pruner):
 
 
 class Mortal(AttentionTransfer):
-    """Kills its process in the second epoch, once."""
+    """Sends its process the signal that the environment names, in the second epoch of its first trial, once."""
 
     batch = 0
 
@@ -44,9 +44,9 @@ class Mortal(AttentionTransfer):
         self.batch += 1
         with (Path("processes") / str(os.getpid())).open("a") as file:
             file.write(f"{id(self)}\\n")
-        if "KILL" in os.environ and self.batch == STEPS + 3 and not Path("killed").exists():
-            Path("killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if "SIGNAL" in os.environ and self.batch == STEPS + 3 and not Path("hit").exists():
+            Path("hit").write_text(str(os.getpid()))
+            os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
         return super().terms(student, teacher, batch)
 '''
 
@@ -67,24 +67,29 @@ resources: {{pack: {pack}}}
 """
 
 
+def command(folder: Path, *arguments: str, **environment: str) -> dict[str, Any]:
+    return {
+        "args": [sys.executable, "-m", "kdstudy", *arguments, "--json", "--allow-plugin", "mortal_plugin"],
+        "text": True,
+        "cwd": folder,
+        "env": {**os.environ, "PYTHONPATH": str(folder), "KDSTUDY_STORE": str(folder / "store"), **environment},
+    }
+
+
 def kdstudy(folder: Path, *arguments: str, **environment: str) -> tuple[Any, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "kdstudy", *arguments, "--json", "--allow-plugin", "mortal_plugin"],
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "KDSTUDY_STORE": str(folder / "store"), **environment},
-    )
+    done = subprocess.run(**command(folder, *arguments, **environment), capture_output=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout[done.stdout.index("{\n") :]), done.stderr  # Ray tells of a lost process before that
 
 
-def run(folder: Path, pack: str, **environment: str) -> tuple[str, str]:
+def prepare(folder: Path, pack: str) -> None:
     (folder / "processes").mkdir(parents=True)
     (folder / "study.yaml").write_text(STUDY.format(pack=pack))
     (folder / "mortal_plugin.py").write_text(PLUGIN)
+
+
+def run(folder: Path, pack: str, **environment: str) -> tuple[str, str]:
+    prepare(folder, pack)
     outcome, said = kdstudy(folder, "run", "study.yaml", **environment)
     return outcome["study_id"], said
 
@@ -120,9 +125,9 @@ def test_a_study_of_packs_records_what_it_records_without_them(tmp_path: Path) -
     off, on = tmp_path / "off", tmp_path / "on"
     plain_id, said = run(off, "off")
     assert "pack:" not in said
-    packed_id, said = run(on, "4", KILL="yes")
+    packed_id, said = run(on, "4", SIGNAL="SIGKILL")
     assert "pack: mortal_plugin:Mortal: 4 trials a process, as the study file says\n" in said
-    assert "their process was lost" in said and (on / "killed").exists()
+    assert "their process was lost" in said and (on / "hit").exists()
     plain, packed = recorded(off, plain_id), recorded(on, packed_id)
     for one, other in zip(plain, packed, strict=True):
         assert one == other
@@ -131,3 +136,31 @@ def test_a_study_of_packs_records_what_it_records_without_them(tmp_path: Path) -
     completed = next(trial for trial in packed if trial["state"] == "completed" and trial["phase"] == "search")
     again, _ = kdstudy(on, "reproduce", packed_id, "--trial", str(completed["number"]))
     assert (again["verdict"], again["weights_identical"]) == ("identical", True), "and what a fresh process gives"
+
+    twice = tmp_path / "twice"
+    prepare(twice, "4")
+    begun = subprocess.Popen(
+        **command(twice, "run", "study.yaml", SIGNAL="SIGTERM"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with begun:
+        said = until(begun, "[5/14]")
+        begun.kill()
+    assert (twice / "hit").exists() and "their process was lost" not in said, "a pack told to go leaves in order"
+    (listed,), _ = kdstudy(twice, "list")
+    assert listed["status"] != "finished"
+    outcome, _ = kdstudy(twice, "resume", listed["study_id"])
+    assert outcome["counts"]["failed"] == 0
+    for one, other in zip(plain, recorded(twice, listed["study_id"]), strict=True):
+        assert one == other
+    assert most_together(twice) == 4
+
+
+def until(process: subprocess.Popen[str], mark: str) -> str:
+    """Read on until a line begins with ``mark``, and return what was read."""
+    lines = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith(mark):
+            return "".join(lines)
+    raise AssertionError("".join(lines))
