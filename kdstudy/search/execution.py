@@ -82,7 +82,7 @@ class Execution:
         )
         known = self._ledger.trials(self._id)
         done = sum(trial.done for trial in known)
-        progress = Progress(study, self._id, self._ledger, total=done + len(queue), done=done)
+        progress = Progress(study, self._id, self._ledger, total=queue.total, done=done)
         if len(queue):
             recording = self._recording(queue, known, scribe, progress, capacity)
             try:

@@ -56,12 +56,12 @@ class Progress:
             val = "not finite" if record.val is None else f"{record.val:.4f}"
             say(f"  trial {trial.number} {trial.arm}: epoch {record.epoch}/{self._epochs}, val {val}")
 
-    def ended(self, trial: TrialRecord) -> None:
-        """Say how a trial ended and what remains."""
+    def ended(self, trial: TrialRecord, total: int) -> None:
+        """Say how a trial ended and what remains, if the study comes to so many trials."""
         self._done += 1
         self._finished_here += 1
         self._phase_end[trial.phase] = time.monotonic()
-        self.total = max(self.total, self._done)
+        self.total = max(total, self._done)
         gone = time.monotonic() - self._began
         left = gone / self._finished_here * (self.total - self._done)
         if self._table is not None:

@@ -159,6 +159,11 @@ class TrialQueue:
         self._trials[place] = replace(trial, config={}, numerics={}, error=None) if trial.done else trial
 
     @property
+    def total(self) -> int:
+        """How many trials the study comes to; where hours are the budget, as far as can be said by now."""
+        return len(self._trials) + sum(len(cursor) for cursor in self._cursors) + self._expected()
+
+    @property
     def handed(self) -> int:
         """How many trials have been handed out so far, by an earlier driver or by this one."""
         return len(self._trials)

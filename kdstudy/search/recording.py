@@ -86,12 +86,13 @@ class Recording:
 
     def ended(self, number: int, result: TrialResult) -> None:
         """Take note of how a trial ended."""
+        total = self._queue.total  # here, since the queue is not the scribe's
 
         def write() -> None:
             self._ledger.finish_trial(self._id, number, result)
             trial = self._ledger.trial(self._id, number)
             self._publisher.notify(number)
-            self._progress.ended(trial)
+            self._progress.ended(trial, total)
             self._metrics.changed(trial, self._queue.handed)
             if result.state != "failed":
                 (self._store.trial(self._id, number) / "checkpoints").clear()

@@ -280,6 +280,20 @@ def test_hours_are_shared_equally_and_a_resumed_study_counts_what_was_spent(
     assert len({trial.number for trial in trials}) == len(trials)
 
 
+def test_how_many_trials_hours_come_to_is_told_once_prices_are_known(tmp_path: Path) -> None:
+    study, result = budgeted(4 * 450 / 3600)
+    with ledger_with(tmp_path / "l.db", study) as ledger:
+        queue = TrialQueue(study, "queue-00000000", ledger, lag=1, seeds=2)
+        totals = []
+        while (trial := queue.next()) is not None:
+            ledger.finish_trial("queue-00000000", trial.number, result(trial))
+            queue.ended(ledger.trial("queue-00000000", trial.number))
+            totals.append(queue.total)
+        ended = len(ledger.trials("queue-00000000"))
+    assert len(totals) == ended == 5 + 9 + 5 + 5 + 8
+    assert totals[0] < ended and totals[3:] == [ended] * (ended - 3)
+
+
 def test_under_hours_each_arm_runs_once_and_endless_failures_end(tmp_path: Path) -> None:
     study, result = budgeted(1e-6)
     with ledger_with(tmp_path / "l.db", study) as ledger:
