@@ -25,6 +25,17 @@ def kdstudy(store: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def until(process: subprocess.Popen[str], mark: str) -> str:
+    """Read what a process says on stderr until a line begins with ``mark``, and return it."""
+    lines = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith(mark):
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
 def trial_processes(driver: int) -> list[int]:
     """The processes of a local Ray that train: descendants of the driver."""
     parents, names = {}, {}

@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from kdstudy.ledger import Ledger
+from tests.command_line import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -151,14 +152,3 @@ def test_a_study_of_packs_records_what_it_records_without_them(tmp_path: Path) -
     for one, other in zip(plain, recorded(twice, twice_id), strict=True):
         assert one == other
     assert most_together(twice) == 4
-
-
-def until(process: subprocess.Popen[str], mark: str) -> str:
-    """Read on until a line begins with ``mark``, and return what was read."""
-    lines = []
-    assert process.stderr is not None
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith(mark):
-            return "".join(lines)
-    raise AssertionError("".join(lines))

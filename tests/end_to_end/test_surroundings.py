@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from moto.server import ThreadedMotoServer
 
-from tests.command_line import SMOKE, trial_processes
+from tests.command_line import SMOKE, trial_processes, until
 from tests.servers import free_port, mlflow_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -99,17 +99,6 @@ def test_a_study_bears_with_its_surroundings(bucket: Bucket, tmp_path: Path, mon
     for one, other in zip(calm, disturbed, strict=True):
         for key in ("state", "values", "val", "test", "epochs", "weights_sha256"):
             assert one[key] == other[key], key
-
-
-def until(process: subprocess.Popen[str], mark: str) -> None:
-    """Read on until a line begins with ``mark``."""
-    lines = []
-    assert process.stderr is not None
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith(mark):
-            return
-    raise AssertionError("".join(lines))
 
 
 def tell_a_trial_to_go(driver: int) -> None:
