@@ -12,9 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from kdstudy.budget import expected, is_over
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.ledger.records import StudyStatus, utc_now
-from kdstudy.overview import best_of
 from kdstudy.study import Arm, Study
 from kdstudy.usage import usage
 

@@ -9,31 +9,17 @@ from typing import Any
 
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.ledger.records import iso
+from kdstudy.ledger.records import best_of, iso
 from kdstudy.results import FINISHED_STATES, EpochRecord
-from kdstudy.samplers import Observation
+from kdstudy.samplers import observe
 from kdstudy.samplers.importance import importance
 from kdstudy.study import Study, parse_study
-
-
-def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the completed search trial with the highest last-epoch validation score; the earliest of equals."""
-    completed = [
-        trial for trial in trials if trial.phase == "search" and trial.state == "completed" and trial.val is not None
-    ]
-    return max(completed, key=lambda trial: (trial.val, -trial.number), default=None)
 
 
 def best_json(trials: Sequence[TrialRecord]) -> dict[str, Any] | None:
     """Return the best search trial as ``run --json`` and ``show --json`` print it."""
     best = best_of(trials)
     return None if best is None else {"trial": best.number, "arm": best.arm, "values": best.values, "val": best.val}
-
-
-def observe(trial: TrialRecord, steps: dict[int, float] | None = None) -> Observation:
-    """Return a finished trial that did not fail as a sampler sees it."""
-    assert trial.state in ("completed", "stopped", "diverged")
-    return Observation(values=trial.values, state=trial.state, value=trial.val, steps=steps or {})
 
 
 def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:

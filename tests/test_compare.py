@@ -12,6 +12,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from kdstudy.compare import Comparison, compare
+from kdstudy.compare.table import render_comparison
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import TrialResult
@@ -149,7 +150,7 @@ def test_every_arm_is_compared_with_plain_training_on_request(ledger: Ledger) ->
         ("attention", "none/constant", "constant"),
     ]
     assert rows[0].analysis.pairs.p_value == 1.0
-    text = compare(ledger, [STUDY.id], baseline="none").table()
+    text = render_comparison(compare(ledger, [STUDY.id], baseline="none"))
     assert text.startswith("Test score over paired seeds, against arm none/constant:\n  none: layerwise +0.0 points")
 
 
@@ -192,7 +193,7 @@ def test_seeds_are_paired_whatever_their_order_and_others_left_out(ledger: Ledge
     assert (row.analysis.diverged_baseline, row.analysis.diverged_treatment) == (1 / 4, 0.0)
     assert row.analysis.verdict == "inconclusive"
     assert row.analysis.detectable is None
-    text = compare(ledger, [STUDY.id]).table()
+    text = render_comparison(compare(ledger, [STUDY.id]))
     assert "inconclusive (n = 2; a verdict takes 3 seeds)" in text
     assert "attention: layerwise, 2 seeds left out: a run diverged or failed." in text
     assert "25%, 0%" in text
@@ -207,7 +208,7 @@ def test_search_scores_never_count(ledger: Ledger) -> None:
     row = only(comparison)
     assert (row["n"], row["difference"], row["p_value"], row["verdict"]) == (0, None, None, "inconclusive")
     assert row["diverged_share"] == {"baseline": None, "treatment": None}
-    assert "attention: layerwise not compared: no seed has a score in both arms" in comparison.table()
+    assert "attention: layerwise not compared: no seed has a score in both arms" in render_comparison(comparison)
 
 
 def test_seeds_added_later_make_an_exploratory_analysis_and_never_the_verdict(ledger: Ledger) -> None:
@@ -231,7 +232,7 @@ def test_seeds_added_later_make_an_exploratory_analysis_and_never_the_verdict(le
     assert first.exploratory.p_adjusted == pytest.approx(2 * raw, rel=1e-6), "corrected like the others"
     assert first.exploratory.verdict == "better"
     assert second.exploratory is None
-    text = comparison.table()
+    text = render_comparison(comparison)
     heading = "Exploratory, with the seeds added later (the verdicts above stand):"
     assert f"{heading}\n  attention: layerwise +3.3 points" in text
     assert text.count("kd: layerwise") == 1
@@ -288,7 +289,7 @@ def test_the_difference_of_gains_between_studies(ledger: Ledger) -> None:
     }
     # All three comparisons of the call are corrected together.
     assert comparison.rows[2].analysis.p_adjusted == pytest.approx(3 * comparison.rows[2].analysis.pairs.p_value)
-    text = comparison.table()
+    text = render_comparison(comparison)
     assert "digits-00000001, attention: layerwise +2.7 points" in text
     assert (
         "  attention: layerwise, gain in cifar-00000002 (n = 4, teacher's test error 25.0%)\n"
@@ -307,7 +308,7 @@ def test_unknown_difficulty_and_gain_stay_unknown(ledger: Ledger) -> None:
         None,
         None,
     )
-    assert "teacher's test error unknown): unknown" in comparison.table()
+    assert "teacher's test error unknown): unknown" in render_comparison(comparison)
     assert "gain_differences" not in compare(ledger, [STUDY.id]).to_json()
 
 
@@ -341,14 +342,14 @@ def test_the_table_that_ends_a_study(ledger: Ledger) -> None:
             "jacobian/layerwise": (0.40, 0.51, 0.604),
         },
     )
-    text = compare(ledger, [STUDY.id]).table()
+    text = render_comparison(compare(ledger, [STUDY.id]))
     assert text == EXPECTED
     assert text.isascii()
 
 
 def test_narrow_intervals_get_a_second_decimal(ledger: Ledger) -> None:
     record(ledger, {"attention/constant": (0.9, 0.9, 0.9), "attention/layerwise": (0.9, 0.9005, 0.901)})
-    assert "+0.05 points [-0.07, +0.17]" in compare(ledger, [STUDY.id]).table()
+    assert "+0.05 points [-0.07, +0.17]" in render_comparison(compare(ledger, [STUDY.id]))
 
 
 def test_equal_and_constant_differences_say_why_there_is_no_verdict(ledger: Ledger) -> None:
@@ -361,7 +362,7 @@ def test_equal_and_constant_differences_say_why_there_is_no_verdict(ledger: Ledg
             "b/layerwise": tuple(score + 0.01 for score in CONSTANT),
         },
     )
-    text = compare(ledger, [STUDY.id]).table()
+    text = render_comparison(compare(ledger, [STUDY.id]))
     assert (
         "a: layerwise +0.0 points [+0.0, +0.0], p 1.00 (Holm 1.00): inconclusive (n = 3; equal scores for every seed)"
     ) in text
@@ -372,5 +373,7 @@ def test_a_study_of_one_arm_has_nothing_to_compare(ledger: Ledger) -> None:
     record(ledger, {"attention/constant": CONSTANT})
     comparison = compare(ledger, [STUDY.id])
     assert comparison.to_json() == {"study_id": STUDY.id, "comparisons": []}
-    assert comparison.table().startswith("Nothing to compare: no transfer has both a constant arm and another policy.")
+    assert render_comparison(comparison).startswith(
+        "Nothing to compare: no transfer has both a constant arm and another policy."
+    )
     json.dumps(comparison.to_json(), allow_nan=False)

@@ -7,8 +7,11 @@ that differs), 2 wrong usage, 3 a finished study with failed trials, 4 a finishe
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -79,7 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        result: Any = cli.main(args=arguments, prog_name="kdstudy", standalone_mode=False)
+        with _log_on_stderr():
+            result: Any = cli.main(args=arguments, prog_name="kdstudy", standalone_mode=False)
     except click.exceptions.Abort:
         return _interrupted()
     except click.ClickException as error:
@@ -97,6 +101,20 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()
         return 1
     return result if isinstance(result, int) else 0
+
+
+@contextlib.contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Print what kdstudy logs on stderr, as it is: progress is for whoever runs the command."""
+    logger, handler = logging.getLogger("kdstudy"), logging.StreamHandler(sys.stderr)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def _interrupted() -> int:

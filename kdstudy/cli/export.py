@@ -45,7 +45,7 @@ def export_command(study: str, number: int | None, form: Format, target: Path, s
     It takes images in [0, 1], any number of them, normalises them itself and gives logits.
     """
     from kdstudy.export import export_student
-    from kdstudy.overview import best_of
+    from kdstudy.ledger import best_of
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)

@@ -72,7 +72,8 @@ def show_command(  # noqa: PLR0913 - one a command-line option
     *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
 ) -> None:
     """Show study ID: arms, best trials, what mattered; or one trial."""
-    from kdstudy.overview import best_of, replay_yaml, show_json
+    from kdstudy.ledger import best_of
+    from kdstudy.overview import replay_yaml, show_json
 
     if as_yaml + as_replay + as_json > 1:
         raise click.UsageError("--yaml, --replay and --json are three forms of output; choose one")
@@ -118,6 +119,7 @@ def show_command(  # noqa: PLR0913 - one a command-line option
 def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_json: bool) -> None:
     """Compare policies by their confirmed runs; with several IDs also the gains of the studies."""
     from kdstudy.compare import compare
+    from kdstudy.compare.table import render_comparison
 
     with Ledger.open(store.ledger_url) as ledger:
         ids = [ledger.resolve(study) for study in studies or ("latest",)]
@@ -125,7 +127,7 @@ def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_js
     if as_json:
         print_json(comparison.to_json())
     else:
-        click.echo(comparison.table())
+        click.echo(render_comparison(comparison))
 
 
 def _watch(ledger: Ledger, record: StudyRecord) -> None:

@@ -22,7 +22,7 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
 
     Exits 0 if every number and the weights are identical (or, with --tolerance, near enough), else 1.
     """
-    from kdstudy.overview import best_of
+    from kdstudy.ledger import best_of
     from kdstudy.reproduce import reproduce
     from kdstudy.results import EpochRecord
 

@@ -98,7 +98,9 @@ def _tell_people(outcome: Outcome) -> None:
     study_id, best = outcome.study.id, outcome.best
     click.echo()
     if outcome.comparison is not None:
-        click.echo(outcome.comparison.table())
+        from kdstudy.compare.table import render_comparison
+
+        click.echo(render_comparison(outcome.comparison))
         click.echo()
     ended = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")

@@ -163,9 +163,3 @@ class Comparison:
         if len(self.study_ids) > 1:
             document["gain_differences"] = [asdict(gain) for gain in self.gain_differences]
         return document
-
-    def table(self) -> str:
-        """Return plain text for people: a sentence a comparison, a table, and what the numbers cover."""
-        from kdstudy.compare.table import render
-
-        return render(self)

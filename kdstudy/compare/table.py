@@ -16,7 +16,7 @@ _WIDTH = 100
 _UNKNOWN = "-"
 
 
-def render(comparison: Comparison) -> str:
+def render_comparison(comparison: Comparison) -> str:
     """Return the text of a comparison, without a newline at the end."""
     if not comparison.rows:
         return (

@@ -6,7 +6,17 @@ record that can be read and continued.
 
 from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder
 from kdstudy.ledger.ledger import Ledger
-from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary, TrialRecord, WarmStart, new_study_id, utc_now
+from kdstudy.ledger.records import (
+    StudyRecord,
+    StudyStatus,
+    StudySummary,
+    TrialRecord,
+    WarmStart,
+    best_of,
+    iso,
+    new_study_id,
+    utc_now,
+)
 
 __all__ = [
     "LEASE_SECONDS",
@@ -18,6 +28,8 @@ __all__ = [
     "StudySummary",
     "TrialRecord",
     "WarmStart",
+    "best_of",
+    "iso",
     "new_study_id",
     "utc_now",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -171,6 +172,14 @@ class TrialRecord:
             "numerics": self.numerics,
             "error": self.error,
         }
+
+
+def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the completed search trial with the highest last-epoch validation score; the earliest of equals."""
+    completed = [
+        trial for trial in trials if trial.phase == "search" and trial.state == "completed" and trial.val is not None
+    ]
+    return max(completed, key=lambda trial: (trial.val, -trial.number), default=None)
 
 
 @dataclass(frozen=True)

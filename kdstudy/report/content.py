@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdstudy.compare import Comparison, compare
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.ledger.records import iso
-from kdstudy.overview import arm_rows, best_json, best_of, importances
+from kdstudy.overview import arm_rows, best_json, importances
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
 from kdstudy.report.links import MlflowLinks

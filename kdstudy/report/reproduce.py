@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdstudy.overview import best_of
+from kdstudy.ledger import best_of
 from kdstudy.report.content import StudyReport
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from kdstudy.ledger import TrialRecord
 from kdstudy.seeds import derive
 from kdstudy.space import Range
 
@@ -42,6 +43,12 @@ class Observation:
         if self.value is not None:
             return self.value
         return self.steps[max(self.steps)] if self.steps else WORST
+
+
+def observe(trial: TrialRecord, steps: dict[int, float] | None = None) -> Observation:
+    """Return a finished trial that did not fail as a sampler sees it."""
+    assert trial.state in ("completed", "stopped", "diverged")
+    return Observation(values=trial.values, state=trial.state, value=trial.val, steps=steps or {})
 
 
 class Sampler(ABC):

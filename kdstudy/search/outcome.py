@@ -8,8 +8,8 @@ from typing import Any
 
 from kdstudy.compare import Comparison, compare
 from kdstudy.errors import StoreError
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.overview import best_json, best_of
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
+from kdstudy.overview import best_json
 from kdstudy.report import PAGE, report_of, to_summary, write_report
 from kdstudy.search.progress import say
 from kdstudy.storage import node_folder

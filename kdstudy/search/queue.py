@@ -16,11 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 from kdstudy.budget import expected, is_over, may_start
-from kdstudy.ledger import Ledger, TrialRecord
-from kdstudy.overview import best_of, observe
+from kdstudy.ledger import Ledger, TrialRecord, best_of
 from kdstudy.registry import SAMPLERS
 from kdstudy.results import FINISHED_STATES, Phase
-from kdstudy.samplers import Observation, Sampler, propose
+from kdstudy.samplers import Observation, Sampler, observe, propose
 from kdstudy.search.sharing import Sharing
 from kdstudy.seeds import confirm_seed, search_data_seed, search_init_seed
 from kdstudy.study import Arm, Study

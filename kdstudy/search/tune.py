@@ -7,6 +7,7 @@ searchers, restore and loggers are not used: the ledger is the one record.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,10 +26,10 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.packing import end
-from kdstudy.search.progress import say
 from kdstudy.search.queue import TrialQueue
-from kdstudy.search.recording import Recording
 from kdstudy.storage import Folder
+
+logger = logging.getLogger(__name__)
 
 REASON_LETTERS = 200
 
@@ -50,7 +51,17 @@ def parameters_of(pack: Sequence[TrialRecord]) -> dict[str, Any]:
 
 
 class Listener(Protocol):
-    """What hears of trials: see `kdstudy.search.recording.Recording`."""
+    """What is notified of trials, and says when more may start: see `kdstudy.search.recording.Recording`."""
+
+    @property
+    def room(self) -> bool:
+        """Whether a process is idle, or another one could be started."""
+
+    def ready(self) -> bool:
+        """Return whether more trials may be handed out now."""
+
+    def handed(self, numbers: Sequence[int]) -> None:
+        """Trials were handed out, for one process."""
 
     def started(self, number: int) -> None:
         """One starts (again)."""
@@ -102,7 +113,7 @@ class QueueSearcher(Searcher):
 
     Args:
         queue: What to run.
-        recording: Says whether more may be handed out now.
+        listener: Says whether more may be handed out now.
         most: Search trials that may train in one process, by transfer method.
         stopping: Whether nothing more shall start.
         raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
@@ -112,14 +123,14 @@ class QueueSearcher(Searcher):
     def __init__(
         self,
         queue: TrialQueue,
-        recording: Recording,
+        listener: Listener,
         most: Callable[[str], int],
         stopping: Callable[[], bool],
         raised: list[Exception],
         limit: int,
     ) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue, self._recording, self._most = queue, recording, most
+        self._queue, self._listener, self._most = queue, listener, most
         self._stopping, self._raised = stopping, raised
         self._left = limit
 
@@ -132,13 +143,13 @@ class QueueSearcher(Searcher):
         if self._stopping() or self._left == 0 or len(self._queue) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
         with remembered(self._raised):
-            if not self._recording.ready():
+            if not self._listener.ready():
                 return None
             # While every process is busy there is time to wait until a pack is whole.
-            pack = self._queue.pack(self._most, whole=not self._recording.room)
+            pack = self._queue.pack(self._most, whole=not self._listener.room)
             if not pack:
                 return None
-            self._recording.handed([trial.number for trial in pack])
+            self._listener.handed([trial.number for trial in pack])
         self._left -= 1
         return parameters_of(pack)
 
@@ -234,7 +245,7 @@ class Recorder(tune.Callback):
         reason, numbers = reason_of(failures_of(trial)), self._members(trial) or trial.config["trials"]
         those = f"trials {', '.join(map(str, numbers))}" if len(numbers) > 1 else f"trial {numbers[0]}"
         goes = "they go on from their checkpoints" if len(numbers) > 1 else "it goes on from its checkpoint"
-        say(f"{those}: {'their' if len(numbers) > 1 else 'its'} process was lost ({reason}); {goes}")
+        logger.warning(f"{those}: {'their' if len(numbers) > 1 else 'its'} process was lost ({reason}); {goes}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record trials whose process died more often than allowed."""

@@ -12,9 +12,8 @@ from typing import Any
 
 from kdstudy.errors import StudyError
 from kdstudy.ledger import Ledger, TrialRecord, WarmStart
-from kdstudy.overview import observe
 from kdstudy.registry import SAMPLERS
-from kdstudy.samplers import Observation
+from kdstudy.samplers import Observation, observe
 from kdstudy.study import Study
 
 _FREE = ("name", "data_seed", "init_seed", "resources")

@@ -181,14 +181,13 @@ CUDA = "Traceback:\n  File x\ntorch.AcceleratorError: CUDA error: illegal addres
     ],
 )
 def test_a_lost_process_is_one_line_with_the_reason(
-    recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, reason: str
+    recorder: Recorder, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
 ) -> None:
     trial = ray_trial()
     (tmp_path / "error.txt").write_text(text)
     trial.error_file = str(tmp_path / "error.txt")
     recorder.on_trial_recover(0, [], trial)
-    said = capsys.readouterr().err
-    assert said == f"trial 7: its process was lost ({reason}); it goes on from its checkpoint\n"
+    assert caplog.messages == [f"trial 7: its process was lost ({reason}); it goes on from its checkpoint"]
 
 
 def test_a_trial_that_is_stopped_for_later_has_not_ended(

@@ -9,8 +9,7 @@ import pytest
 
 from kdstudy.cli import run as command_line
 from kdstudy.errors import StudyError
-from kdstudy.ledger import Ledger, StudyRecord, WarmStart
-from kdstudy.overview import best_of
+from kdstudy.ledger import Ledger, StudyRecord, WarmStart, best_of
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.queue import TrialQueue
 from kdstudy.search.warm import check_inputs, choose, known_results, told
