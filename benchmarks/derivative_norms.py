@@ -15,8 +15,7 @@ from pathlib import Path
 
 from kdstudy.seeds import confirm_seed
 from kdstudy.study import parse_study
-from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import run_trial
+from kdstudy.trial import open_teacher, prepare_teacher, run_trial
 
 STUDY = """
 name: derivative-norms

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from trainers import BATCH, LAYERS, SHAPE, ByHand, Ours, Pictures, network, noise, soft_targets
 
-from kdstudy.network import Network, Output
+from kdstudy.models import Network, Output
 from kdstudy.study import NumericsConfig
-from kdstudy.training.numerics import teacher_network
-from kdstudy.transfer.base import Batch
+from kdstudy.training import teacher_network
+from kdstudy.transfer import Batch
 
 STUDENT = {
     "reference": "{}",

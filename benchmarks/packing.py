@@ -23,13 +23,11 @@ from throughput import STUDY
 from timing import alternate, ratio, table, where
 from trainers import network, noise
 
-from kdstudy.pack import run_pack
+from kdstudy.plugins import allow_plugins
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import DiskFolder
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import run_trial
-from kdstudy.trust import allow_plugins
+from kdstudy.trial import open_teacher, prepare_teacher, run_pack, run_trial
 
 
 class Trials:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.report import write_report
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
-from kdstudy.samplers.base import startup_values
+from kdstudy.search import startup_values
 from kdstudy.seeds import derive
 from kdstudy.storage import DiskFolder
 from kdstudy.study import Study, parse_study

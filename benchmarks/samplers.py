@@ -29,12 +29,11 @@ from torch import Tensor, nn
 
 import kdstudy
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.registry import PRUNERS
+from kdstudy.plugins import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.search.queue import TrialQueue
+from kdstudy.search import TrialPlanner
 from kdstudy.study import Study, TrialConfig, parse_study
-from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import run_trial
+from kdstudy.trial import open_teacher, prepare_teacher, run_trial
 
 Runs = dict[tuple[str, str], list[list[float]]]
 """By sampler and pruner, for each seed: the best score after each epoch spent."""
@@ -153,7 +152,7 @@ def search(study: Study, ledger: Ledger, trainer: Trainer, budget: int) -> tuple
     """
     study_id = f"{study.search.sampler.name}-{study.search.pruner.name}"
     ledger.create_study(StudyRecord(id=study_id, name=study.name, seed=study.seed, text=study.text))
-    queue, stops, best = TrialQueue(study, study_id, ledger, lag=1, seeds=0), Stops(study), [0.0]
+    queue, stops, best = TrialPlanner(study, study_id, ledger, lag=1, seeds=0), Stops(study), [0.0]
     while len(best) <= budget:
         trial = queue.next()
         assert trial is not None

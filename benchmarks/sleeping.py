@@ -22,8 +22,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from kdstudy.ledger import Ledger
-from kdstudy.transfer.base import Batch, Observation, TransferContext
-from kdstudy.transfer.none import NoTransfer
+from kdstudy.transfer import Batch, NoTransfer, Observation, TransferContext
 
 ROOT = Path(__file__).parents[1]
 STUDY = """\

@@ -21,15 +21,12 @@ from timing import table, where
 import torch  # isort: skip - after timing, which sets the number of threads
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdstudy.assembly import build_transfer, networks
-from kdstudy.corners import corner_configs
 from kdstudy.data import Augmentation, Dataset, Split
-from kdstudy.layerwise.groups import layer_groups
+from kdstudy.layerwise import layer_groups
 from kdstudy.models import build_model
 from kdstudy.study import Study, TrialConfig, load_study
-from kdstudy.teacher import teacher_trial
-from kdstudy.training.distiller import Distiller, SgdSettings
-from kdstudy.training.seeding import generator
+from kdstudy.training import Distiller, SgdSettings, generator
+from kdstudy.trial import build_transfer, corner_configs, networks, teacher_trial
 
 SIZES = {"cifar10": (50_000, 10, 32), "cifar100": (50_000, 100, 32), "coco": (118_287, 80, 64)}
 """Training images as distributed, classes, height and width unless the study says otherwise."""

@@ -26,10 +26,9 @@ from safetensors.torch import save_file
 from timing import table, where
 from trainers import network, noise
 
+from kdstudy.plugins import allow_plugins
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import run_trial
-from kdstudy.trust import allow_plugins
+from kdstudy.trial import open_teacher, prepare_teacher, run_trial
 
 TRIALS = (12, 60)
 STUDY = """

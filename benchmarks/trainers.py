@@ -17,15 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.assembly import build_transfer, networks, training_batches
-from kdstudy.data import Augmentation, Dataset, Source, Split
-from kdstudy.layerwise.groups import layer_groups
+from kdstudy.data import Augmentation, Dataset, Source, Split, import_torchvision
+from kdstudy.layerwise import layer_groups
 from kdstudy.models import build_model
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.targets.kept import Teaching, targets_of
-from kdstudy.training.distiller import Distiller, SgdSettings
-from kdstudy.training.seeding import generator
-from kdstudy.vision import import_torchvision
+from kdstudy.training import Distiller, SgdSettings, generator
+from kdstudy.trial import Teaching, build_transfer, networks, targets_of, training_batches
 
 BATCH, CLASSES, RATE, MOMENTUM, DECAY = 64, 100, 0.05, 0.9, 5e-4
 SHAPE = (3, 32, 32)

@@ -21,8 +21,7 @@ from scipy import stats
 
 from kdstudy.seeds import confirm_seed
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import run_trial
+from kdstudy.trial import open_teacher, prepare_teacher, run_trial
 
 STUDY = """
 name: views

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
-    from kdstudy.student import load_student
-    from kdstudy.trust import allow_plugins
+    from kdstudy.models import load_student
+    from kdstudy.plugins import allow_plugins
+    from kdstudy.runner import run_study
+    from kdstudy.study import Study, TrialConfig, load_study
+    from kdstudy.trial import run_pack, run_trial
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "allow_plugins", "load_student"]
+__all__ = [
+    "Study",
+    "TrialConfig",
+    "__version__",
+    "allow_plugins",
+    "load_student",
+    "load_study",
+    "run_pack",
+    "run_study",
+    "run_trial",
+]
 
-
-def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used: ``import kdstudy`` must not pay for torch."""
-    if name == "load_student":
-        from kdstudy.student import load_student
-
-        return load_student
-    if name == "allow_plugins":
-        from kdstudy.trust import allow_plugins
-
-        return allow_plugins
-    raise AttributeError(f"module 'kdstudy' has no attribute '{name}'")
+# ``import kdstudy`` must not pay for torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Study": "kdstudy.study",
+        "TrialConfig": "kdstudy.study",
+        "allow_plugins": "kdstudy.plugins",
+        "load_student": "kdstudy.models",
+        "load_study": "kdstudy.study",
+        "run_pack": "kdstudy.trial",
+        "run_study": "kdstudy.runner",
+        "run_trial": "kdstudy.trial",
+    },
+)

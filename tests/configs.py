@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from kdstudy.assembly import dataset_of
 from kdstudy.models import build_model
 from kdstudy.study import TrialConfig, parse_study
+from kdstudy.trial import dataset_of
 
 TEXT = """
 name: tiny

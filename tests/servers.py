@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdstudy.tracking.server import default_uri
+from kdstudy.tracking.client import default_uri
 
 
 def free_port() -> int:

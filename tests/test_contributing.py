@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdstudy.network import Network
-from kdstudy.registry import TRANSFERS
-from kdstudy.transfer.base import Batch, TransferContext
+from kdstudy.models import Network
+from kdstudy.plugins import TRANSFERS
+from kdstudy.transfer import Batch, TransferContext
 
 DOCUMENT = Path(__file__).parents[1] / "CONTRIBUTING.md"
 NAME = "outside_package.activity:ActivityTransfer"

@@ -19,25 +19,27 @@ import click
 from kdstudy import __version__
 from kdstudy.errors import KdstudyError
 
+__all__ = ["cli", "main", "run"]
+
 INTERRUPTED = 130
 
 # Name to module and line of help: listing commands imports none of them.
 COMMANDS = {
-    "check": ("kdstudy.cli.study", "Validate a study file, plug-in options included."),
-    "schema": ("kdstudy.cli.study", "Print the study file's JSON Schema, for editors."),
+    "check": ("kdstudy.cli.check", "Validate a study file, plug-in options included."),
+    "schema": ("kdstudy.cli.check", "Print the study file's JSON Schema, for editors."),
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
     "submit": ("kdstudy.cli.submit", "Send a study to a Ray cluster, where its driver runs."),
     "resume": ("kdstudy.cli.run", "Go on with an interrupted study."),
     "confirm": ("kdstudy.cli.run", "Add fresh paired seeds to a study, marked exploratory."),
-    "list": ("kdstudy.cli.record", "List the studies of the store."),
-    "show": ("kdstudy.cli.record", "Show a study, or one of its trials."),
-    "compare": ("kdstudy.cli.record", "Compare policies (and studies) by their confirmed runs."),
+    "list": ("kdstudy.cli.show", "List the studies of the store."),
+    "show": ("kdstudy.cli.show", "Show a study, or one of its trials."),
+    "compare": ("kdstudy.cli.show", "Compare policies (and studies) by their confirmed runs."),
     "report": ("kdstudy.cli.report", "Write what a study found on one page: HTML, Markdown or JSON."),
     "export": ("kdstudy.cli.export", "Write a trial's student for another program: safetensors, torch, ONNX."),
     "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
-    "sync": ("kdstudy.cli.tracking", "Bring MLflow up to date with the record."),
+    "sync": ("kdstudy.cli.mlflow", "Bring MLflow up to date with the record."),
     "doctor": ("kdstudy.cli.doctor", "Say whether everything a study needs is there, and shut that should be shut."),
-    "ui": ("kdstudy.cli.tracking", "Start the MLflow UI on this store, on loopback."),
+    "ui": ("kdstudy.cli.mlflow", "Start the MLflow UI on this store, on loopback."),
     "transfers": ("kdstudy.cli.plugins", "List transfer methods, or document one."),
     "policies": ("kdstudy.cli.plugins", "List learning-rate policies, or document one."),
     "models": ("kdstudy.cli.plugins", "List networks, or document one."),

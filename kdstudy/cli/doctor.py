@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kdstudy.cli.options import address_option, json_option, plugin_option, print_json, store_options
-from kdstudy.store import Store
+from kdstudy.storage import Store
 
 
 @click.command("doctor")
@@ -18,7 +18,7 @@ def doctor_command(address: str | None, store: Store, as_json: bool) -> int:
 
     One line each; exits 1 if anything would stand in a study's way or is open to strangers.
     """
-    from kdstudy.doctor import examine
+    from kdstudy.runner import examine
 
     findings = []
     for finding in examine(store, address):

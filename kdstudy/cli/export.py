@@ -10,11 +10,10 @@ import click
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
-from kdstudy.storage import node_folder
-from kdstudy.store import Store
+from kdstudy.storage import Store, node_folder
 
 if TYPE_CHECKING:
-    from kdstudy.export import Format
+    from kdstudy.models import Format
 
 
 @click.command("export")
@@ -44,8 +43,8 @@ def export_command(study: str, number: int | None, form: Format, target: Path, s
 
     It takes images in [0, 1], any number of them, normalises them itself and gives logits.
     """
-    from kdstudy.export import export_student
     from kdstudy.ledger import best_of
+    from kdstudy.models import export_student
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from kdstudy.store import Store
-from kdstudy.trust import allow_plugins
+from kdstudy.plugins import allow_plugins
+from kdstudy.storage import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json
-from kdstudy.registry import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS, Registry
+from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS, Registry
 
 
 def _command(name: str, registry: Registry) -> click.Command:

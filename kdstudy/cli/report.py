@@ -8,8 +8,7 @@ import click
 
 from kdstudy.cli.options import store_options
 from kdstudy.ledger import Ledger
-from kdstudy.storage import DiskFolder, Folder
-from kdstudy.store import Store
+from kdstudy.storage import DiskFolder, Folder, Store
 
 
 @click.command("report")

@@ -7,7 +7,7 @@ import click
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
-from kdstudy.store import Store
+from kdstudy.storage import Store
 
 
 @click.command("reproduce")
@@ -22,8 +22,8 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
 
     Exits 0 if every number and the weights are identical (or, with --tolerance, near enough), else 1.
     """
+    from kdstudy.analysis import reproduce_trial
     from kdstudy.ledger import best_of
-    from kdstudy.reproduce import reproduce
     from kdstudy.results import EpochRecord
 
     with Ledger.open(store.ledger_url) as ledger:
@@ -38,7 +38,7 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
             )
 
         click.echo(f"{study_id}: running trial {trial.number} ({trial.arm}) again", err=True)
-        found = reproduce(ledger, store, trial, tolerance=tolerance, listen=listen)
+        found = reproduce_trial(ledger, store, trial, tolerance=tolerance, listen=listen)
     if as_json:
         print_json(found.to_json())
     else:

@@ -17,11 +17,11 @@ from kdstudy.cli.options import (
     value_text,
 )
 from kdstudy.errors import StudyError
-from kdstudy.store import Store
+from kdstudy.storage import Store
 from kdstudy.study import load_study
 
 if TYPE_CHECKING:
-    from kdstudy.search.outcome import Outcome
+    from kdstudy.runner import Outcome
 
 FAILED_TRIALS = 3
 UNPUBLISHED = 4
@@ -41,7 +41,7 @@ def run_command(path: Path, warm_start: str | None, address: str | None, store: 
     teacher = study.teacher.path
     if address is None and teacher is not None and not Path(teacher).is_file():
         raise StudyError([f"{path}: teacher.path: there is no file {Path(teacher).absolute()}; give a file of weights"])
-    from kdstudy.search.driver import run_study
+    from kdstudy.runner import run_study
 
     return _tell(run_study(study, store, address=address, warm_start=warm_start), as_json)
 
@@ -54,7 +54,7 @@ def run_command(path: Path, warm_start: str | None, address: str | None, store: 
 @json_option
 def resume_command(study: str, address: str | None, store: Store, as_json: bool) -> int:
     """Go on with study ID (a unique prefix or `latest` is enough) wherever it was interrupted."""
-    from kdstudy.search.driver import resume_study
+    from kdstudy.runner import resume_study
 
     return _tell(resume_study(study, store, address=address), as_json)
 
@@ -73,7 +73,7 @@ def confirm_command(study: str, seeds: int, address: str | None, store: Store, a
 
     They are recorded as exploratory: the verdict stays with the seeds the study file fixed, and `compare` shows both.
     """
-    from kdstudy.search.driver import confirm_study
+    from kdstudy.runner import confirm_study
 
     return _tell(confirm_study(study, store, seeds=seeds, address=address), as_json)
 
@@ -98,7 +98,7 @@ def _tell_people(outcome: Outcome) -> None:
     study_id, best = outcome.study.id, outcome.best
     click.echo()
     if outcome.comparison is not None:
-        from kdstudy.compare.table import render_comparison
+        from kdstudy.report import render_comparison
 
         click.echo(render_comparison(outcome.comparison))
         click.echo()

@@ -45,7 +45,7 @@ def submit_command(  # noqa: PLR0913 - one a command-line option
     The cluster's nodes need kdstudy in this version. Paths in the study file are paths on the nodes.
     """
     load_study(path)
-    from kdstudy.cluster.submit import Places, follow, submit
+    from kdstudy.cluster import Places, follow, submit
 
     job = submit(path, address, Places(store, ledger, tracking_uri), folder=folder, warm_start=warm_start)
     if as_json:

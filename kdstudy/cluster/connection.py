@@ -12,7 +12,7 @@ from typing import Any
 
 from kdstudy.cluster.token import set_cluster_token, set_local_token
 from kdstudy.errors import ClusterError
-from kdstudy.trust import SETTING, allowed_plugins
+from kdstudy.plugins import SETTING, allowed_plugins
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from kdstudy.cluster.token import set_cluster_token
 from kdstudy.environment import ship
 from kdstudy.errors import ClusterError, StudyError
+from kdstudy.plugins import allowed_plugins
 from kdstudy.storage import is_bucket
-from kdstudy.trust import allowed_plugins
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -12,8 +12,7 @@ from typing import Any
 
 from kdstudy.cluster.nodes import alive, hosting
 from kdstudy.errors import ClusterError, StoreError
-from kdstudy.storage import Folder
-from kdstudy.store import ID_FILE
+from kdstudy.storage import ID_FILE, Folder
 
 ANSWER_SECONDS = 120.0
 """How long a node may take to start a process and answer."""

@@ -3,6 +3,7 @@
 from kdstudy.data.batches import batches, count_views, eval_batches, num_batches, view_batches, views_drawn
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.load import load_data
+from kdstudy.data.torchvision_import import import_torchvision
 
 __all__ = [
     "Augmentation",
@@ -12,6 +13,7 @@ __all__ = [
     "batches",
     "count_views",
     "eval_batches",
+    "import_torchvision",
     "load_data",
     "num_batches",
     "view_batches",

@@ -13,8 +13,8 @@ import torch
 from annotated_types import Ge, Le
 
 from kdstudy.data.dataset import Augmentation, Source, Split
+from kdstudy.data.torchvision_import import import_torchvision
 from kdstudy.errors import DataError
-from kdstudy.vision import import_torchvision
 
 PAD = 4
 Cutout = Annotated[int, Ge(0), Le(32)]

@@ -70,7 +70,7 @@ class Source:
 
     A plug-in is ``load(root: Path, download: bool, *, options) -> Source``. It depends on its arguments
     alone, raises `kdstudy.errors.DataError` (one line: where it looked, how to get the data) if it cannot,
-    and is one file and one line in `kdstudy.registry.DATASETS`.
+    and is one file and one line in `kdstudy.plugins.registry.DATASETS`.
 
     Args:
         num_classes: K, >= 2.

@@ -10,8 +10,8 @@ from annotated_types import Gt, Le
 
 from kdstudy.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Source, Split
 from kdstudy.data.files import GIGABYTE, Gigabytes, ImageFiles, Side, Workers
+from kdstudy.data.torchvision_import import import_torchvision
 from kdstudy.errors import DataError
-from kdstudy.vision import import_torchvision
 
 
 def load(  # noqa: PLR0913 - each keyword is a key of the study file

@@ -16,7 +16,7 @@ from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.files import ImageFiles
 from kdstudy.data.split import combine, digest, stratified
 from kdstudy.errors import DataError
-from kdstudy.registry import DATASETS
+from kdstudy.plugins import DATASETS
 from kdstudy.seeds import derive
 from kdstudy.storage import folder_at, is_bucket, node_folder
 

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from kdstudy.errors import RecordError
 from kdstudy.ledger import studies, trials
+from kdstudy.ledger.database import PATIENCE, Store
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord, WarmStart
-from kdstudy.ledger.store import PATIENCE, Store
 from kdstudy.results import EpochRecord, Phase, State, TrialResult
 
 T = TypeVar("T")

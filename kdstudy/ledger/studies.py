@@ -13,8 +13,8 @@ from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudyStatus, StudySummary, WarmStart
 from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS, WARM_STARTS
-from kdstudy.ledger.whole import whole
-from kdstudy.trust import folder_name
+from kdstudy.ledger.validation import whole
+from kdstudy.storage import folder_name
 
 _FIXED = ("id", "name", "seed", "created", "text")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 from kdstudy.errors import RecordError
 from kdstudy.ledger.records import TrialRecord, utc_now
 from kdstudy.ledger.tables import EPOCHS, TRIALS
-from kdstudy.ledger.whole import whole
+from kdstudy.ledger.validation import whole
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, Phase, TrialResult, finite
 
 _NAMES = tuple(field.name for field in fields(TrialRecord))

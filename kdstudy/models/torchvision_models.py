@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
+from kdstudy.data import import_torchvision
 from kdstudy.errors import ModelError
-from kdstudy.vision import import_torchvision
 
 Stem = Literal["imagenet", "small"]
 Factory = Callable[..., nn.Module]

@@ -1,7 +1,24 @@
-"""What a study found, on one page: HTML for people, Markdown for a pull request, JSON for programs."""
+"""What people read: the page of a study, its text forms, comparisons and progress."""
 
-from kdstudy.report.content import Report, StudyReport, report_of
+from kdstudy.report.comparison_text import render_comparison
 from kdstudy.report.markdown import to_summary
+from kdstudy.report.model import Report, StudyReport, report_of
+from kdstudy.report.optuna_dashboard import serve
+from kdstudy.report.status import clock, look, table
 from kdstudy.report.write import FORMATS, PAGE, render, write_report
 
-__all__ = ["FORMATS", "PAGE", "Report", "StudyReport", "render", "report_of", "to_summary", "write_report"]
+__all__ = [
+    "FORMATS",
+    "PAGE",
+    "Report",
+    "StudyReport",
+    "clock",
+    "look",
+    "render",
+    "render_comparison",
+    "report_of",
+    "serve",
+    "table",
+    "to_summary",
+    "write_report",
+]

@@ -9,10 +9,10 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdstudy.compare import Comparison, Row
-from kdstudy.report.content import StudyReport
+from kdstudy.analysis import Comparison, Row
 from kdstudy.report.cost import Cost
 from kdstudy.report.curves import Curve, LayerCurve
+from kdstudy.report.model import StudyReport
 
 Figure = dict[str, Any]
 INK, MUTED, FAINT = "var(--ink)", "var(--muted)", "var(--faint)"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdstudy.compare.table import footnotes
-from kdstudy.report.answer import answers, headline
-from kdstudy.report.content import Report, StudyReport
-from kdstudy.report.reproduce import commands, facts
-from kdstudy.report.wording import NONE, brief, duration, percent
+from kdstudy.report.comparison_text import footnotes
+from kdstudy.report.formatting import NONE, brief, duration, percent
+from kdstudy.report.model import Report, StudyReport
+from kdstudy.report.provenance import commands, facts
+from kdstudy.report.verdicts import answers, headline
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
 

@@ -19,15 +19,15 @@ import jinja2
 from markupsafe import Markup
 
 from kdstudy import __version__
-from kdstudy.compare.table import footnotes
 from kdstudy.ledger import TrialRecord
 from kdstudy.report import figures, search_figures
-from kdstudy.report.answer import answers, headline
 from kdstudy.report.colours import arm_colours, depth_colours
-from kdstudy.report.content import ArmSearch, Report, StudyReport
+from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
-from kdstudy.report.reproduce import commands, facts
-from kdstudy.report.wording import brief, duration, percent
+from kdstudy.report.formatting import brief, duration, percent
+from kdstudy.report.model import ArmSearch, Report, StudyReport
+from kdstudy.report.provenance import commands, facts
+from kdstudy.report.verdicts import answers, headline
 
 
 @dataclass(frozen=True)

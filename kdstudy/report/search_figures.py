@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.report.content import ArmSearch, Axis
 from kdstudy.report.figures import FAINT, INK, MUTED, Figure, figure, text
+from kdstudy.report.model import ArmSearch, Axis
 
 _SCORE = "validation score"
 

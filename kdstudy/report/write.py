@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 
 from kdstudy.ledger import Ledger
-from kdstudy.report.content import Report, report_of
 from kdstudy.report.markdown import to_markdown
+from kdstudy.report.model import Report, report_of
 from kdstudy.report.page import to_html
 from kdstudy.storage import Folder
 

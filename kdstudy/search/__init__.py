@@ -1,6 +1,36 @@
-"""Run a study on Ray Tune: what to run next, where it runs, and what becomes of its reports.
+"""What runs next: a pure function of the study and of what has ended."""
 
-`queue` decides (from the ledger alone), `worker` runs in Ray's processes, `tune` adapts both to Ray Tune, `execution`
-runs the one on the other, `recording` writes down what comes of it (through `scribe`, in the background), `preemption`
-ends workers at a safe point, `preparation` sees to teacher and data, `driver` holds the whole together.
-"""
+from kdstudy.search.budget import expected, is_over
+from kdstudy.search.cache_plan import CachePlan, configs_to_measure, keep_from_json
+from kdstudy.search.pack_plan import PackPlan
+from kdstudy.search.planner import TrialPlanner
+from kdstudy.search.pruners.base import Pruner, Scores
+from kdstudy.search.samplers.base import PastTrial, past_trial, startup_values
+from kdstudy.search.samplers.importance import importance
+from kdstudy.search.samplers.optuna_storage import OPTUNA_STATES, Replayed, replay_in_optuna
+from kdstudy.search.samplers.tpe import optuna_study_of
+from kdstudy.search.warm_start import check_warm_start, choose_warm_start, known_results, warm_start_lines
+
+__all__ = [
+    "OPTUNA_STATES",
+    "CachePlan",
+    "PackPlan",
+    "PastTrial",
+    "Pruner",
+    "Replayed",
+    "Scores",
+    "TrialPlanner",
+    "check_warm_start",
+    "choose_warm_start",
+    "configs_to_measure",
+    "expected",
+    "importance",
+    "is_over",
+    "keep_from_json",
+    "known_results",
+    "optuna_study_of",
+    "past_trial",
+    "replay_in_optuna",
+    "startup_values",
+    "warm_start_lines",
+]

@@ -8,5 +8,20 @@ from kdstudy.storage.bucket import BucketFolder
 from kdstudy.storage.disk import DiskFolder, locked, node_folder
 from kdstudy.storage.folder import Folder
 from kdstudy.storage.location import folder_at, is_bucket
+from kdstudy.storage.paths import folder_name, inside, require_download_inside
+from kdstudy.storage.store import ID_FILE, Store
 
-__all__ = ["BucketFolder", "DiskFolder", "Folder", "folder_at", "is_bucket", "locked", "node_folder"]
+__all__ = [
+    "ID_FILE",
+    "BucketFolder",
+    "DiskFolder",
+    "Folder",
+    "Store",
+    "folder_at",
+    "folder_name",
+    "inside",
+    "is_bucket",
+    "locked",
+    "node_folder",
+    "require_download_inside",
+]

@@ -1,6 +1,10 @@
 """Studies: the study file, its checks, and the configuration of one trial."""
 
-from kdstudy.study.config import (
+from kdstudy.study.coerce import check
+from kdstudy.study.diagnostics import Place, Problems, show
+from kdstudy.study.json_schema import json_schema
+from kdstudy.study.load import load_study, parse_study
+from kdstudy.study.schema import (
     CacheConfig,
     ConfirmConfig,
     DataConfig,
@@ -12,17 +16,25 @@ from kdstudy.study.config import (
     TeacherConfig,
     TrainConfig,
 )
-from kdstudy.study.load import load_study, parse_study
+from kdstudy.study.space import Choice, Int, Log, Range
 from kdstudy.study.study import Arm, Study
-from kdstudy.study.trial import TrialConfig
+from kdstudy.study.trial_config import TrialConfig
+from kdstudy.study.validate import Reader
 
 __all__ = [
     "Arm",
     "CacheConfig",
+    "Choice",
     "ConfirmConfig",
     "DataConfig",
+    "Int",
+    "Log",
     "NumericsConfig",
+    "Place",
     "PluginSpec",
+    "Problems",
+    "Range",
+    "Reader",
     "ResourcesConfig",
     "SearchConfig",
     "StudentConfig",
@@ -30,6 +42,9 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "TrialConfig",
+    "check",
+    "json_schema",
     "load_study",
     "parse_study",
+    "show",
 ]

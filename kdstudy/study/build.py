@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from kdstudy.study.keys import fields_of
+from kdstudy.study.fields import fields_of
 
 Built = TypeVar("Built")
 

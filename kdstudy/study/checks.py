@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kdstudy.registry import POLICIES, PRUNERS
-from kdstudy.space import Choice, Int, Range
-from kdstudy.study.config import PluginSpec
-from kdstudy.study.problems import Place, Problems, show
-from kdstudy.study.read import Parsed, Reader
+from kdstudy.plugins import POLICIES, PRUNERS
+from kdstudy.study.diagnostics import Place, Problems, show
+from kdstudy.study.schema import PluginSpec
+from kdstudy.study.space import Choice, Int, Range
+from kdstudy.study.validate import Parsed, Reader
 
 MAX_CORNERS = 512
 MAX_TRIALS = 1_000_000

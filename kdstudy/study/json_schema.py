@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from kdstudy.registry import Registry
-from kdstudy.study.config import StudyFile, plain
-from kdstudy.study.keys import LABEL, REGISTRIES, Field, fields_of
-from kdstudy.study.values import to_plain
+from kdstudy.plugins import Registry
+from kdstudy.study.coerce import to_plain
+from kdstudy.study.fields import LABEL, REGISTRIES, Field, fields_of
+from kdstudy.study.schema import StudyFile, plain
 
 Schema = dict[str, Any]
 

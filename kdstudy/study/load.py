@@ -9,11 +9,11 @@ from pathlib import Path
 from kdstudy.errors import StudyError
 from kdstudy.study.build import build
 from kdstudy.study.checks import check_study
-from kdstudy.study.config import StudyFile
-from kdstudy.study.problems import Place
-from kdstudy.study.read import Reader
+from kdstudy.study.diagnostics import Place
+from kdstudy.study.schema import StudyFile
 from kdstudy.study.study import Arm, Study
-from kdstudy.study.text import parse_text, read_text
+from kdstudy.study.validate import Reader
+from kdstudy.study.yaml_text import parse_text, read_text
 
 
 def load_study(path: Path | str) -> Study:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, final
 
 from kdstudy.errors import StudyError
-from kdstudy.space import Range
-from kdstudy.study.config import (
+from kdstudy.study.diagnostics import show
+from kdstudy.study.schema import (
     CacheConfig,
     ConfirmConfig,
     DataConfig,
@@ -22,8 +22,8 @@ from kdstudy.study.config import (
     TrainConfig,
     plain,
 )
-from kdstudy.study.problems import show
-from kdstudy.study.trial import TrialConfig
+from kdstudy.study.space import Range
+from kdstudy.study.trial_config import TrialConfig
 
 _RANGES = (*Range.__args__,)
 

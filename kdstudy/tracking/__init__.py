@@ -3,7 +3,16 @@
 Importing this package is cheap: mlflow is imported when the first `Tracker` is made.
 """
 
+from kdstudy.tracking.health import check_access
 from kdstudy.tracking.publisher import Publisher
+from kdstudy.tracking.sync import sync_study
 from kdstudy.tracking.tracker import Tracker
+from kdstudy.tracking.ui import serve
 
-__all__ = ["Publisher", "Tracker"]
+__all__ = [
+    "Publisher",
+    "Tracker",
+    "check_access",
+    "serve",
+    "sync_study",
+]

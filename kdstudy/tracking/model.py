@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdstudy.errors import StoreError
-from kdstudy.tracking.server import pyfunc
+from kdstudy.tracking.client import pyfunc
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LOADER = "kdstudy.student"
+LOADER = "kdstudy.models.saved"
 MODEL_NAME = "student"
 # Written out, because MLflow would otherwise load the model in a subprocess to guess them.
 REQUIRES = ("kdstudy", "torch", "safetensors", "numpy")
@@ -35,7 +35,7 @@ def log_student(client: MlflowClient, run_id: str, experiment_id: str, directory
         client: Of the server.
         run_id: The study's run.
         experiment_id: The run's experiment.
-        directory: What `kdstudy.student.save_student` wrote.
+        directory: What `kdstudy.models.saved.save_student` wrote.
 
     Raises:
         StoreError: ``directory`` is not a saved student.
@@ -72,7 +72,7 @@ def write_model(target: Path, directory: Path, *, run_id: str | None = None, mod
 
     Args:
         target: Must not exist.
-        directory: What `kdstudy.student.save_student` wrote.
+        directory: What `kdstudy.models.saved.save_student` wrote.
         run_id: The run it comes from.
         model_id: Its ID in MLflow.
     """

@@ -8,7 +8,7 @@ import time
 
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord
-from kdstudy.tracking.server import RejectedError
+from kdstudy.tracking.client import RejectedError
 from kdstudy.tracking.tracker import Tracker
 
 FIRST_RETRY_SECONDS = 1.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdstudy.ledger import StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord
-from kdstudy.tracking import describe
-from kdstudy.tracking.server import RejectedError, close, connect, redact, translated, watch_machine
+from kdstudy.tracking import naming
+from kdstudy.tracking.client import RejectedError, close, connect, redact, translated, watch_machine
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ class Tracker:
     between creating a run and recording it leaves one run, not two.
 
     Args:
-        uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``; `kdstudy.tracking.server.default_uri` for a
+        uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``; `kdstudy.tracking.client.default_uri` for a
             store.
         artifacts: Where a local database keeps artifacts; a server has its own place.
         speak: Ask the server at once whether it can be used; else the first request will tell.
@@ -66,13 +66,13 @@ class Tracker:
         with translated(self.uri):
             run = self._study_run(record)
             run_id = str(run.info.run_id)
-            self._describe(run, describe.study_params(record), describe.study_tags(record))
-            self._client.update_run(run_id, describe.STUDY_STATUS[record.status])
+            self._describe(run, naming.study_params(record), naming.study_tags(record))
+            self._client.update_run(run_id, naming.STUDY_STATUS[record.status])
             self._client.log_text(run_id, record.text, "study.yaml")
             self._log_environment(run_id, record)
             self._log_data(run_id, record)
             if "mlflow.note.content" not in run.data.tags:
-                self._client.set_tag(run_id, "mlflow.note.content", describe.note(record, run.info.experiment_id))
+                self._client.set_tag(run_id, "mlflow.note.content", naming.note(record, run.info.experiment_id))
             if record.status == "running" and self._machine is None:
                 self._machine = watch_machine(self.uri, run_id)
             return {"uri": redact(self.uri), "experiment_id": run.info.experiment_id, "run_id": run_id}
@@ -96,10 +96,10 @@ class Tracker:
             held = self._epochs[run_id]
             fresh = [
                 batch
-                for record, batch in zip(epochs, describe.points(trial, epochs), strict=True)
+                for record, batch in zip(epochs, naming.points(trial, epochs), strict=True)
                 if record.epoch not in held
             ]
-            for batch in _batches([*fresh, describe.final_points(trial, epochs)] if trial.done else fresh):
+            for batch in _batches([*fresh, naming.final_points(trial, epochs)] if trial.done else fresh):
                 self._log_points(run_id, batch)
                 held.update(point.step for point in batch if point.name == _MARKER)
             self._set_state(run_id, trial)
@@ -121,31 +121,31 @@ class Tracker:
             study: Opened before; its status becomes the run's.
             comparison_json: What ``kdstudy compare --json`` prints; empty if there is nothing to compare.
             summary: The same for a reader, as Markdown: it stands in the run's description.
-            best_model_dir: The best student (`kdstudy.student.save_student`), logged as a model; None: none.
+            best_model_dir: The best student (`kdstudy.models.saved.save_student`), logged as a model; None: none.
             report: The study's page (HTML), kept with the run; None: none.
 
         Raises:
             StoreError: The server cannot be used, or refuses.
         """
         from kdstudy.tracking.model import log_student
-        from kdstudy.tracking.registry import register_student
+        from kdstudy.tracking.model_registry import register_student
 
         self._rest()
         with translated(self.uri):
             run = self._study_run(study)
             run_id = str(run.info.run_id)
-            self._describe(run, describe.study_params(study), describe.study_tags(study))
+            self._describe(run, naming.study_params(study), naming.study_tags(study))
             self._client.log_text(run_id, json.dumps(comparison_json, indent=2) + "\n", "comparison.json")
             self._client.log_text(run_id, summary, "comparison.md")
-            self._log_points(run_id, describe.comparison_points(study, comparison_json))
-            note = describe.note(study, run.info.experiment_id, summary)
+            self._log_points(run_id, naming.comparison_points(study, comparison_json))
+            note = naming.note(study, run.info.experiment_id, summary)
             self._client.set_tag(run_id, "mlflow.note.content", note)
             if report is not None:
                 self._client.log_text(run_id, report, "report.html")
             if best_model_dir is not None:
                 model_id = log_student(self._client, run_id, run.info.experiment_id, best_model_dir)
                 register_student(self._client, study, run_id, model_id)
-            self._client.set_terminated(run_id, describe.STUDY_STATUS[study.status])
+            self._client.set_terminated(run_id, naming.STUDY_STATUS[study.status])
 
     def close(self) -> None:
         """Let go of a local database."""
@@ -182,9 +182,9 @@ class Tracker:
     def _study_run(self, study: StudyRecord) -> Run:
         """Return the study's own run, created if there is none."""
         experiment_id = self._experiment(study.name)
-        tags = {describe.STUDY_TAG: study.id, describe.KIND_TAG: "study"}
+        tags = {naming.STUDY_TAG: study.id, naming.KIND_TAG: "study"}
         return self._find(experiment_id, tags) or self._client.create_run(
-            experiment_id, describe.milliseconds(study.created), {**tags, **_SOURCE}, study.id
+            experiment_id, naming.milliseconds(study.created), {**tags, **_SOURCE}, study.id
         )
 
     def _known_trial_run(self, study: StudyRecord, trial: TrialRecord) -> str:
@@ -194,21 +194,21 @@ class Tracker:
         tracking = study.tracking
         experiment_id, parent = tracking["experiment_id"], tracking["run_id"]
         tags = {
-            describe.STUDY_TAG: study.id,
-            describe.KIND_TAG: "trial",
-            describe.TRIAL_TAG: str(trial.number),
+            naming.STUDY_TAG: study.id,
+            naming.KIND_TAG: "trial",
+            naming.TRIAL_TAG: str(trial.number),
         }
         run = self._find(experiment_id, tags)
         if run is None:
-            start = describe.milliseconds(trial.started or trial.created)
+            start = naming.milliseconds(trial.started or trial.created)
             tags |= {"mlflow.parentRunId": parent, **_SOURCE}
-            commit = describe.git_commit(study)
+            commit = naming.git_commit(study)
             if commit:
                 tags["mlflow.source.git.commit"] = commit
-            run = self._client.create_run(experiment_id, start, tags, describe.run_name(trial))
+            run = self._client.create_run(experiment_id, start, tags, naming.run_name(trial))
         run_id = str(run.info.run_id)
         if run_id not in self._epochs:
-            self._describe(run, describe.trial_params(trial), describe.trial_tags(trial))
+            self._describe(run, naming.trial_params(trial), naming.trial_tags(trial))
             self._log_data(run_id, study)
             self._epochs[run_id] = {point.step for point in self._client.get_metric_history(run_id, _MARKER)}
         return run_id
@@ -229,7 +229,7 @@ class Tracker:
             self._client.log_batch(run_id, params=missing[start : start + MAX_PARAMS])
         self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def _log_points(self, run_id: str, points: Sequence[describe.Point]) -> None:
+    def _log_points(self, run_id: str, points: Sequence[naming.Point]) -> None:
         from mlflow.entities import Metric
 
         if points:
@@ -241,14 +241,14 @@ class Tracker:
 
         if self._states.get(run_id) == trial.state:
             return
-        self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in describe.trial_tags(trial).items()])
-        status = describe.TRIAL_STATUS[trial.state]
+        self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in naming.trial_tags(trial).items()])
+        status = naming.TRIAL_STATUS[trial.state]
         if not trial.done:
             self._client.update_run(run_id, status)
         else:
             if trial.error:
                 self._client.log_text(run_id, trial.error, "error.txt")
-            end = describe.milliseconds(trial.finished) if trial.finished else None
+            end = naming.milliseconds(trial.finished) if trial.finished else None
             self._client.set_terminated(run_id, status, end)
         self._states[run_id] = trial.state
 
@@ -256,7 +256,7 @@ class Tracker:
         """Write the environment, and the uncommitted changes as a patch of their own."""
         if not record.environment:
             return
-        state = describe.git_state(record)
+        state = naming.git_state(record)
         diff = state.get("diff") if state else None
         if diff:
             self._client.log_text(run_id, diff, "git.diff")
@@ -286,9 +286,9 @@ def _without_diff(part: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if part is None else {key: value for key, value in part.items() if key != "diff"}
 
 
-def _batches(epochs: Iterable[list[describe.Point]]) -> list[list[describe.Point]]:
+def _batches(epochs: Iterable[list[naming.Point]]) -> list[list[naming.Point]]:
     """Join whole epochs into requests: a request is stored whole or not at all, so an epoch is, too."""
-    batches: list[list[describe.Point]] = []
+    batches: list[list[naming.Point]] = []
     for points in epochs:
         if batches and len(batches[-1]) + len(points) <= MAX_POINTS:
             batches[-1].extend(points)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdstudy.errors import StoreError
-from kdstudy.tracking.server import check_database
+from kdstudy.tracking.client import check_database
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0

@@ -13,11 +13,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.results import finite
 from kdstudy.training.objective import label_loss
-from kdstudy.training.targets import LiveTargets, Targets
-from kdstudy.transfer.base import Batch, EmptyMapError, Transfer
+from kdstudy.training.teacher_outputs import LiveTargets, Targets
+from kdstudy.transfer import Batch, EmptyMapError, Transfer
 
 HEAD = "head"
 ADAPTORS = "transfer"

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from kdstudy.errors import ClusterError
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.study import NumericsConfig
-from kdstudy.training.folding import fold
+from kdstudy.training.bn_folding import fold
 
 
 def choose_device(gpus: float) -> torch.device:

@@ -46,7 +46,7 @@ def multilabel_scores(logits_NK: Tensor, labels_NK: Tensor) -> dict[str, float]:
         logits_NK: Finite.
         labels_NK: In {0, 1}, at least one positive.
     """
-    from kdstudy.vision import import_torchvision
+    from kdstudy.data import import_torchvision
 
     import_torchvision()  # torchmetrics imports it, and cannot where its native library does not load
     from torchmetrics.functional.classification import binary_average_precision, multilabel_f1_score

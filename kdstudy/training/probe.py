@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
-from kdstudy.transfer.base import MapTransfer
+from kdstudy.models import Network
+from kdstudy.transfer import MapTransfer
 
 CHUNK = 256
 

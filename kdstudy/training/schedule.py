@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from kdstudy.registry import SCHEDULES
+from kdstudy.plugins import SCHEDULES
 
 
 def cosine(progress: float, epochs: int) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 from torch import Tensor
 
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.base import MapTransfer, Observation, Temperature, TransferContext, Weight
 from kdstudy.transfer.losses import unit_distance
 from kdstudy.transfer.maps import attention_map, resize

@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.losses import soft_target_loss
 
 Weight = Annotated[float, Ge(0)]

@@ -13,9 +13,9 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.base import Batch, Observation, Temperature, TransferContext, Weight
-from kdstudy.transfer.feature import FeatureTransfer, pooled, unit
+from kdstudy.transfer.features import FeatureTransfer, pooled, unit
 
 _UNKNOWN = -1
 

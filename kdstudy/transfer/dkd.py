@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.base import (
     Batch,
     Observation,
@@ -21,7 +21,7 @@ from kdstudy.transfer.base import (
     WeighedTransfer,
     Weight,
 )
-from kdstudy.transfer.feature import Warmup, WarmupEpochs
+from kdstudy.transfer.features import Warmup, WarmupEpochs
 
 
 class DecoupledTransfer(WeighedTransfer):

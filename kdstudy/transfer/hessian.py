@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
+from kdstudy.models import Network
+from kdstudy.transfer.autodiff import Dual
 from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
-from kdstudy.transfer.derivative import (
+from kdstudy.transfer.derivatives import (
     DerivativeTransfer,
     Directions,
     Fraction,
@@ -27,7 +28,6 @@ from kdstudy.transfer.derivative import (
     trial_run,
 )
 from kdstudy.transfer.maps import curvature_map, resize
-from kdstudy.transfer.tangent import Dual
 
 
 class HessianTransfer(DerivativeTransfer):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network, trace
+from kdstudy.models import Network, trace
 from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
-from kdstudy.transfer.derivative import (
+from kdstudy.transfer.derivatives import (
     DerivativeTransfer,
     Directions,
     Fraction,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.base import Batch, Observation, Temperature, Transfer, TransferContext, Weight
 from kdstudy.transfer.losses import soft_target_loss
 

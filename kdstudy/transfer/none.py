@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.base import Batch, Observation, Transfer
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
-from kdstudy.transfer.feature import At, FeatureTransfer, pooled, unit
+from kdstudy.transfer.features import At, FeatureTransfer, pooled, unit
 
 _EPS = 1e-7
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
-from kdstudy.transfer.feature import FeatureTransfer, Warmup, WarmupEpochs, pooled
+from kdstudy.transfer.features import FeatureTransfer, Warmup, WarmupEpochs, pooled
 from kdstudy.transfer.maps import resize
 
 _WIDEST = 512

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
-from kdstudy.transfer.feature import At, FeatureTransfer, pooled, unit
+from kdstudy.transfer.features import At, FeatureTransfer, pooled, unit
 
 # Squared distances up to this are zero, as in the authors' code: no gradient of the root there.
 _ZERO = 1e-12

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
-from kdstudy.transfer.feature import At, FeatureTransfer, common_size
+from kdstudy.transfer.features import At, FeatureTransfer, common_size
 
 _EPS = 1e-5
 

@@ -11,7 +11,7 @@ import pytest
 
 from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
-from kdstudy.registry import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
+from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
 
 STUDIES = Path(__file__).parents[2] / "studies"
 HEAVY = ("ray", "mlflow", "optuna")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kdstudy.search import metrics
+from kdstudy.cluster import metrics
 from tests.tools import need
 
 ROOT = Path(__file__).parents[2]

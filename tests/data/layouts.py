@@ -53,7 +53,7 @@ def make_cifar(root: Path, name: str) -> dict[str, object]:
 
 def expect(monkeypatch: pytest.MonkeyPatch, name: str, sums: dict[str, object]) -> None:
     """Let torchvision's own check expect the tiny files; the check stays in force."""
-    from kdstudy.vision import import_torchvision
+    from kdstudy.data.torchvision_import import import_torchvision
 
     import_torchvision()
     from torchvision import datasets

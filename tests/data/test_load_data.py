@@ -13,7 +13,7 @@ from kdstudy.data import Augmentation, Dataset, Source, Split, batches, eval_bat
 from kdstudy.data.files import ImageFiles
 from kdstudy.data.load import _load
 from kdstudy.errors import DataError, PluginError
-from kdstudy.registry import DATASETS
+from kdstudy.plugins import DATASETS
 from tests.data.layouts import expect, make_cifar, make_coco, make_folders
 
 SMALL = {"coco": {"size": 16}, "imagefolder": {"size": 16}}

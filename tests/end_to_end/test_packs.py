@@ -22,7 +22,7 @@ import os
 import signal
 from pathlib import Path
 
-from kdstudy.pruners.base import Pruner
+from kdstudy.search.pruners.base import Pruner
 from kdstudy.transfer.attention import AttentionTransfer
 
 STEPS = 6  # of an epoch

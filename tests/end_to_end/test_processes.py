@@ -20,10 +20,10 @@ def test_two_slots_need_two_processes(tmp_path: Path) -> None:
 ANEW = """
 import sys
 from kdstudy.search import execution
-from kdstudy.search.driver import run_study
-from kdstudy.store import Store
+from kdstudy.runner.driver import run_study
+from kdstudy.storage.store import Store
 from kdstudy.study import parse_study
-from kdstudy.trust import allow_plugins
+from kdstudy.plugins.trust import allow_plugins
 
 execution.limit_of = lambda capacity: 3
 allow_plugins("benchmarks")

@@ -19,8 +19,8 @@ import jsonschema
 import pytest
 import yaml
 
+from kdstudy.cli.schemas import schema
 from kdstudy.ledger import Ledger
-from kdstudy.schemas import schema
 from tests.command_line import trial_processes
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"

@@ -21,14 +21,12 @@ import pytest
 import torch
 import yaml
 
-from kdstudy.assembly import dataset_of, describe_dataset
 from kdstudy.cli import run
 from kdstudy.errors import KdstudyError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.store import Store
+from kdstudy.storage import Store
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.teacher import open_teacher, prepare_teacher
-from kdstudy.trial import run_trial
+from kdstudy.trial import dataset_of, describe_dataset, open_teacher, prepare_teacher, run_trial
 from tests.fuzz.hostile import BASE, STRANGER, VALUES, flipped
 from tests.fuzz.watch import watched
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kdstudy.errors import StudyError
 from kdstudy.layerwise.controller import LayerwisePolicy
 from kdstudy.layerwise.replay import ReplayPolicy
-from kdstudy.layerwise.walk import WalkPolicy
-from kdstudy.registry import POLICIES
+from kdstudy.layerwise.shuffled import WalkPolicy
+from kdstudy.plugins import POLICIES
 from kdstudy.results import LayerRecord
 from kdstudy.seeds import derive
 from kdstudy.study import parse_study

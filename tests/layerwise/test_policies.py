@@ -9,7 +9,7 @@ import pytest
 
 from kdstudy.layerwise.constant import ConstantPolicy
 from kdstudy.layerwise.decay import DecayPolicy
-from kdstudy.registry import POLICIES
+from kdstudy.plugins import POLICIES
 
 LAYERS = ["a", "b", "c"]
 

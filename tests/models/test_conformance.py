@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from kdstudy.errors import MapError, ModelError
-from kdstudy.layerwise.crucial import LayerPair, match_layers
-from kdstudy.layerwise.groups import layer_groups
+from kdstudy.layerwise import LayerPair, layer_groups, match_layers
 from kdstudy.models import build_model
-from kdstudy.network import Network, trace
-from kdstudy.registry import MODELS
-from kdstudy.transfer.base import TransferContext
+from kdstudy.models.features import Network, trace
+from kdstudy.plugins import MODELS
+from kdstudy.transfer import TransferContext
+from kdstudy.transfer.autodiff import Dual
 from kdstudy.transfer.hessian import HessianTransfer
-from kdstudy.transfer.tangent import Dual
 
 # torch.func.jvp compiles its own decompositions the first time.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

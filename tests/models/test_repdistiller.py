@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kdstudy.models.features import trace
 from kdstudy.models.mobilenet import InvertedResidual, mobilenetv2
 from kdstudy.models.shufflenet import BottleneckV1, DownBlockV2, Shuffle, SplitBlockV2
 from kdstudy.models.vgg import vgg8
 from kdstudy.models.wide_resnet import PreactivationBlock, wrn_16_2
-from kdstudy.network import trace
-from kdstudy.registry import MODELS
+from kdstudy.plugins import MODELS
 
 # For 100 classes and 3 channels; published in units of 0.01 M.
 PARAMETERS_100 = {

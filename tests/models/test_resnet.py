@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kdstudy.models.resnet import SubsampleAndPad, resnet8, resnet20, resnet56
-from kdstudy.registry import MODELS
+from kdstudy.plugins import MODELS
 
 # For 100 classes and 3 channels; published as 0.08, 0.18, 0.28, 0.47, 0.86, 1.74, 1.23 and 7.43 M.
 PARAMETERS_100 = {

@@ -8,9 +8,9 @@ from torch import nn
 
 from kdstudy.errors import ModelError, PluginError
 from kdstudy.models import build_model
+from kdstudy.models.features import Network, trace
 from kdstudy.models.torchvision_models import PAPERS, resnet18, resnet50
-from kdstudy.network import Network, trace
-from kdstudy.registry import MODELS
+from kdstudy.plugins import MODELS
 
 MODULE = "kdstudy.models.torchvision_models"
 
@@ -20,7 +20,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def test_a_resnet_is_torchvisions_own_unless_its_stem_is_small() -> None:
-    from kdstudy.vision import import_torchvision
+    from kdstudy.data import import_torchvision
 
     torchvision = import_torchvision()
     torch.manual_seed(0)
@@ -77,7 +77,7 @@ def test_any_other_network_of_a_known_family_is_named_by_its_module(name: str) -
 
 
 def test_hooks_record_what_torchvisions_feature_extraction_gives() -> None:
-    from kdstudy.vision import import_torchvision
+    from kdstudy.data import import_torchvision
 
     import_torchvision()
     from torchvision.models.feature_extraction import create_feature_extractor

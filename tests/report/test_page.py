@@ -15,11 +15,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger
 from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
-from kdstudy.report.answer import answers, headline, p_text, signed
-from kdstudy.schemas import schema
+from kdstudy.report.verdicts import answers, headline, p_text, signed
 from kdstudy.storage import DiskFolder
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"

@@ -14,7 +14,7 @@ import pytest
 from kdstudy.errors import StoreError
 from kdstudy.storage import BucketFolder, DiskFolder, Folder, folder_at, locked, node_folder
 from kdstudy.storage import bucket as bucket_module
-from kdstudy.store import Store
+from kdstudy.storage.store import Store
 
 
 @pytest.fixture(params=["disk", "bucket"])

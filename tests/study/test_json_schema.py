@@ -8,12 +8,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kdstudy.registry import POLICIES, TRANSFERS
-from kdstudy.study.config import StudyFile
+from kdstudy.plugins import POLICIES, TRANSFERS
+from kdstudy.study.fields import fields_of
 from kdstudy.study.json_schema import argument_texts, json_schema
-from kdstudy.study.keys import fields_of
-from kdstudy.study.reference import key_table
-from kdstudy.study.text import parse_text
+from kdstudy.study.key_table import key_table
+from kdstudy.study.schema import StudyFile
+from kdstudy.study.yaml_text import parse_text
 from tests.study.files import STUDY, spoilt
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -90,7 +90,7 @@ def test_every_option_of_a_plugin_is_documented(registry: Any) -> None:
 
 def test_the_readme_holds_the_reference_table() -> None:
     readme = (STUDIES / "README.md").read_text(encoding="utf-8")
-    assert key_table() in readme, "paste what `python -m kdstudy.study.reference` prints"
+    assert key_table() in readme, "paste what `python -m kdstudy.study.key_table` prints"
 
 
 def test_the_table_names_every_key_once() -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdstudy.errors import StudyError
-from kdstudy.space import Choice, Int, Log, Uniform
 from kdstudy.study import PluginSpec, TrialConfig, load_study, parse_study
-from kdstudy.study.text import write_text
+from kdstudy.study.space import Choice, Int, Log, Uniform
+from kdstudy.study.yaml_text import write_text
 from tests.study.files import STUDY, spoilt
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -394,7 +394,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_reading_studies_imports_nothing_heavy() -> None:
     script = (
-        "import sys, kdstudy.study, kdstudy.samplers; from kdstudy.registry import SAMPLERS; "
+        "import sys, kdstudy.study, kdstudy.search.samplers; from kdstudy.plugins.registry import SAMPLERS; "
         "[SAMPLERS.load(name) for name in SAMPLERS]; "
         "heavy = ('ray', 'mlflow', 'optuna', 'torch', 'cmaes', 'numpy'); "
         "print([name for name in heavy if name in sys.modules])"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdstudy.errors import StudyError
-from kdstudy.space import Choice, Int, Log, Uniform
 from kdstudy.study import PluginSpec, TrialConfig, parse_study
+from kdstudy.study.space import Choice, Int, Log, Uniform
 from tests.study.files import STUDY
 
 STUDIES = parse_study(STUDY)

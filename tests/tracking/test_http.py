@@ -11,10 +11,9 @@ import pytest
 from mlflow import MlflowClient
 
 from kdstudy.ledger import StudyRecord
-from kdstudy.models import build_model
-from kdstudy.student import save_student
+from kdstudy.models import build_model, save_student
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.server import UnavailableError
+from kdstudy.tracking.client import UnavailableError
 from tests.servers import free_port, mlflow_server
 from tests.tracking.records import make_epoch, make_trial
 

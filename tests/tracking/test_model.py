@@ -15,11 +15,10 @@ from mlflow.exceptions import MlflowException
 import kdstudy
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
-from kdstudy.models import build_model
-from kdstudy.student import save_student
+from kdstudy.models import build_model, save_student
 from kdstudy.tracking import Tracker
+from kdstudy.tracking.client import default_uri, pyfunc
 from kdstudy.tracking.model import write_model
-from kdstudy.tracking.server import default_uri, pyfunc
 
 SHAPE = (1, 8, 8)
 
@@ -106,7 +105,7 @@ def test_the_artifact_holds_no_code_and_nothing_pickled(saved: Path, tmp_path: P
     ]  # fmt: skip
     assert list(yaml.safe_load((target / "MLmodel").read_text())["flavors"]) == ["python_function"]
     flavour = yaml.safe_load((target / "MLmodel").read_text())["flavors"]["python_function"]
-    assert flavour["loader_module"] == "kdstudy.student"
+    assert flavour["loader_module"] == "kdstudy.models.saved"
     assert flavour.get("code") is None
     assert not any(key in flavour for key in ("python_model", "cloudpickle_version", "artifacts"))
     requirements = (target / "requirements.txt").read_text().split()
@@ -116,6 +115,17 @@ def test_the_artifact_holds_no_code_and_nothing_pickled(saved: Path, tmp_path: P
 def test_the_student_can_be_taken_out_of_a_model_folder(saved: Path, tmp_path: Path, images: torch.Tensor) -> None:
     write_model(tmp_path / "model", saved)
     assert torch.equal(kdstudy.load_student(tmp_path / "model")(images), network()(images))
+
+
+def test_a_model_logged_under_the_loaders_old_name_still_loads(saved: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    write_model(target, saved)
+    text = (target / "MLmodel").read_text()
+    (target / "MLmodel").write_text(text.replace("kdstudy.models.saved", "kdstudy.student"))
+    with pytest.warns(DeprecationWarning, match=r"kdstudy\.student is now kdstudy\.models"):
+        loaded = pyfunc().load_model(str(target))
+    images = np.zeros((1, *SHAPE), np.float32)
+    assert np.array_equal(loaded.predict(images), network()(torch.from_numpy(images)).detach().numpy())
 
 
 def test_code_that_came_with_a_model_folder_is_not_run_by_our_loader(saved: Path, tmp_path: Path) -> None:

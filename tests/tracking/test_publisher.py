@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from kdstudy.ledger import Ledger, StudyRecord
 from kdstudy.results import TrialResult
 from kdstudy.tracking import Publisher, Tracker
-from kdstudy.tracking.server import default_uri
+from kdstudy.tracking.client import default_uri
 from kdstudy.tracking.sync import sync_study
 from tests.tracking.records import make_epoch, make_trial
 

@@ -18,7 +18,7 @@ import pytest
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.server import default_uri
+from kdstudy.tracking.client import default_uri
 from kdstudy.tracking.ui import serve
 
 

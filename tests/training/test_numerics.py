@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from kdstudy.errors import ModelError
-from kdstudy.models import build_model
-from kdstudy.network import Network
+from kdstudy.models import Network, build_model
 from kdstudy.study import NumericsConfig, TrialConfig
+from kdstudy.training.bn_folding import fold
 from kdstudy.training.checkpoint import weights_sha256
-from kdstudy.training.folding import fold
 from kdstudy.training.numerics import student_network, teacher_network
 from kdstudy.trial import run_trial
 from tests.configs import fresh_teacher, trial_config

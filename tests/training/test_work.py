@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdstudy.assembly import build_transfer, dataset_of, networks, training_batches
-from kdstudy.layerwise.groups import layer_groups
+from kdstudy.layerwise import layer_groups
 from kdstudy.study import ResourcesConfig
 from kdstudy.training.distiller import Distiller, SgdSettings
-from kdstudy.training.seeding import generator
-from kdstudy.transfer.base import Batch
+from kdstudy.training.rng import generator
+from kdstudy.transfer import Batch
+from kdstudy.trial import build_transfer, dataset_of, networks, training_batches
 from tests.configs import fresh_teacher, trial_config
 
 

@@ -13,12 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdstudy.network import Network
-from kdstudy.registry import TRANSFERS
-from kdstudy.training.checkpoint import weights_sha256
-from kdstudy.training.distiller import Distiller, SgdSettings
+from kdstudy.models import Network
+from kdstudy.plugins import TRANSFERS
+from kdstudy.training import Distiller, SgdSettings, weights_sha256
 from kdstudy.transfer.base import Batch, Transfer, TransferContext
-from kdstudy.transfer.feature import FeatureTransfer
+from kdstudy.transfer.features import FeatureTransfer
 
 # Small enough for the small networks; everything else as a user gets it.
 OPTIONS = {"crd": {"negatives": 64, "dim": 16}}

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
+from kdstudy.models import Network
+from kdstudy.transfer.autodiff import differentiable
 from kdstudy.transfer.base import Batch, TransferContext
-from kdstudy.transfer.frozen import differentiable
 from kdstudy.transfer.hessian import HessianTransfer
 from kdstudy.transfer.maps import attention_map, curvature_map
 

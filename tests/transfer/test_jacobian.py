@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import jacrev
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.base import Batch, TransferContext
-from kdstudy.transfer.derivative import Directions
+from kdstudy.transfer.derivatives import Directions
 from kdstudy.transfer.jacobian import JacobianTransfer
 from kdstudy.transfer.maps import attention_map
 

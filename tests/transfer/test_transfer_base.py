@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import MapError
-from kdstudy.network import Network
+from kdstudy.models import Network
 from kdstudy.transfer.attention import AttentionTransfer
 from kdstudy.transfer.base import Batch, EmptyMapError, Observation, TransferContext
 from kdstudy.transfer.losses import soft_target_loss

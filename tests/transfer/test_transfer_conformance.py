@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdstudy.network import Network
-from kdstudy.registry import TRANSFERS
+from kdstudy.models import Network
+from kdstudy.plugins import TRANSFERS
 from kdstudy.transfer.base import Batch, MapTransfer, Observation, Transfer, TransferContext
 
 

@@ -1,0 +1,240 @@
+"""``list``, ``show`` and ``compare``: what the record says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from kdstudy.cli.options import (
+    TRIAL_NUMBER,
+    json_option,
+    number,
+    plugin_option,
+    print_json,
+    store_options,
+    study_argument,
+    table,
+    value_text,
+)
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.results import EpochRecord, LayerRecord
+from kdstudy.storage import Store
+
+WATCH_SECONDS = 1.0
+
+
+@click.command("list")
+@store_options
+@json_option
+def list_command(store: Store, as_json: bool) -> None:
+    """List the studies of the store, the oldest first."""
+    with Ledger.open(store.ledger_url) as ledger:
+        summaries = ledger.summaries()
+    if as_json:
+        print_json([summary.to_json() for summary in summaries])
+    elif not summaries:
+        click.echo(f"no studies in {store.folder}; `kdstudy run STUDY.yaml` makes the first")
+    else:
+        click.echo(
+            table(
+                ["study", "status", "trials", "best val", "created"],
+                [
+                    [
+                        each.id,
+                        each.status,
+                        str(each.trials),
+                        number(each.best_val),
+                        f"{each.created:%Y-%m-%d %H:%M} UTC",
+                    ]
+                    for each in summaries
+                ],
+            )
+        )
+
+
+@click.command("show")
+@study_argument
+@click.option("--trial", "wanted", type=TRIAL_NUMBER, help="Show this trial and its epochs.")
+@click.option(
+    "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
+)
+@click.option(
+    "--replay", "as_replay", is_flag=True, help="Print the trial's multipliers as the policy that replays them."
+)
+@plugin_option
+@click.option("--watch", is_flag=True, help="Show the study as it runs, until it stands still.")
+@store_options
+@json_option
+def show_command(  # noqa: PLR0913 - one a command-line option
+    *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
+) -> None:
+    """Show study ID: arms, best trials, what mattered; or one trial."""
+    from kdstudy.analysis import replay_yaml, show_json
+    from kdstudy.ledger import best_of
+
+    if as_yaml + as_replay + as_json > 1:
+        raise click.UsageError("--yaml, --replay and --json are three forms of output; choose one")
+    if as_replay and wanted is None:
+        raise click.UsageError("--replay prints what one trial did; name it with --trial")
+    if watch and (as_yaml or as_json or wanted is not None):
+        raise click.UsageError("--watch shows a whole study, for people; leave out --trial, --yaml and --json")
+    with Ledger.open(store.ledger_url) as ledger:
+        record = ledger.study(ledger.resolve(study))
+        if watch:
+            _watch(ledger, record)
+            return
+        trial = None if wanted is None else ledger.trial(record.id, wanted)
+        if as_yaml:
+            click.echo(_yaml(record, trial or best_of(ledger.trials(record.id))), nl=False)
+            return
+        if trial is None:
+            document = show_json(ledger, record)
+            print_json(document) if as_json else _show_study(document)
+            return
+        epochs = ledger.epochs(record.id, trial.number)
+        if as_json:
+            history = [epoch.to_json() for epoch in epochs]
+            print_json(show_json(ledger, record) | {"trials": [trial.to_json() | {"history": history}]})
+            return
+    if as_replay:
+        click.echo(replay_yaml(trial, epochs), nl=False)
+    else:
+        _show_trial(trial, epochs)
+
+
+@click.command("compare")
+@click.argument("studies", metavar="ID...", nargs=-1)
+@click.option(
+    "--baseline",
+    metavar="POLICY",
+    default="constant",
+    show_default=True,
+    help="What each arm is compared with: this policy of its transfer, or, for 'none', plain training.",
+)
+@store_options
+@json_option
+def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_json: bool) -> None:
+    """Compare policies by their confirmed runs; with several IDs also the gains of the studies."""
+    from kdstudy.analysis import compare
+    from kdstudy.report import render_comparison
+
+    with Ledger.open(store.ledger_url) as ledger:
+        ids = [ledger.resolve(study) for study in studies or ("latest",)]
+        comparison = compare(ledger, ids, baseline=None if baseline == "constant" else baseline)
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        click.echo(render_comparison(comparison))
+
+
+def _watch(ledger: Ledger, record: StudyRecord) -> None:
+    """Show a study until nobody drives it: a live table on a terminal, else a line whenever it has moved."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from kdstudy.report import look, table
+    from kdstudy.study import parse_study
+
+    study = parse_study(record.text, record.id)
+    now, console = look(ledger, study, record.id), Console()
+    if not console.is_terminal:
+        click.echo(now.line())
+        told = now.ended
+        while now.status == "running":
+            time.sleep(WATCH_SECONDS)
+            now = look(ledger, study, record.id)
+            if now.ended != told:
+                click.echo(now.line())
+                told = now.ended
+        click.echo(f"{record.id}: {now.status}")
+        return
+    with Live(table(now), console=console, auto_refresh=False) as live:
+        while now.status == "running":
+            time.sleep(WATCH_SECONDS)
+            now = look(ledger, study, record.id)
+            live.update(table(now), refresh=True)
+
+
+def _yaml(record: StudyRecord, trial: TrialRecord | None) -> str:
+    from kdstudy.errors import RecordError
+    from kdstudy.study import TrialConfig
+
+    if trial is None:
+        raise RecordError(f"{record.id}: no search trial has completed; name one with --trial")
+    return TrialConfig.from_json(trial.config).to_yaml()
+
+
+def _show_study(document: dict[str, Any]) -> None:
+    message = f" ({document['message']})" if document["message"] else ""
+    click.echo(f"{document['study_id']}: {document['status']}, created {document['created']}{message}")
+    teacher, data = document["teacher"], document["dataset"]
+    if teacher:
+        test = "" if "test" not in teacher else f", test {teacher['test']:.4f}"
+        click.echo(
+            f"teacher: validation {teacher['val']:.4f}{test}; data: {data['name']}, {data['train']} training and "
+            f"{data['val']} validation images"
+        )
+    if document["warm_start"]:
+        click.echo(f"warm start: from {document['warm_start']['study_id']}")
+    click.echo()
+    click.echo(
+        table(
+            ["arm", "trials", "completed", "stopped", "diverged", "failed", "best", "val", "seeds", "test", "sd"],
+            [
+                [
+                    f"{row['arm']['transfer']}/{row['arm']['policy']}",
+                    *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
+                    "-" if row["best"] is None else str(row["best"]),
+                    number(row["best_val"]),
+                    str(row["confirmed"]),
+                    number(row["test_mean"]),
+                    number(row["test_sd"]),
+                ]
+                for row in document["arms"]
+            ],
+        )
+    )
+    if document["best"] is not None:
+        best = document["best"]
+        click.echo(f"\nbest trial by validation: {best['trial']}, {best['arm']}, {best['val']:.4f}")
+        for path, value in best["values"].items():
+            click.echo(f"  {path}: {value_text(value)}")
+    for arm, shares in document["importance"].items():
+        mattered = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
+        click.echo(f"what mattered in {arm}: {mattered}")
+
+
+def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
+    click.echo(
+        f"trial {trial.number}: {trial.phase}, {trial.arm}, {trial.state}, data_seed {trial.data_seed}, "
+        f"init_seed {trial.init_seed}"
+    )
+    for path, value in trial.values.items():
+        click.echo(f"  {path}: {value_text(value)}")
+    layers = [layer.layer for epoch in epochs for layer in epoch.layers]
+    names = list(dict.fromkeys(layers))
+    rows = []
+    for epoch in epochs:
+        updated = {layer.layer: layer for layer in epoch.layers}
+        rows.append(
+            [
+                str(epoch.epoch),
+                number(epoch.loss),
+                number(epoch.val),
+                f"{epoch.rate:.3g}",
+                *(_layer_text(updated.get(name)) for name in names),
+            ]
+        )
+    click.echo()
+    click.echo(table(["epoch", "loss", "val", "rate", *(f"{name} d, x" for name in names)], rows))
+    click.echo(f"\nval {number(trial.val)}, test {number(trial.test)}, weights {trial.weights_sha256 or '-'}")
+    if trial.error:
+        click.echo(f"\n{trial.error}")
+
+
+def _layer_text(layer: LayerRecord | None) -> str:
+    """Return divergence and multiplier where the controller updated."""
+    return "" if layer is None else f"{layer.divergence:.4f}, {layer.multiplier:.3f}"

@@ -1,0 +1,31 @@
+"""Plug-ins by name, and whose code may run."""
+
+from kdstudy.plugins.lazy import lazy_names
+from kdstudy.plugins.registry import (
+    DATASETS,
+    MODELS,
+    POLICIES,
+    PRUNERS,
+    SAMPLERS,
+    SCHEDULES,
+    TRANSFERS,
+    Option,
+    Registry,
+)
+from kdstudy.plugins.trust import SETTING, allow_plugins, allowed_plugins
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "POLICIES",
+    "PRUNERS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "SETTING",
+    "TRANSFERS",
+    "Option",
+    "Registry",
+    "allow_plugins",
+    "allowed_plugins",
+    "lazy_names",
+]

@@ -1,0 +1,208 @@
+"""Plug-ins: one file and one line each.
+
+A plug-in is a class or function named by a lazy string, so that listing names imports nothing heavy. Its
+**keyword-only arguments are its options**: their names, annotations and defaults are what a study file may say.
+A study file may also name a plug-in of the user's own as ``package.module:Name``, if the user allows its package
+(`kdstudy.plugins.trust`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdstudy.errors import PluginError
+from kdstudy.plugins.trust import require_allowed
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only argument of a plug-in.
+
+    Args:
+        name: As written in the study file.
+        annotation: The type, ``Annotated`` bounds included.
+        default: The value taken when the study file is silent; ``inspect.Parameter.empty`` if it may not be.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether the study file must say it."""
+        return self.default is inspect.Parameter.empty
+
+
+class Registry:
+    """Names of one kind of plug-in.
+
+    Args:
+        kind: What a user calls it, singular: ``transfer``, ``model``.
+        entries: Name to ``module:attribute``.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._entries = dict(entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or (isinstance(name, str) and ":" in name)
+
+    def suggest(self, name: str) -> str:
+        """Return what to do about an unknown name: the nearest one, or all of them."""
+        near = difflib.get_close_matches(name, self._entries, n=1)
+        return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(self._entries)}"
+
+    def load(self, name: str) -> Any:
+        """Import and return the plug-in called ``name``.
+
+        Raises:
+            PluginError: No plug-in of that name, its package was not allowed, or its module or attribute cannot be
+                found.
+        """
+        target = self._entries.get(name, name)
+        if ":" not in target:
+            raise PluginError(f"{self.kind}: no {self.kind} is called '{name}'; {self.suggest(name)}")
+        module_name, _, attribute = target.partition(":")
+        if name not in self._entries and not self._is_ours(module_name, attribute):
+            require_allowed(self.kind, name)
+        try:
+            return getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
+                "of something importable here"
+            ) from error
+
+    def _is_ours(self, module_name: str, attribute: str) -> bool:
+        """Whether it is a public class or function of a module that holds registered plug-ins of this kind."""
+        if attribute.startswith("_") or module_name not in {
+            entry.partition(":")[0] for entry in self._entries.values()
+        }:
+            return False
+        found = getattr(importlib.import_module(module_name), attribute, None)
+        return found is None or getattr(found, "__module__", None) == module_name
+
+    def options(self, name: str) -> dict[str, Option]:
+        """Return the options of plug-in ``name``: its keyword-only arguments."""
+        plugin = self.load(name)
+        target = plugin.__init__ if inspect.isclass(plugin) else plugin
+        hints = typing.get_type_hints(target, include_extras=True)
+        return {
+            parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
+            for parameter in inspect.signature(target).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+
+TRANSFERS = Registry(
+    "transfer",
+    {
+        "none": "kdstudy.transfer.none:NoTransfer",
+        "kd": "kdstudy.transfer.kd:SoftTargetTransfer",
+        "attention": "kdstudy.transfer.attention:AttentionTransfer",
+        "jacobian": "kdstudy.transfer.jacobian:JacobianTransfer",
+        "hessian": "kdstudy.transfer.hessian:HessianTransfer",
+        "dkd": "kdstudy.transfer.dkd:DecoupledTransfer",
+        "fitnet": "kdstudy.transfer.fitnet:HintTransfer",
+        "sp": "kdstudy.transfer.sp:SimilarityTransfer",
+        "rkd": "kdstudy.transfer.rkd:RelationalTransfer",
+        "pkt": "kdstudy.transfer.pkt:ProbabilisticTransfer",
+        "vid": "kdstudy.transfer.vid:VariationalTransfer",
+        "reviewkd": "kdstudy.transfer.reviewkd:ReviewTransfer",
+        "crd": "kdstudy.transfer.crd:ContrastiveTransfer",
+    },
+)
+
+POLICIES = Registry(
+    "policy",
+    {
+        "constant": "kdstudy.layerwise.constant:ConstantPolicy",
+        "layerwise": "kdstudy.layerwise.controller:LayerwisePolicy",
+        "decay": "kdstudy.layerwise.decay:DecayPolicy",
+        "walk": "kdstudy.layerwise.shuffled:WalkPolicy",
+        "replay": "kdstudy.layerwise.replay:ReplayPolicy",
+    },
+)
+
+MODELS = Registry(
+    "model",
+    {
+        "resnet8": "kdstudy.models.resnet:resnet8",
+        "resnet14": "kdstudy.models.resnet:resnet14",
+        "resnet20": "kdstudy.models.resnet:resnet20",
+        "resnet32": "kdstudy.models.resnet:resnet32",
+        "resnet56": "kdstudy.models.resnet:resnet56",
+        "resnet110": "kdstudy.models.resnet:resnet110",
+        "resnet8x4": "kdstudy.models.resnet:resnet8x4",
+        "resnet32x4": "kdstudy.models.resnet:resnet32x4",
+        "wrn_16_1": "kdstudy.models.wide_resnet:wrn_16_1",
+        "wrn_16_2": "kdstudy.models.wide_resnet:wrn_16_2",
+        "wrn_40_1": "kdstudy.models.wide_resnet:wrn_40_1",
+        "wrn_40_2": "kdstudy.models.wide_resnet:wrn_40_2",
+        "vgg8": "kdstudy.models.vgg:vgg8",
+        "vgg13": "kdstudy.models.vgg:vgg13",
+        "mobilenetv2": "kdstudy.models.mobilenet:mobilenetv2",
+        "shufflenetv1": "kdstudy.models.shufflenet:shufflenetv1",
+        "shufflenetv2": "kdstudy.models.shufflenet:shufflenetv2",
+        "tv_resnet18": "kdstudy.models.torchvision_models:resnet18",
+        "tv_resnet34": "kdstudy.models.torchvision_models:resnet34",
+        "tv_resnet50": "kdstudy.models.torchvision_models:resnet50",
+        "tv_densenet121": "kdstudy.models.torchvision_models:densenet121",
+        "tv_mobilenet_v2": "kdstudy.models.torchvision_models:mobilenet_v2",
+        "tv_mobilenet_v3_small": "kdstudy.models.torchvision_models:mobilenet_v3_small",
+        "tv_shufflenet_v2_x1_0": "kdstudy.models.torchvision_models:shufflenet_v2_x1_0",
+        "tv_efficientnet_b0": "kdstudy.models.torchvision_models:efficientnet_b0",
+    },
+)
+
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "kdstudy.data.digits:load",
+        "synthetic": "kdstudy.data.synthetic:load",
+        "cifar10": "kdstudy.data.cifar:load_cifar10",
+        "cifar100": "kdstudy.data.cifar:load_cifar100",
+        "coco": "kdstudy.data.coco:load",
+        "imagefolder": "kdstudy.data.imagefolder:load",
+    },
+)
+
+SAMPLERS = Registry(
+    "sampler",
+    {
+        "tpe": "kdstudy.search.samplers.tpe:TPESampler",
+        "random": "kdstudy.search.samplers.random:RandomSampler",
+        "grid": "kdstudy.search.samplers.grid:GridSampler",
+        "cmaes": "kdstudy.search.samplers.cmaes:CmaEsSampler",
+    },
+)
+
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "cosine": "kdstudy.training.schedule:cosine",
+        "constant": "kdstudy.training.schedule:constant",
+        "multistep": "kdstudy.training.schedule:multistep",
+    },
+)
+
+PRUNERS = Registry(
+    "pruner",
+    {
+        "none": "kdstudy.search.pruners.none:NoPruner",
+        "asha": "kdstudy.search.pruners.asha:AshaPruner",
+        "median": "kdstudy.search.pruners.median:MedianPruner",
+        "patience": "kdstudy.search.pruners.patience:PatiencePruner",
+    },
+)

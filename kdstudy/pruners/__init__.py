@@ -1,5 +1,0 @@
-"""Pruners: which search trials are stopped early."""
-
-from kdstudy.pruners.base import Pruner, Scores
-
-__all__ = ["Pruner", "Scores"]

@@ -1,0 +1,63 @@
+"""What it takes to get the same numbers again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdstudy.ledger import best_of
+from kdstudy.report.model import StudyReport
+
+
+def commands(study: StudyReport) -> list[tuple[str, str]]:
+    """Return commands and what each does."""
+    study_id = study.record.id
+    found = [
+        (f"kdstudy run {study.record.name}.yaml", "the whole study from its file, printed below: the same proposals"),
+        (f"kdstudy compare {study_id}", "the numbers at the top of this page"),
+    ]
+    best = best_of(study.trials)
+    if best is not None:
+        found += [
+            (f"kdstudy reproduce {study_id}", f"the best trial ({best.number}) again, compared epoch by epoch"),
+            (f"kdstudy show {study_id} --yaml", "that trial as a study file without holes"),
+            (f"kdstudy export {study_id} --format safetensors -o student", "its student"),
+        ]
+    return found
+
+
+def facts(study: StudyReport) -> list[tuple[str, str]]:
+    """Return fingerprints and environment, those that decide the numbers first; what is unknown is left out."""
+    record, environment = study.record, study.record.environment
+    cpu = environment.get("cpu") or {}
+    versions = environment.get("versions") or {}
+    found: list[tuple[str, Any]] = [
+        ("seed", record.seed),
+        ("data fingerprint", record.dataset.get("fingerprint")),
+        ("teacher weights (sha256)", record.teacher.get("sha256")),
+        ("best student weights (sha256)", getattr(best_of(study.trials), "weights_sha256", None)),
+        ("code", _code(environment)),
+        ("Python", environment.get("python")),
+        ("packages", ", ".join(f"{name} {version}" for name, version in versions.items()) or None),
+        ("platform", environment.get("platform")),
+        ("processor", f"{cpu['model']}, {cpu.get('cores')} cores" if cpu.get("model") else None),
+        ("numerics", _numerics(study)),
+    ]
+    return [(name, str(value)) for name, value in found if value is not None]
+
+
+def _code(environment: dict[str, Any]) -> str | None:
+    git = environment.get("git") or {}
+    state = git.get("kdstudy") or git.get("directory")
+    if not state:
+        return None
+    return f"commit {state['commit']}" + (", with uncommitted changes" if state.get("dirty") else "")
+
+
+def _numerics(study: StudyReport) -> str | None:
+    """Return what the trials' numbers depended on, if that was the same for all."""
+    every = {
+        tuple(sorted((name, str(value)) for name, value in t.numerics.items())) for t in study.trials if t.numerics
+    }
+    if len(every) != 1:
+        return f"{len(every)} different settings; see each trial" if every else None
+    return ", ".join(f"{name} {value}" for name, value in every.pop())

@@ -1,0 +1,16 @@
+"""One study from start to finish: teacher, search, confirmation, result. Knows neither Ray nor torch."""
+
+from kdstudy.runner.doctor import examine
+from kdstudy.runner.driver import confirm_study, resume_study, run_study
+from kdstudy.runner.outcome import Outcome, deliver
+from kdstudy.runner.signals import terminable
+
+__all__ = [
+    "Outcome",
+    "confirm_study",
+    "deliver",
+    "examine",
+    "resume_study",
+    "run_study",
+    "terminable",
+]

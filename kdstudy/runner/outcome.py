@@ -1,0 +1,106 @@
+"""What a study came to, as the ledger says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from kdstudy.analysis import Comparison, best_json, compare
+from kdstudy.errors import StoreError
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
+from kdstudy.report import PAGE, report_of, to_summary, write_report
+from kdstudy.runner.progress import say
+from kdstudy.storage import Store, node_folder
+from kdstudy.tracking import Tracker, sync_study
+
+COMPLETE = "complete"
+"""In a study's ``tracking``, once MLflow has the result of a finished study."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to.
+
+    Args:
+        study: As the ledger has it at the end.
+        trials: All of them.
+        comparison: Of its arms; None if nothing was confirmed.
+        unpublished: Runs of which MLflow lacks something.
+    """
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    comparison: Comparison | None
+    unpublished: int
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The search trial with the best validation score."""
+        return best_of(self.trials)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by how they ended."""
+        found = Counter(trial.state for trial in self.trials)
+        return {state: found[state] for state in ("completed", "stopped", "diverged", "failed")}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``run --json`` prints."""
+        rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
+        return {
+            "study_id": self.study.id,
+            "status": self.study.status,
+            "trials": self.counts,
+            "best": best_json(self.trials),
+            "comparison": rows,
+        }
+
+
+def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
+    """Return what the ledger says a study came to."""
+    trials = ledger.trials(study_id)
+    confirmed = any(trial.phase == "confirm" for trial in trials)
+    return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+
+
+def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
+    """Write the study's report into the store, and say where; trouble with the disk is only a warning."""
+    try:
+        write_report(ledger, [study_id], store.study(study_id), PAGE)
+    except StoreError as error:
+        say(f"warning: {error}; `kdstudy report {study_id}` writes it later")
+    else:
+        say(f"report: {store.study(study_id)}/{PAGE}")
+
+
+def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: Store) -> None:
+    """Put comparison, report and best student on the study's run in MLflow, end it, and note in the ledger that it is.
+
+    Raises:
+        StoreError: The server cannot be used, or refuses.
+    """
+    study_id, comparison, best = outcome.study.id, outcome.comparison, outcome.best
+    page = store.study(study_id).read(PAGE)
+    tracker.close_study(
+        outcome.study,
+        {} if comparison is None else comparison.to_json(),
+        to_summary(report_of(ledger, [study_id])),
+        None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
+        None if page is None else page.decode(),
+    )
+    ledger.update_study(study_id, tracking={**outcome.study.tracking, COMPLETE: True})
+
+
+def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
+    """Bring MLflow up to date with a study; of a finished one, write the report and publish the result as well.
+
+    Raises:
+        StoreError: The server cannot be used, or something is still missing after ten minutes.
+    """
+    tracker = Tracker(store.tracking_uri, store.artifacts)
+    sync_study(ledger, study_id, tracker)
+    if ledger.study(study_id).status == "finished":
+        write_page(ledger, study_id, store)
+        publish_outcome(tracker, ledger, outcome_of(ledger, study_id), store)
+    tracker.close()

@@ -1,0 +1,107 @@
+"""What a study says while it runs: one live table on a terminal, else plain lines on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from kdstudy.errors import StoreError
+from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.report import clock, look, table
+from kdstudy.results import EpochRecord
+from kdstudy.study import Study
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+class Progress:
+    """Prints one line an event, with the time gone and what is left; or, inside ``with`` on a terminal, a live table.
+
+    Args:
+        study: The study.
+        study_id: Its ID.
+        ledger: Read for the table.
+        total: Trials in all, those already finished included.
+        done: Trials finished before this run.
+    """
+
+    def __init__(self, study: Study, study_id: str, ledger: Ledger, *, total: int, done: int) -> None:
+        self._study, self._id, self._ledger = study, study_id, ledger
+        self.total, self._done, self._epochs = total, done, study.max_epochs
+        self._began = time.monotonic()
+        self._finished_here = 0
+        self._phase_end: dict[str, float] = {}
+        self._table = _LiveTable(study, study_id, ledger) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Self:
+        if self._table is not None:
+            self._table.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._table is not None:
+            self._table.stop()
+
+    def epoch(self, trial: TrialRecord, record: EpochRecord) -> None:
+        """Say where a long trial stands (every tenth of it)."""
+        step = max(1, self._epochs // 10)
+        if self._table is None and self._epochs >= 20 and record.epoch % step == 0 and record.epoch < self._epochs:
+            val = "not finite" if record.val is None else f"{record.val:.4f}"
+            say(f"  trial {trial.number} {trial.arm}: epoch {record.epoch}/{self._epochs}, val {val}")
+
+    def ended(self, trial: TrialRecord, total: int) -> None:
+        """Say how a trial ended and what remains, if the study comes to so many trials."""
+        self._done += 1
+        self._finished_here += 1
+        self._phase_end[trial.phase] = time.monotonic()
+        self.total = max(total, self._done)
+        gone = time.monotonic() - self._began
+        left = gone / self._finished_here * (self.total - self._done)
+        if self._table is not None:
+            return
+        score = "" if trial.val is None else f" val {trial.val:.4f}"
+        test = "" if trial.test is None else f" test {trial.test:.4f}"
+        label = f"seed {trial.index}" if trial.phase == "confirm" else f"trial {trial.number}"
+        say(
+            f"[{self._done}/{self.total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
+            f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left"
+        )
+
+    def split(self) -> Mapping[str, float]:
+        """Return seconds of wall time by phase; confirmation counts from the end of the last search trial."""
+        search = self._phase_end.get("search", self._began)
+        return {
+            "search": search - self._began,
+            "confirmation": max(0.0, self._phase_end.get("confirm", search) - search),
+        }
+
+
+class _LiveTable:
+    """The table, drawn once a second by a thread of rich's; what is printed meanwhile appears above it."""
+
+    def __init__(self, study: Study, study_id: str, ledger: Ledger) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._study, self._id, self._ledger = study, study_id, ledger
+        self._last: RenderableType = ""
+        self._live = Live(get_renderable=self._draw, console=Console(stderr=True), refresh_per_second=1)
+        self.start, self.stop = self._live.start, self._live.stop
+
+    def _draw(self) -> RenderableType:
+        # The record may be away for a moment; the driver itself tells if it stays away.
+        with contextlib.suppress(StoreError):
+            self._last = table(look(self._ledger, self._study, self._id))
+        return self._last
+
+
+def say(line: str) -> None:
+    """Print one line of progress."""
+    print(line, file=sys.stderr, flush=True)

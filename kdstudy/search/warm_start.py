@@ -1,0 +1,142 @@
+"""Warm start: what an earlier study found out, as known results for each arm's sampler.
+
+Chosen once, when the study is created, and recorded by the trials' numbers. A finished trial never changes, so what a
+proposal may see is fixed whatever the earlier study does later. These trials are the earlier study's: they are not
+counted, never best, and in no comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kdstudy.errors import StudyError
+from kdstudy.ledger import Ledger, TrialRecord, WarmStart
+from kdstudy.plugins import SAMPLERS
+from kdstudy.search.samplers import PastTrial, past_trial
+from kdstudy.study import Study
+
+_FREE = ("name", "data_seed", "init_seed", "resources")
+"""What two trials may differ in and still tell the same: which seed, on what."""
+
+
+def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart:
+    """Return which finished search trials of an earlier study the arms of a new one learn from.
+
+    A trial serves the arm of its name if the new study searches the same values there, if its own lie inside today's
+    ranges, and if everything else of its configuration, the study's seed and with it the validation images included, is
+    what the new study would run.
+
+    Args:
+        study: The new study.
+        reference: The earlier study's ID, unique prefix, or ``latest``.
+        ledger: Holds it.
+
+    Raises:
+        RecordError: There is no such study.
+        StudyError: It has nothing to teach this one, or the sampler does not learn.
+    """
+    source = ledger.study(ledger.resolve(reference))
+    if not SAMPLERS.load(study.search.sampler.name).learns:
+        raise StudyError(
+            [
+                f"--warm-start: the sampler '{study.search.sampler.name}' takes no account of results; write sampler: "
+                "tpe or cmaes, or leave the option out"
+            ]
+        )
+    trials = [trial for trial in ledger.trials(source.id, "search") if trial.done and trial.state != "failed"]
+    found: dict[str, list[int]] = {arm.name: [] for arm in study.arms}
+    reason = "none of its arms has finished search trials of the values searched here, inside these ranges"
+    for trial in trials:
+        if not _fits(study, trial):
+            continue
+        differs = next(_differences(_told(trial.config), _told(_today(study, trial))), None)
+        if differs is None:
+            found[trial.arm].append(trial.number)
+        else:
+            reason = differs
+    if not any(found.values()):
+        raise StudyError(
+            [
+                f"--warm-start: {source.id} has nothing to teach this study: {reason}; name a study of the same data, "
+                "seed, networks and training, or leave the option out"
+            ]
+        )
+    return WarmStart(source.id, found)
+
+
+def check_warm_start(ledger: Ledger, study_id: str) -> None:
+    """Refuse a warm start from a study whose data or teacher turned out to be others under the same names.
+
+    Raises:
+        StudyError: They are.
+    """
+    warm = ledger.warm_start(study_id)
+    if warm is None:
+        return
+    ours, theirs = ledger.study(study_id), ledger.study(warm.source)
+    for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
+        here, there = getattr(ours, part).get(key), getattr(theirs, part).get(key)
+        if here != there:
+            raise StudyError(
+                [
+                    f"--warm-start: the {key} of this study's {part} is {str(here)[:16]}, that of {warm.source} is "
+                    f"{str(there)[:16]}: their scores cannot be compared; run the study without the option"
+                ]
+            )
+
+
+def known_results(ledger: Ledger, study_id: str) -> dict[str, list[PastTrial]]:
+    """Return by arm, in order of their numbers, the results a study learnt from at its start."""
+    warm = ledger.warm_start(study_id)
+    if warm is None:
+        return {}
+    trials = {trial.number: trial for trial in ledger.trials(warm.source, "search")}
+    scores = ledger.scores(warm.source)
+    return {
+        arm: [past_trial(trials[number], scores.get(number)) for number in numbers]
+        for arm, numbers in warm.trials.items()
+    }
+
+
+def warm_start_lines(warm: WarmStart, startup: int) -> Iterator[str]:
+    """Yield what to say about it, a line an arm."""
+    for arm, numbers in warm.trials.items():
+        if numbers:
+            left = f", {startup - len(numbers)} random ones go before" if len(numbers) < startup else ""
+            yield f"warm start: {arm} learns from {len(numbers)} trials of {warm.source}{left}"
+        else:
+            yield f"warm start: {arm} finds no trial in {warm.source}; it starts afresh, so arms are not searched alike"
+
+
+def _fits(study: Study, trial: TrialRecord) -> bool:
+    if trial.arm not in {arm.name for arm in study.arms}:
+        return False
+    space = study.space(trial.arm)
+    return space.keys() == trial.values.keys() and all(space[path].contains(trial.values[path]) for path in space)
+
+
+def _today(study: Study, trial: TrialRecord) -> dict[str, Any]:
+    return study.config(trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed).to_json()
+
+
+def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trial's score depends on beside its seeds.
+
+    CachePlan the teacher's outputs changes none of it, and what lies under a path is compared by `check_warm_start`.
+    """
+    kept = {key: value for key, value in config.items() if key not in _FREE}
+    data, teacher, cache = config["data"], config["teacher"], config["cache"]
+    kept["data"] = {key: value for key, value in data.items() if key not in ("root", "download")}
+    kept["teacher"] = {**teacher, "path": teacher["path"] and "a file"}
+    kept["cache"] = {"dtype": cache["dtype"], "views": cache["views"] if cache["mode"] == "views" else None}
+    return kept
+
+
+def _differences(there: Any, here: Any, path: Sequence[str] = ()) -> Iterator[str]:
+    if isinstance(there, Mapping) and isinstance(here, Mapping) and there.keys() == here.keys():
+        for key in there:
+            yield from _differences(there[key], here[key], (*path, key))
+    elif there != here:
+        name = "seed" if path == ("split_seed",) else ".".join(path)
+        yield f"{name} is {there} there and {here} here"

@@ -1,0 +1,59 @@
+"""One plain value against its type and bounds."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from kdstudy.study.diagnostics import show
+
+
+@functools.cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def check(annotation: Any, value: Any) -> tuple[Any, list[str]]:
+    """Check a plain value against a type and its bounds.
+
+    Strictly, and as JSON: a whole number may stand for a real one, a list for a tuple; nothing else is
+    converted.
+
+    Returns:
+        The value in plain form, and one message a problem: ``must be greater than 0, got -1``.
+    """
+    try:
+        checked = _adapter(annotation).validate_json(json.dumps(value))
+    except ValidationError as error:
+        # A union reports each of its members; the one that got farthest into the value says most.
+        deepest = max(len(detail["loc"]) for detail in error.errors())
+        found = [detail for detail in error.errors() if len(detail["loc"]) == deepest]
+        messages = " or ".join(dict.fromkeys(_message(detail["msg"]) for detail in found))
+        return None, [f"{messages}, got {show(value)}"]
+    return to_plain(annotation, checked), []
+
+
+def to_plain(annotation: Any, value: Any) -> Any:
+    """Return a value of type ``annotation`` in plain form: what JSON and YAML can hold."""
+    return _adapter(annotation).dump_python(value, mode="json")
+
+
+def _message(text: str) -> str:
+    if text == "Field required":  # a tuple of fixed length that ended too early
+        return "must have more items"
+    for start in ("Input should ", "String should ", "Value should ", "List should ", "Tuple should "):
+        text = text.replace(start, "must ", 1) if text.startswith(start) else text
+    return text[0].lower() + text[1:]
+
+
+def accepts(annotation: Any, value: Any) -> bool:
+    """Say whether a plain value is of this type and within its bounds."""
+    return not check(annotation, value)[1]
+
+
+def takes_mapping(annotation: Any) -> bool:
+    """Say whether a mapping is a value of this type, so that ``{int: ...}`` may be one and not a range."""
+    return accepts(annotation, {"int": "int"})

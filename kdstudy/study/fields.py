@@ -1,0 +1,92 @@
+"""What a key of the study file says about itself, beside its type: for errors, schema and documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
+
+REGISTRIES = {
+    registry.kind: registry for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS)
+}
+
+LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+"""What a study file may call a variant of a transfer or of a policy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """Metadata of one key, written in its ``Annotated``; hashable whatever its example is.
+
+    Args:
+        meaning: One sentence for people: unit, what the ends mean.
+        example: A value that is right, shown when one is wrong.
+        ranged: Whether a range may stand here.
+        plugin: The kind of plug-in that the key names; None for plain values.
+    """
+
+    meaning: str
+    example: Any = None
+    ranged: bool = False
+    plugin: str | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the study file may call the plug-in by a ``label`` of its own."""
+        return self.plugin in ("transfer", "policy")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of a section, as its dataclass declares it.
+
+    Args:
+        name: As written in the file.
+        annotation: The value's type with its bounds.
+        key: Its metadata.
+        default: Taken when the file is silent; ``dataclasses.MISSING`` if it may not be.
+    """
+
+    name: str
+    annotation: Any
+    key: Key
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether the file must say it."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def section(self) -> type | None:
+        """The dataclass of a nested section; None for a value."""
+        bare = typing.get_args(self.annotation)[0]
+        nested = isinstance(bare, type) and dataclasses.is_dataclass(bare) and not self.key.plugin
+        return bare if nested else None
+
+    @property
+    def many(self) -> bool:
+        """Whether the key holds a list of plug-ins."""
+        return self.key.plugin is not None and typing.get_origin(typing.get_args(self.annotation)[0]) is tuple
+
+
+@functools.cache
+def fields_of(section: type) -> dict[str, Field]:
+    """Return the keys of ``section``, a dataclass, in order; a field without a `Key` is not in the file."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(section):
+        extras = getattr(hints[field.name], "__metadata__", ())
+        key = next((extra for extra in extras if isinstance(extra, Key)), None)
+        if key is None:
+            continue
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found[field.name] = Field(field.name, hints[field.name], key, default)
+    return found

@@ -1,0 +1,298 @@
+"""From plain values to sections: every key, type, bound, range and plug-in option checked, nothing raised.
+
+A section is read to a dictionary of its valid fields, so that the checks across fields can go on with what
+is there.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic.errors import PydanticSchemaGenerationError
+
+from kdstudy.errors import PluginError
+from kdstudy.plugins import Option, Registry
+from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
+from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
+from kdstudy.study.fields import LABEL, REGISTRIES, Field, Key, fields_of
+from kdstudy.study.schema import PluginSpec
+from kdstudy.study.space import Choice, Int, Range, RangeError, is_range, read_range
+
+Parsed = dict[str, Any]
+
+_OWN_PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+INVALID = object()
+"""Stands for a value that was wrong; the problem is noted."""
+
+
+@dataclass
+class Reader:
+    """Reads sections and notes what is wrong.
+
+    Args:
+        problems: Where it is noted.
+        refusal: Why no range may stand anywhere; None where those of ``ranged`` keys may.
+        holes: Every range read, by dotted path, with its place.
+    """
+
+    problems: Problems
+    refusal: str | None = None
+    holes: dict[str, tuple[Place, Range]] = field(default_factory=dict)
+
+    def section(self, kind: type, tree: Any, place: Place) -> Parsed:
+        """Return the valid fields of section ``kind``; nested sections as dictionaries too."""
+        if not isinstance(tree, dict):
+            if tree is not UNREADABLE:
+                self.problems.add(place, f"must be a section of keys, got {show(tree)}; write key: value below it")
+            return {}
+        fields = fields_of(kind)
+        self._refuse_unknown(tree, fields, place, "key")
+        parsed: Parsed = {}
+        for name, declared in fields.items():
+            value = self._field(declared, tree, place)
+            if value is not INVALID:
+                parsed[name] = value
+        return parsed
+
+    def _field(self, declared: Field, tree: Mapping[str, Any], place: Place) -> Any:
+        inner = place.key(declared.name)
+        if declared.name not in tree:
+            if declared.required:
+                meaning = declared.key.meaning.rstrip(".")
+                self.problems.add(
+                    inner,
+                    f"missing ({meaning[0].lower() + meaning[1:]})"
+                    f"{_example(declared.key, declared.default) or '; add this section'}",
+                )
+                return INVALID
+            return self.section(declared.section, {}, inner) if declared.section else _filled(declared)
+        value = tree[declared.name]
+        if declared.section:
+            return self.section(declared.section, value, inner)
+        if declared.many:
+            return self._plugins(declared, value, inner)
+        if declared.key.plugin:
+            return self._plugin_or_range(declared.key, value, inner)
+        return self._value(declared.annotation, declared.key, declared.default, value, inner)
+
+    def _value(self, annotation: Any, key: Key, default: Any, value: Any, place: Place) -> Any:
+        if is_range(value) and not takes_mapping(annotation):
+            return self._range(annotation, key, default, value, place)
+        return self._plain(annotation, _example(key, default), value, place)
+
+    def _plain(self, annotation: Any, example: str, value: Any, place: Place, prefix: str = "") -> Any:
+        if value is UNREADABLE:
+            return INVALID
+        try:
+            checked, messages = check(annotation, value)
+        except PydanticSchemaGenerationError:
+            self.problems.add(
+                place, "the plug-in declares a type that no study file can write; annotate the option with plain types"
+            )
+            return INVALID
+        for message in messages:
+            self.problems.add(place, f"{prefix}{message}{example}")
+        return INVALID if messages else checked
+
+    def _range(self, annotation: Any, key: Key, default: Any, value: dict[str, Any], place: Place) -> Any:
+        span = self._open_range(key, value, place)
+        if span is INVALID:
+            return INVALID
+        written = next(iter(value.values()))
+        example = _example(key, default)
+        ends = [self._plain(annotation, example, end, place, "in the range: ") for end in written]
+        if any(end is INVALID for end in ends):
+            return INVALID
+        if isinstance(span, Choice):
+            return self._note(Choice(tuple(ends)), place)
+        if not isinstance(span, Int) and not accepts(annotation, span.at(0.381966)):
+            self.problems.add(place, f"must be whole numbers, got {show(value)}; write {{int: {show(written)}}}")
+            return INVALID
+        return self._note(span, place)
+
+    def _open_range(self, key: Key, value: dict[str, Any], place: Place) -> Any:
+        if self.refusal:
+            self.problems.add(place, f"{self.refusal}, got {show(value)}; write one value")
+            return INVALID
+        if not key.ranged:
+            self.problems.add(
+                place,
+                f"must be one value for the whole study, got the range {show(value)}; "
+                "only student, train and the options of transfers and policies are searched",
+            )
+            return INVALID
+        if isinstance(value.get("choice"), list) and any(map(is_range, value["choice"])):
+            self.problems.add(place, f"a range holds values, not ranges, got {show(value)}; list plain values")
+            return INVALID
+        try:
+            return read_range(value)
+        except RangeError as error:
+            for problem in error.problems:
+                self.problems.add(place, problem)
+            return INVALID
+
+    def _note(self, span: Range, place: Place) -> Range:
+        self.holes[place.name] = (place, span)
+        return span
+
+    def _plugins(self, declared: Field, values: Any, place: Place) -> Any:
+        kind, example = declared.key.plugin, declared.key.example
+        if values is UNREADABLE:
+            return INVALID
+        if not isinstance(values, list) or not values:
+            self.problems.add(place, f"must be a list of at least one {kind}, got {show(values)}; write - {example}")
+            return INVALID
+        seen: set[str] = set()
+        specs = [self._listed(declared.key, value, place, index, seen) for index, value in enumerate(values)]
+        return tuple(spec for spec in specs if spec is not INVALID)
+
+    def _listed(self, key: Key, value: Any, place: Place, index: int, seen: set[str]) -> Any:
+        if is_range(value):
+            self.problems.add(
+                place.item(index),
+                f"every {key.plugin} listed is compared, none is drawn, "
+                f"got the range {show(value)}; list them one by one",
+            )
+            return INVALID
+        spec = self._plugin(key, value, place.item(index), place)
+        if spec is not INVALID and spec.called in seen:
+            self.problems.add(
+                place.item(index),
+                f"every {key.plugin} may stand only once, got '{spec.called}' "
+                f"again; remove it, or write {{{spec.name}: {{label: variant}}}} to compare both",
+            )
+        elif spec is not INVALID:
+            seen.add(spec.called)
+        return spec
+
+    def _plugin_or_range(self, key: Key, value: Any, place: Place) -> Any:
+        if not is_range(value):
+            return self._plugin(key, value, place, place)
+        span = self._open_range(key, value, place)
+        if span is INVALID:
+            return INVALID
+        # A hole within a hole would exist only in some trials.
+        inner = Reader(self.problems, refusal="inside a choice every option is fixed")
+        if any(inner._plugin(key, option, place, place) is INVALID for option in span.ends()):
+            return INVALID
+        return self._note(span, place)
+
+    def _plugin(self, key: Key, value: Any, place: Place, owner: Place) -> Any:
+        kind = str(key.plugin)
+        if value is UNREADABLE:
+            return INVALID
+        name = _plugin_name(value)
+        if not name:
+            self.problems.add(
+                place,
+                f"must be a name, or one name with its options, got {show(value)}; "
+                f"write {key.example} or {{{key.example}: {{option: value}}}}",
+            )
+            return INVALID
+        spot = Place((*place.steps, name), f"{owner.name}.{name}") if isinstance(value, dict) else place
+        written = value[name] if isinstance(value, dict) else None
+        label = None
+        if key.labelled and isinstance(written, dict) and "label" in written:
+            label = self._label(kind, written["label"], spot.key("label"))
+            written = {option: value for option, value in written.items() if option != "label"}
+            spot = spot if label is INVALID else replace(spot, name=f"{owner.name}.{label}")
+        options = self.options(kind, name, {} if written is None else written, spot, ranged=key.ranged)
+        return INVALID if options is None or label is INVALID else PluginSpec(name, options, label)
+
+    def _label(self, kind: str, label: Any, place: Place) -> Any:
+        if isinstance(label, str) and LABEL.fullmatch(label) and label not in REGISTRIES[kind]:
+            return label
+        if label is not UNREADABLE:
+            self.problems.add(
+                place,
+                f"must be letters, digits, _ and -, a letter first, and no {kind}'s name, got {show(label)}; "
+                "write for example strong",
+            )
+        return INVALID
+
+    def options(self, kind: str, name: str, written: Any, place: Place, *, ranged: bool) -> dict[str, Any] | None:
+        """Return all options of a plug-in, defaults filled in; None if anything was wrong."""
+        registry = REGISTRIES[kind]
+        if name not in registry:
+            self.problems.add(place, f"no {kind} is called '{name}'; {registry.suggest(name)}", unknown=True)
+            return None
+        declared = self._declared(registry, name, place)
+        if declared is None:
+            return None
+        if not isinstance(written, dict):
+            if written is not UNREADABLE:
+                self.problems.add(place, f"must be options, got {show(written)}; write {{option: value}}")
+            return None
+        intact = self._refuse_unknown(written, declared, place, "option")
+        options: dict[str, Any] = {}
+        for option in declared.values():
+            inner, key = place.key(option.name), Key("", ranged=ranged)
+            if option.name in written:
+                default = dataclasses.MISSING if option.required else option.default
+                value = written[option.name]
+                options[option.name] = self._value(option.annotation, key, default, value, inner)
+            elif option.required:
+                self.problems.add(
+                    inner, f"missing: {kind} '{name}' needs it; write {{{name}: {{{option.name}: value}}}}"
+                )
+                intact = False
+            else:
+                options[option.name] = to_plain(option.annotation, option.default)
+        return options if intact and all(value is not INVALID for value in options.values()) else None
+
+    def _declared(self, registry: Registry, name: str, place: Place) -> dict[str, Option] | None:
+        if ":" in name and not _OWN_PLUGIN.fullmatch(name):
+            self.problems.add(
+                place, f"must be a name or package.module:Name, got {show(name)}; {registry.suggest(name)}"
+            )
+            return None
+        try:
+            if not callable(registry.load(name)):
+                self.problems.add(place, f"must name a class or function, got {show(name)}; {registry.suggest(name)}")
+                return None
+            return registry.options(name)
+        except PluginError as error:
+            self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "))
+            return None
+
+    def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place, what: str) -> bool:
+        for name in tree:
+            if name not in known:
+                self.problems.add(place.key(name), f"unknown {what}; {_nearest(name, known)}", unknown=True)
+        return all(name in known for name in tree)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"choose from {', '.join(known)}" if known else "remove it: there are none"
+
+
+def _plugin_name(value: Any) -> str | None:
+    """Return the name of a plug-in written ``name`` or ``{name: {option: value}}``; None if it is neither."""
+    name = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
+    return name if isinstance(name, str) else None
+
+
+def _filled(declared: Field) -> Any:
+    default = declared.default
+    if not isinstance(default, PluginSpec):
+        return copy.copy(default)
+    written = Reader(Problems("")).options(str(declared.key.plugin), default.name, {}, Place(), ranged=False)
+    return PluginSpec(default.name, written or {})
+
+
+def _example(key: Key, default: Any) -> str:
+    if key.example is not None:
+        return f"; write for example {show(key.example)}"
+    if default is dataclasses.MISSING:
+        return ""
+    return f"; leave it out for {show(default)}"

@@ -1,0 +1,6 @@
+"""Derivatives of networks: forward mode with two streams, and double backward; batch statistics held constant."""
+
+from kdstudy.transfer.autodiff.double_backward import differentiable
+from kdstudy.transfer.autodiff.forward_mode import Dual
+
+__all__ = ["Dual", "differentiable"]

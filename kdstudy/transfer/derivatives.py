@@ -1,0 +1,214 @@
+"""What Jacobian and Hessian transfer share: directions, derivatives of attention maps, norms, the loss.
+
+Shapes: B samples, q of them with derivatives, C channels, H and W positions, L crucial layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from kdstudy.errors import MapError
+from kdstudy.models import Network
+from kdstudy.transfer.autodiff import Dual, differentiable
+from kdstudy.transfer.base import MapTransfer, Temperature, TransferContext, Weight
+from kdstudy.transfer.losses import batch_unit_distance, mean_square_norm, squared_distance, unit_distance
+from kdstudy.transfer.maps import attention_map, resize
+
+Normalise = Literal["running", "batch", "sample"]
+Power = Annotated[float, Ge(1)]
+Fraction = Annotated[float, Gt(0), Le(1)]
+
+# Share of the running mean square that a new batch replaces: a memory of about ten batches.
+_NEW = 0.1
+
+
+class Directions(NamedTuple):
+    """One batch's random directions, the same for student and teacher.
+
+    Attributes:
+        samples: q, the number of samples (the first ones) whose maps are compared.
+        images: Directions in image space, each (q, C, H, W).
+        positions: One weight a position of each layer's attention map, each (q, H_j, W_j); empty if not
+            needed.
+    """
+
+    samples: int
+    images: tuple[Tensor, ...]
+    positions: tuple[Tensor, ...]
+
+
+class DerivativeTransfer(MapTransfer):
+    """Matches a derivative of the attention map with respect to the image, in [0, 1], or to weights.
+
+    The loss of a layer is ``|| m_S / n_S - m_T / n_T ||^2``, summed over the map, averaged over samples. With
+    ``normalise: running`` n is the running RMS norm of that network's map of that layer, a constant for the
+    gradient: the loss does not depend on the scale of either network and stays an honest estimator of the
+    distance of the full derivatives. The running value contains the present batch with weight 0.1, which
+    keeps ``|| m / n ||^2`` below 10 even when a map grows suddenly. As n_S is a constant that follows m_S,
+    the gradient always has a part that shrinks m_S, as long as the two maps are not parallel: a large weight
+    drives the student towards a constant function (docs/derivative-norms.md). With ``normalise: batch`` n is
+    the RMS norm over the present batch and the gradient flows through it: free of scale and of that pull, at
+    the price of a bias of the order of the norm's sampling error (1-4 % at 64 images). With ``normalise:
+    sample`` each map is divided by its own norm, as attention transfer does; that is not unbiased.
+
+    Args:
+        context: Networks and shapes.
+        weight: Factor on the sum over layers.
+        p: Power of the attention map, >= 1.
+        normalise: ``running``, ``batch`` or ``sample``.
+        fraction: Share of the batch, in (0, 1], rounded up to whole samples, that has derivatives in
+            training.
+        kd_weight: Factor on soft targets.
+        temperature: Of the soft targets.
+    """
+
+    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "normalise", "kd_weight", "temperature"})
+    directed: ClassVar[bool] = True
+    squares: Tensor
+
+    def __init__(  # noqa: PLR0913 -- keyword-only: the options of a study file
+        self,
+        context: TransferContext,
+        *,
+        weight: Weight,
+        p: Power,
+        normalise: Normalise,
+        fraction: Fraction,
+        kd_weight: Weight,
+        temperature: Temperature,
+    ) -> None:
+        super().__init__(context, weight=weight, kd_weight=kd_weight, temperature=temperature)
+        self.p, self.normalise, self.fraction = p, normalise, fraction
+        # Row 0 the student's, row 1 the teacher's running mean square norm of each layer's map; 0 before any
+        # batch.
+        self.register_buffer("squares", torch.zeros(2, len(self.layers)))
+
+    def directions(
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        *,
+        signs: int = 0,
+        normals: int = 0,
+        positions: bool = False,
+    ) -> Directions:
+        """Draw directions for a batch; all samples have derivatives unless the method is training.
+
+        Args:
+            images: (B, C, H, W).
+            generator: On the CPU.
+            signs: Number of directions with entries -1 or +1.
+            normals: Number of directions with standard normal entries.
+            positions: Whether every layer gets weights of -1 or +1 over its positions.
+        """
+        count = math.ceil(self.fraction * len(images)) if self.training else len(images)
+        shape = (count, *images.shape[1:])
+        drawn = [_signs(shape, generator) for _ in range(signs)]
+        drawn += [torch.randn(shape, generator=generator) for _ in range(normals)]
+        weights = [_signs((count, *size), generator) for size in self.sizes] if positions else []
+        return Directions(count, tuple(_moved(u, images) for u in drawn), tuple(_moved(v, images) for v in weights))
+
+    def pushed(self, network: Network, images: Tensor, draws: Directions) -> tuple[Tensor, tuple[Dual, ...]]:
+        """Run ``network`` once, with tangents, and return its logits and its layers' activations as duals."""
+        with torch.autocast(images.device.type, enabled=False):  # low precision flips ReLU masks: 13-30 % off
+            output = network(Dual(images, draws.images))
+        for layer, feature in zip(self.layers, output.features, strict=True):
+            _require_dual(self.name, layer, feature)
+        return output.logits.value, output.features
+
+    def pulled(self, network: Network, images: Tensor, draws: Directions) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Run ``network`` for double backward: its logits, the leaf images, each layer's attention map."""
+        with torch.autocast(images.device.type, enabled=False):
+            run = differentiable(network, images, draws.samples)
+        with torch.enable_grad():
+            maps = (attention_map(feature, self.p) for feature in run.features)
+            return run.logits, run.inputs, tuple(map(resize, maps, self.sizes))
+
+    def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return each layer's squared distance of normalised maps; updates the running norms in training."""
+        pairs = list(zip(student, teacher, strict=True))
+        if self.normalise != "running":
+            distance = unit_distance if self.normalise == "sample" else batch_unit_distance
+            return [distance(*pair) for pair in pairs]
+        norms = self._update([student, teacher]).sqrt()
+        return [squared_distance(s / norms[0, j], t.detach() / norms[1, j]) for j, (s, t) in enumerate(pairs)]
+
+    @torch.no_grad()
+    def _update(self, maps: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Return the mean square norms to divide by, (2, L): the batch's own before any training."""
+        rows = [torch.stack([mean_square_norm(item) for item in layers]) for layers in maps]
+        batch = torch.stack(rows).to(self.squares)
+        if self.training:
+            self.squares.copy_(torch.where(self.squares == 0, batch, self.squares.lerp(batch, _NEW)))
+        squares = torch.where(self.squares == 0, batch, self.squares)
+        return squares.clamp_min(torch.finfo(squares.dtype).tiny).to(rows[0])
+
+
+def first_derivatives(
+    scalars: Sequence[Tensor], targets: Sequence[Tensor], *, create_graph: bool
+) -> tuple[Tensor, ...]:
+    """Return the gradient of each scalar with respect to its target, zero where it does not depend on it.
+
+    Args:
+        scalars: One a layer, from graphs that share their beginnings.
+        targets: One a scalar; may be the same tensor each time.
+        create_graph: Whether the gradients are differentiated again.
+    """
+    gradients = []
+    for scalar, target in zip(scalars, targets, strict=True):
+        if not scalar.requires_grad:  # nothing left of a linear map after one derivative
+            gradients.append(torch.zeros_like(target))
+            continue
+        gradients += torch.autograd.grad(
+            scalar, target, create_graph=create_graph, retain_graph=True, materialize_grads=True
+        )
+    return tuple(gradients)
+
+
+def trial_run(method: str, module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]) -> list[Dual]:
+    """Push a zero image through ``module`` in eval mode and return its layers' duals; modes are restored.
+
+    Raises:
+        MapError: The network calls a function without a tangent rule, or a layer does not depend on the
+            image.
+    """
+    seen: dict[str, Any] = {}
+    modes = [(child, child.training) for child in module.modules()]
+    handles = [
+        module.get_submodule(name).register_forward_hook(lambda _m, _i, output, name=name: seen.update({name: output}))
+        for name in layers
+    ]
+    like = next(iter(module.parameters()), torch.zeros(()))
+    image = torch.zeros(1, *image_shape, device=like.device, dtype=like.dtype)
+    try:
+        module.eval()
+        with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
+            module(Dual(image, (image,)))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for child, training in modes:
+            child.training = training
+    return [_require_dual(method, name, seen.get(name)) for name in layers]
+
+
+def _require_dual(method: str, layer: str, feature: Any) -> Dual:
+    if not isinstance(feature, Dual):
+        raise MapError(f"{method}: the output of layer '{layer}' is no function of the image; leave the layer out")
+    return feature
+
+
+def _moved(drawn: Tensor, images: Tensor) -> Tensor:
+    """Return what was drawn, beside the images; the host does not wait for the copy."""
+    pinned = drawn.pin_memory() if images.is_cuda else drawn
+    return pinned.to(images, non_blocking=True)
+
+
+def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, shape, generator=generator).mul_(2).sub_(1).float()

@@ -1,0 +1,40 @@
+"""One configured run, or a pack of them, as plain functions: no scheduler, database or server."""
+
+from kdstudy.trial.build import build_transfer, dataset_of, describe_dataset, networks, training_batches
+from kdstudy.trial.dry_run import corner_configs, preflight, run_corners
+from kdstudy.trial.layers import Matched, matched_layers
+from kdstudy.trial.pack import failure, run_pack
+from kdstudy.trial.run import run_trial
+from kdstudy.trial.teacher import (
+    find_teacher,
+    open_teacher,
+    prepare_teacher,
+    score_teacher,
+    teacher_folder,
+    teacher_trial,
+)
+from kdstudy.trial.teacher_cache.cached import Teaching, targets_of
+
+__all__ = [
+    "Matched",
+    "Teaching",
+    "build_transfer",
+    "corner_configs",
+    "dataset_of",
+    "describe_dataset",
+    "failure",
+    "find_teacher",
+    "matched_layers",
+    "networks",
+    "open_teacher",
+    "preflight",
+    "prepare_teacher",
+    "run_corners",
+    "run_pack",
+    "run_trial",
+    "score_teacher",
+    "targets_of",
+    "teacher_folder",
+    "teacher_trial",
+    "training_batches",
+]

@@ -1,0 +1,237 @@
+"""The teacher: trained once per study, or loaded, then kept in the store under a hash of everything it depends on.
+
+A teacher trained here is a trial like any other (transfer ``none``, policy ``constant``), so there is one loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+
+from kdstudy.data import Dataset, eval_batches
+from kdstudy.errors import ModelError
+from kdstudy.models import build_model, fit_weights, load_student, read_file, read_weights, save_student
+from kdstudy.seeds import teacher_seed
+from kdstudy.storage import Folder, folder_at, node_folder
+from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig, check
+from kdstudy.training import chance_score, evaluate, fixed_numerics, weights_sha256
+from kdstudy.trial.build import dataset_of
+from kdstudy.trial.run import EVAL_BATCH, run_trial
+
+CHANCE_MARGIN = 0.1
+"""A teacher must be at least this share of the way from chance to perfect."""
+MULTILABEL_MARGIN = 0.02
+"""Likewise of mean average precision, which is low throughout where classes are rare, and varies less by luck."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher in the store.
+
+    Args:
+        key: Hash of all that it depends on; its folder's name.
+        sha256: Hash of its weights.
+        val: Validation score in [0, 1].
+        seen: Whether it may have been trained on the validation images (always true for a loaded teacher).
+        epochs: Epochs trained here; 0 for a loaded teacher.
+        seconds: Wall time of that training.
+    """
+
+    key: str
+    sha256: str
+    val: float
+    seen: bool
+    epochs: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def prepare_teacher(config: TrialConfig, teachers: Path | Folder) -> Teacher:
+    """Return the study's teacher, training or loading it unless the store already has it.
+
+    Args:
+        config: Any trial of the study; its arm and seeds do not matter.
+        teachers: The store's folder of teachers.
+
+    Raises:
+        ModelError: The file does not fit the network, or the teacher scores near chance (and ``allow_weak`` is false).
+    """
+    data = dataset_of(config, with_test=False)
+    key = teacher_key(config, data)
+    folder = folder_at(teachers) / key
+    found = find_teacher(folder)
+    if found is None:
+        loaded = config.teacher.path is not None
+        found = _load(config, data, folder, key) if loaded else _train(config, folder, key)
+        folder.write("teacher.json", json.dumps(found.to_json(), indent=1).encode())
+    _refuse_weak(config, found, data)
+    return found
+
+
+def teacher_folder(config: TrialConfig, teachers: Path | Folder, key: str | None) -> Folder:
+    """Return the folder of the teacher a study began with; where it is gone, or new, that of one prepared now.
+
+    Args:
+        config: Any trial of the study.
+        teachers: The store's folder of teachers.
+        key: Of the recorded teacher, if there is one.
+
+    Raises:
+        ModelError: As `prepare_teacher`.
+    """
+    place = folder_at(teachers)
+    if key is not None and find_teacher(place / key) is not None:
+        return place / key
+    return place / prepare_teacher(config, place).key
+
+
+def find_teacher(folder: Path | Folder) -> Teacher | None:
+    """Return the teacher kept in ``folder``, or None if it is not (or not wholly, or not undamaged) there."""
+    place = folder_at(folder)
+    description = place.read("teacher.json")
+    try:
+        values = json.loads(description or b"")
+        found = Teacher(**{name: check(kind, values[name])[0] for name, kind in get_type_hints(Teacher).items()})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    whole = None not in asdict(found).values() and values.keys() == asdict(found).keys()
+    return found if whole and found.key == place.name else None
+
+
+def open_teacher(folder: Path | Folder) -> nn.Module:
+    """Return the teacher's network with its weights, on the CPU, in eval mode, frozen.
+
+    From a bucket it is brought to this machine once, and verified each time it is opened.
+
+    Raises:
+        ModelError: The weights are missing, or are not those recorded.
+    """
+    place = folder_at(folder)
+    found = find_teacher(place)
+    if found is None:
+        raise ModelError(f"teacher: {folder} holds no teacher; run or resume the study to prepare it again")
+    copy = (place / "student").on_disk(node_folder())
+    module = load_student(copy).requires_grad_(False)
+    if weights_sha256(module) != found.sha256:
+        raise ModelError(
+            f"teacher: the weights in {copy} are not those recorded; delete the folder to prepare it again"
+        )
+    return module
+
+
+def score_teacher(config: TrialConfig, teachers: Path | Folder, key: str) -> float:
+    """Return the teacher's test score: the study's difficulty is 1 minus it. For the confirmation phase only."""
+    data = dataset_of(config, with_test=True)
+    assert data.test is not None
+    with fixed_numerics(config.resources.cpus):
+        return evaluate(
+            open_teacher(folder_at(teachers) / key), eval_batches(data.test, EVAL_BATCH, torch.device("cpu"))
+        ).score
+
+
+def teacher_key(config: TrialConfig, data: Dataset) -> str:
+    """Return the hash of everything the teacher's weights depend on."""
+    teacher = dataclasses.asdict(config.teacher)
+    teacher.pop("allow_weak")
+    if config.teacher.path is not None:
+        teacher["path"] = hashlib.sha256(read_file(Path(config.teacher.path))).hexdigest()
+        basis: dict[str, Any] = {"teacher": teacher, "data": data.fingerprint}
+    else:
+        basis = {
+            "teacher": teacher,
+            "data": data.fingerprint,
+            "augment": config.data.augment,
+            "seed": teacher_seed(config.split_seed),
+            "cpus": config.resources.cpus,
+            "gpu": config.resources.gpus > 0,
+            "torch": torch.__version__,
+        }
+    return hashlib.sha256(json.dumps(basis, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def teacher_trial(config: TrialConfig) -> TrialConfig:
+    """Return the plain training run that makes the teacher."""
+    teacher = config.teacher
+    assert teacher.epochs is not None
+    seed = teacher_seed(config.split_seed)
+    return dataclasses.replace(
+        config,
+        student=StudentConfig(model=teacher.model),
+        train=TrainConfig(
+            epochs=teacher.epochs,
+            batch_size=teacher.batch_size,
+            base_lr=teacher.base_lr,
+            weight_decay=teacher.weight_decay,
+            momentum=0.9,
+            nesterov=False,
+            schedule=PluginSpec("cosine", {}),
+        ),
+        transfer=PluginSpec("none", {}),
+        policy=PluginSpec("constant", {}),
+        layers="auto",
+        numerics=NumericsConfig(),
+        cache=CacheConfig(mode="off"),
+        data_seed=seed,
+        init_seed=seed,
+    )
+
+
+def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
+    result = run_trial(teacher_trial(config), lambda _record, _result: None, folder=folder)
+    if result.state != "completed" or result.val is None or result.weights_sha256 is None:
+        raise ModelError(
+            f"teacher: its training diverged in epoch {result.epochs + 1}; lower teacher.base_lr "
+            f"(now {config.teacher.base_lr})"
+        )
+    return Teacher(key, result.weights_sha256, result.val, seen=False, epochs=result.epochs, seconds=result.seconds)
+
+
+def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
+    teacher = config.teacher
+    assert teacher.path is not None
+    mean, std = teacher.mean or data.mean, teacher.std or data.std
+    module = build_model(
+        teacher.model.name,
+        teacher.model.options,
+        num_classes=data.num_classes,
+        image_shape=data.image_shape,
+        mean=mean,
+        std=std,
+        seed=0,
+    )
+    fit_weights(module, read_weights(Path(teacher.path)), teacher.key_map, where=teacher.path)
+    with fixed_numerics(config.resources.cpus):
+        val = evaluate(module, eval_batches(data.val, EVAL_BATCH, torch.device("cpu"))).score
+    save_student(
+        module,
+        folder / "student",
+        {
+            "model": teacher.model.name,
+            "options": teacher.model.options,
+            "num_classes": data.num_classes,
+            "image_shape": list(data.image_shape),
+            "mean": list(mean),
+            "std": list(std),
+        },
+    )
+    return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
+
+
+def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
+    chance = chance_score(data.val.labels, data.num_classes)
+    margin = MULTILABEL_MARGIN if data.multilabel else CHANCE_MARGIN
+    if teacher.val < chance + margin * (1 - chance) and not config.teacher.allow_weak:
+        raise ModelError(
+            f"teacher: its validation score {teacher.val:.3f} is near chance ({chance:.3f}); train it longer, "
+            "check mean, std and key_map, or set teacher.allow_weak: true"
+        )

@@ -1,0 +1,261 @@
+"""The teacher's observations, kept once for all trials that would compute the same.
+
+``schedule``: one file an epoch, one row a step. The teacher sees the very batches and directions that the trials see,
+so what is read is, in float32, bit for bit what would have been computed. It serves the trials of one data seed.
+
+``views``: one file a view, one row an image. The batches of any trial of one data seed are gathered from it; only for
+methods whose observation of an image depends on nothing but the image.
+
+``all_views``: likewise, of every view that augmentation can draw (162 of an image shifted by up to four pixels and
+mirrored), for trials of any data seed; each sees the fresh views that it would have drawn. The teacher is given batches
+as large as the trials', so that in float32 its outputs are bit for bit what would have been computed.
+
+Shapes: S steps, B samples of a batch, N images of the split; what follows is the method's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdstudy.data import Dataset, count_views, num_batches, view_batches, views_drawn
+from kdstudy.models import Network
+from kdstudy.study import TrialConfig
+from kdstudy.training import LiveTargets, Targets, describe_numerics, generator, weights_sha256
+from kdstudy.transfer import Batch, Observation, Transfer, TransferContext
+from kdstudy.trial.build import training_batches, view_of
+from kdstudy.trial.teacher_cache.files import Shelf, Tensors
+
+VIEW_BATCH = 512
+"""Images the teacher sees at once where the order of a trial's batches does not matter."""
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Everything the teacher's observations depend on.
+
+    Args:
+        config: The trial.
+        data: Its data set.
+        teacher: Frozen, in eval mode.
+        transfer: The method that observes it.
+        context: What the method was built from.
+        device: Where the teacher runs.
+    """
+
+    config: TrialConfig
+    data: Dataset
+    teacher: Network
+    transfer: Transfer
+    context: TransferContext
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which observations are kept: derivatives are not rounded."""
+        half = self.config.cache.dtype == "float16" and not self.transfer.directed
+        return torch.float16 if half else torch.float32
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the cache's mode is one under which this method's observations can be kept."""
+        if self.transfer.indifferent is None:
+            return False
+        return self.config.cache.mode == "schedule" or (self.by_image and not self.transfer.directed)
+
+    @property
+    def by_image(self) -> bool:
+        """Whether a file has a row an image, of one view, rather than a row a step."""
+        return self.config.cache.mode in ("views", "all_views")
+
+    @property
+    def files(self) -> int:
+        """How many files a whole trial reads: one an epoch or one a view.
+
+        Raises:
+            DataError: All views are asked for, and cannot be counted.
+        """
+        epochs, cache = self.config.train.epochs, self.config.cache
+        if cache.mode == "all_views":
+            return count_views(self.data.augmentation)
+        return min(epochs, cache.views) if cache.mode == "views" else epochs
+
+    @property
+    def rows(self) -> int:
+        """Rows of one file."""
+        size = len(self.data.train)
+        return size if self.by_image else num_batches(size, self.config.train.batch_size)
+
+    @property
+    def method(self) -> list[Any]:
+        """The transfer method and those of its options that touch the observation."""
+        free = self.transfer.indifferent or frozenset()
+        spec = self.config.transfer
+        return [spec.name, {name: value for name, value in spec.options.items() if name not in free}]
+
+    def key(self) -> str:
+        """Return a hash of all that decides a file's contents, but for its number."""
+        config = self.config
+        basis = {
+            "teacher": [weights_sha256(self.teacher.module), config.teacher.model.to_yaml()],
+            "data": [self.data.fingerprint, asdict(self.data.augmentation)],
+            "method": self.method,
+            "layers": [self.context.teacher_layers, self.context.student_shapes, self.context.teacher_shapes],
+            "seed": None if config.cache.mode == "all_views" else config.data_seed,
+            "batch": None if config.cache.mode == "views" else config.train.batch_size,
+            "cache": [config.cache.mode, str(self.dtype)],
+            "numerics": [describe_numerics(self.device), config.numerics.memory_format, config.numerics.teacher],
+        }
+        return hashlib.sha256(json.dumps(basis, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @torch.no_grad()
+    def observe(self, images: Tensor, draws: Any) -> Tensors:
+        """Run the teacher and return its observation by name, in the type in which it is kept."""
+        found = self.transfer.observe(self.teacher, images, draws)
+        parts = {"logits": found.logits} | {f"map{j}": each for j, each in enumerate(found.maps)}
+        return {name: part.to(self.dtype) for name, part in parts.items()}
+
+    def row_bytes(self) -> int:
+        """Return the size of one row, from one run of the teacher."""
+        images, _, _ = next(self._images(1))
+        found = self.observe(images, self.transfer.draw(images, generator(0, "directions")))
+        size = sum(part.numel() * part.element_size() for part in found.values())
+        return -(-size // len(images)) if self.by_image else size
+
+    def file_bytes(self) -> int | None:
+        """Return the size of one file; None where nothing is kept under this mode. Runs the teacher once."""
+        return self.rows * self.row_bytes() if self.lasting else None
+
+    def make(self, number: str) -> Tensors:
+        """Run the teacher over one epoch, or one view of each image, and return what it gave, row by row."""
+        epoch, size = int(number), len(self.data.train)
+        if self.by_image:
+            parts = [self.observe(images, None) for images, _, _ in self._images(epoch)]
+            return {name: torch.cat([part[name] for part in parts])[:size] for name in parts[0]}
+        directions = generator(self.config.data_seed, "directions", epoch)
+        parts = [self.observe(images, self.transfer.draw(images, directions)) for images, _, _ in self._images(epoch)]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def views(self, epoch: int) -> Tensor:
+        """Return which view of each image an epoch shows: (N,), as ``all_views`` numbers them, from 1."""
+        stream = generator(self.config.data_seed, "augment", epoch)
+        return 1 + views_drawn(len(self.data.train), self.data.augmentation, stream)
+
+    def _images(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        if not self.by_image:
+            return training_batches(self.config, self.data, self.device, number)
+        every = self.config.cache.mode == "all_views"
+        return view_batches(
+            self.data.train,
+            batch_size=min(self.config.train.batch_size, len(self.data.train)) if every else VIEW_BATCH,
+            augmentation=self.data.augmentation,
+            view=number - 1 if every else generator(self.config.data_seed, "augment", number),
+            device=self.device,
+        )
+
+
+class KeptTargets:
+    """Reads the teacher's observations, and computes a file of them where it is missing.
+
+    Args:
+        teaching: What they depend on.
+        shelf: Where they are kept.
+    """
+
+    def __init__(self, teaching: Teaching, shelf: Shelf) -> None:
+        self._teaching, self._shelf = teaching, shelf
+        self._rows: Tensors = {}
+
+    def begin(self, epoch: int) -> None:
+        """Open the epoch's file; while another process computes it, compute one of a later epoch."""
+        config = self._teaching.config
+        later = range(epoch + 1, config.train.epochs + 1)
+        names = dict.fromkeys(_name(view_of(config, each)) for each in later)
+        rows = self._shelf.get(_name(view_of(config, epoch)), self._teaching.make, ahead=names)
+        # On an accelerator the whole file moves at once, so that no step waits for a copy.
+        device = self._teaching.device
+        self._rows = rows if device.type == "cpu" else {name: part.to(device) for name, part in rows.items()}
+
+    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+        """Return the rows of one batch, in float32."""
+        by_image = self._teaching.by_image
+        return _observation(
+            {k: part[batch.indices] if by_image else part[step].clone() for k, part in self._rows.items()}
+        )
+
+
+class EveryView:
+    """Reads the teacher's observations of an epoch's views, and computes a view of all images where missing.
+
+    Args:
+        teaching: What they depend on.
+        shelf: Where they are kept.
+        live: Serves where the shelf cannot keep a file: each epoch asks for nearly all of them.
+    """
+
+    def __init__(self, teaching: Teaching, shelf: Shelf, live: LiveTargets) -> None:
+        self._teaching, self._shelf, self._live = teaching, shelf, live
+        self._keeps = True
+        self._rows: Tensors = {}
+
+    def begin(self, epoch: int) -> None:
+        """Put together the rows of the epoch's views, one an image."""
+        views_N = self._teaching.views(epoch)
+        shown = [_name(view) for view in views_N.unique().tolist()]
+        rows: Tensors = {}
+        for place, name in enumerate(shown):
+            if not self._keeps:
+                return
+            file = self._shelf.get(name, self._teaching.make, ahead=shown[place + 1 :])
+            self._keeps = self._shelf.holds(name)
+            chosen = (views_N == int(name)).nonzero().flatten()
+            for key, part in file.items():
+                rows.setdefault(key, torch.empty_like(part))[chosen] = part[chosen]
+        self._rows = {key: part.to(self._teaching.device) for key, part in rows.items()}
+
+    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+        """Return the rows of one batch, in float32."""
+        if not self._keeps:
+            return self._live.of(step, batch, draws)
+        return _observation({key: part[batch.indices] for key, part in self._rows.items()})
+
+
+def _observation(rows: Tensors) -> Observation:
+    maps = (rows[f"map{j}"] for j in range(len(rows) - 1))
+    return Observation(rows["logits"].float(), tuple(each.float() for each in maps))
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}"
+
+
+def targets_of(teaching: Teaching, cache: Path | None) -> Targets:
+    """Return where a trial gets the teacher's observations from; its numbers do not depend on ``cache``.
+
+    Args:
+        teaching: What they depend on.
+        cache: Folder of the study's shelves; None to keep nothing.
+    """
+    live = LiveTargets(
+        teaching.teacher,
+        teaching.transfer,
+        teaching.dtype if teaching.lasting and teaching.dtype != torch.float32 else None,
+    )
+    if cache is None or not teaching.lasting:
+        return live
+    limit = teaching.config.cache.max_bytes
+    shelf = Shelf(cache, teaching.key(), limit)
+    if not shelf.trusted:
+        return live
+    if teaching.files * teaching.rows * shelf.note("row-bytes", teaching.row_bytes) > limit:
+        return live
+    if teaching.config.cache.mode == "all_views":
+        return EveryView(teaching, shelf, live)
+    return KeptTargets(teaching, shelf)

@@ -1,0 +1,237 @@
+"""The JSON Schemas: valid themselves, strict, and met by what the package prints."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from kdstudy.analysis import compare
+from kdstudy.cli import schemas
+from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.results import EpochRecord, LayerRecord, TrialResult
+
+DATASET = {"name": "digits"}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Two studies with every state a trial can be in."""
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as opened:
+        for position in range(2):
+            study = StudyRecord(f"digits-0000000{position}", "digits", 7, "", "finished", dataset=DATASET)
+            opened.create_study(study)
+            number = 0
+            for policy in ("constant", "layerwise"):
+                for index, state in enumerate(("queued", "running", "completed", "stopped", "diverged", "failed")):
+                    opened.add_trial(TrialRecord(study.id, number, "search", "kd", policy, index, 1, 2, {"a.b": 1}))
+                    end(opened, study.id, number, state, index / 10)
+                    number += 1
+                for index in range(4):
+                    opened.add_trial(
+                        TrialRecord(
+                            study.id,
+                            number,
+                            "confirm",
+                            "kd",
+                            policy,
+                            index,
+                            9 + index,
+                            9 + index,
+                            exploratory=index == 3,
+                        )
+                    )
+                    end(opened, study.id, number, "completed", 0.5 + index**2 / 50 * len(policy) / 9)
+                    number += 1
+        yield opened
+
+
+def end(ledger: Ledger, study_id: str, number: int, state: str, score: float) -> None:
+    if state == "queued":
+        return
+    ledger.start_trial(study_id, number)
+    if state in ("completed", "stopped"):
+        ledger.finish_trial(study_id, number, TrialResult(state, 1, score, score, "ab" * 32))
+    elif state != "running":
+        ledger.finish_trial(study_id, number, TrialResult(state, 1, error="Traceback" if state == "failed" else None))
+
+
+def validate(name: str, document: Any) -> None:
+    validator = Draft202012Validator(schemas.schema(name), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    validator.validate(document)
+
+
+def show_document(ledger: Ledger, study_id: str) -> dict[str, Any]:
+    study = ledger.study(study_id)
+    return {
+        "study_id": study.id,
+        "name": study.name,
+        "status": study.status,
+        "created": study.created.isoformat(timespec="seconds"),
+        "message": study.message,
+        "seed": study.seed,
+        "dataset": study.dataset,
+        "teacher": study.teacher,
+        "environment": study.environment,
+        "tracking": study.tracking,
+        "warm_start": {"study_id": "digits-00000001", "trials": {"kd/constant": [2, 3]}},
+        "best": {"trial": 2, "arm": "kd/constant", "values": {"a.b": 1}, "val": 0.2},
+        "arms": [
+            {
+                "arm": {"transfer": "kd", "policy": "constant"},
+                "trials": 6,
+                "completed": 1,
+                "stopped": 1,
+                "diverged": 1,
+                "failed": 1,
+                "best": 2,
+                "best_val": 0.2,
+                "confirmed": 4,
+                "test_mean": 0.5,
+                "test_sd": None,
+            }
+        ],
+        "importance": {"kd/constant": {"a.b": 1.0}},
+        "trials": [trial.to_json() for trial in ledger.trials(study_id)],
+    }
+
+
+@pytest.mark.parametrize("name", schemas.NAMES)
+def test_every_schema_is_one_and_forbids_what_it_does_not_name(name: str) -> None:
+    loaded = schemas.schema(name)
+    Draft202012Validator.check_schema(loaded)
+    assert loaded["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+    def closed(node: Any) -> Iterator[bool]:
+        if isinstance(node, dict):
+            if "properties" in node:
+                yield node["additionalProperties"] is False
+            for child in node.values():
+                yield from closed(child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from closed(child)
+
+    assert all(closed(loaded))
+    assert any(closed(loaded))
+
+
+def test_every_schema_file_is_named() -> None:
+    folder = Path(schemas.__file__).parent
+    assert sorted(path.stem for path in folder.glob("*.json")) == sorted(schemas.NAMES)
+
+
+def test_a_comparison_of_one_and_of_several_studies(ledger: Ledger) -> None:
+    one = compare(ledger, ["latest"]).to_json()
+    validate("compare", one)
+    assert one["comparisons"][0]["exploratory"]["n"] == 4
+    both = compare(ledger, ["digits-00000000", "digits-00000001"]).to_json()
+    validate("compare", both)
+    assert len(both["gain_differences"]) == 1
+
+
+def test_a_list(ledger: Ledger) -> None:
+    validate("list", [summary.to_json() for summary in ledger.summaries()])
+    validate("list", [])
+
+
+def test_a_study_shown(ledger: Ledger) -> None:
+    document = show_document(ledger, "digits-00000000")
+    assert {trial["state"] for trial in document["trials"]} == {
+        "queued",
+        "running",
+        "completed",
+        "stopped",
+        "diverged",
+        "failed",
+    }
+    validate("show", document)
+    validate("show", {**document, "best": None, "arms": [], "importance": {}, "trials": []})
+
+
+def test_one_trial_shown_has_its_epochs(ledger: Ledger) -> None:
+    document = show_document(ledger, "digits-00000000")
+    layers = (LayerRecord("layer1", 0.25, -0.5, 1.5),)
+    epochs = [
+        EpochRecord(1, 1.5, {"cross_entropy": 1.5}, 0.5, 1.25, 0.1, {"head": 0.1}, layers, 2.0),
+        EpochRecord(2, None, {"cross_entropy": None}, None, None, 0.1, {"head": 0.1}),
+    ]
+    trial = {**document["trials"][0], "history": [epoch.to_json() for epoch in epochs]}
+    validate("show", json.loads(json.dumps({**document, "trials": [trial]})))
+
+
+def test_a_run(ledger: Ledger) -> None:
+    document = {
+        "study_id": "digits-00000000",
+        "status": "finished",
+        "trials": {"completed": 6, "stopped": 2, "diverged": 2, "failed": 2},
+        "best": {"trial": 2, "arm": "kd/constant", "values": {"a.b": 1}, "val": 0.2},
+        "comparison": compare(ledger, ["latest"]).to_json()["comparisons"],
+    }
+    validate("run", document)
+    validate("run", {**document, "best": None, "comparison": []})
+
+
+def test_a_reproduction() -> None:
+    document = {
+        "study_id": "digits-00000000",
+        "trial": 3,
+        "verdict": "within_tolerance",
+        "epochs_compared": 8,
+        "max_abs_difference": 1e-5,
+        "weights_identical": False,
+        "differences": [
+            {"field": "numerics.threads", "recorded": 1, "here": 2},
+            {"field": "git.diff", "recorded": None, "here": "x"},
+        ],
+    }
+    validate("reproduce", document)
+    validate("reproduce", {**document, "max_abs_difference": None, "weights_identical": None})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "maybe"},
+        {"p_value": 1.5},
+        {"n": 2.5},
+        {"surprise": 1},
+        {"diverged_share": 0.5},
+        {"study_id": "x"},
+        {"difference": "0.1"},
+        {"exploratory": {}},
+    ],
+)
+def test_a_wrong_row_is_refused(ledger: Ledger, change: dict[str, Any]) -> None:
+    document = copy.deepcopy(compare(ledger, ["latest"]).to_json())
+    document["comparisons"][0].update(change)
+    with pytest.raises(ValidationError):
+        validate("compare", document)
+
+
+def test_every_field_of_a_row_is_required(ledger: Ledger) -> None:
+    row = compare(ledger, ["latest"]).to_json()["comparisons"][0]
+    for name in row:
+        with pytest.raises(ValidationError, match=f"'{name}' is a required property"):
+            validate(
+                "compare",
+                {
+                    "study_id": "digits-00000000",
+                    "comparisons": [{key: value for key, value in row.items() if key != name}],
+                },
+            )
+
+
+def test_times_are_utc(ledger: Ledger) -> None:
+    summary = ledger.summaries()[0].to_json()
+    trial = ledger.trial("digits-00000000", 2)
+    assert summary["created"].endswith("+00:00")
+    assert trial.to_json()["finished"].endswith("+00:00")
+    assert trial.created.utcoffset() == timedelta(0)

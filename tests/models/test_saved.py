@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import kdstudy
+from kdstudy.errors import ModelError
+from kdstudy.models import build_model
+from kdstudy.models.saved import load_student, save_student
+
+CONFIG: dict[str, Any] = {
+    "model": "resnet8", "options": {}, "num_classes": 10, "image_shape": [1, 8, 8],
+    "mean": [0.3], "std": [0.4], "layers": ["layer1"],
+    "provenance": {"study_id": "smoke-0123abcd", "trial": 7},
+}  # fmt: skip
+
+
+def student(seed: int = 5) -> torch.nn.Module:
+    return build_model("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=seed).eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_student(student(), tmp_path / "student", CONFIG)
+    return tmp_path / "student"
+
+
+def rewrite(saved: Path, **changes: Any) -> None:
+    config = json.loads((saved / "student.json").read_text()) | changes
+    (saved / "student.json").write_text(json.dumps(config))
+
+
+def test_a_loaded_student_gives_the_same_logits_bit_for_bit(saved: Path) -> None:
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    loaded = kdstudy.load_student(saved)
+    assert not loaded.training
+    assert torch.equal(loaded(images), student()(images))
+
+
+def test_only_two_files_of_numbers_and_names_are_written(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["student.json", "student.safetensors"]
+    assert json.loads((saved / "student.json").read_text()) == {"format": 1, **CONFIG}
+
+
+def test_saving_again_replaces(saved: Path) -> None:
+    save_student(student(seed=6), saved, CONFIG)
+    assert torch.equal(next(load_student(saved).parameters()), next(student(seed=6).parameters()))
+
+
+def test_a_configuration_must_be_complete_and_plain(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="lacks std; it has"):
+        save_student(student(), tmp_path, {key: value for key, value in CONFIG.items() if key != "std"})
+    with pytest.raises(ModelError, match="not plain JSON"):
+        save_student(student(), tmp_path, {**CONFIG, "mean": [float("nan")]})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format 2 is not 1"),
+        ({"image_shape": [1, 8]}, "does not describe a network"),
+        ({"num_classes": 7}, "the weights do not fit the network of student.json"),
+        ({"mean": "often"}, "does not describe a network"),
+    ],
+)
+def test_a_changed_configuration_is_one_line(saved: Path, changes: dict[str, Any], message: str) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_student(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_are_one_line(saved: Path) -> None:
+    (saved / "student.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelError, match=r"student\.safetensors: cannot be read"):
+        load_student(saved)
+    (saved / "student.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read as JSON"):
+        load_student(saved)
+    with pytest.raises(ModelError, match=r"holds no student\.json"):
+        load_student(saved.parent)
+
+
+def test_a_stranger_cannot_make_us_import_a_module(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rewrite(saved, model="evil:Net")
+    with pytest.raises(ModelError, match=r"'evil:Net' is code outside kdstudy.* set KDSTUDY_ALLOW_PLUGINS=evil"):
+        load_student(saved)
+    assert not (tmp_path / "ran").exists()
+    kdstudy.allow_plugins("evil")
+    with pytest.raises(ModelError, match="has no attribute 'Net'"):
+        load_student(saved)
+    assert (tmp_path / "ran").exists()
+
+
+def test_the_package_is_light_until_the_loader_is_used() -> None:
+    light = "import sys, kdstudy; assert 'torch' not in sys.modules; "
+    code = light + "kdstudy.load_student; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = kdstudy.nothing  # type: ignore[attr-defined]

@@ -1,0 +1,52 @@
+"""A driver that is told to stop, stops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import os, signal, time
+from kdstudy.runner.signals import held, preemptible, terminable
+
+signal.signal(signal.SIGINT, signal.{sigint})
+try:
+    {body}
+    print("went on")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+TOLD = """
+    with terminable(), preemptible() as stopping:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping()
+        time.sleep(10)
+"""
+LOST = """
+    from kdstudy.ledger import Holder, Ledger, StudyRecord
+    from kdstudy.runner import signals as hold
+    hold.LEASE_SECONDS = 0.6
+    ours = Holder.here()
+    with Ledger.open("sqlite:///ledger.db", create=True) as ledger:
+        ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), Holder.here())
+        with terminable(), held(ledger, "a-1", ours), preemptible():
+            time.sleep(10)
+"""
+
+
+@pytest.mark.parametrize("sigint", ["default_int_handler", "SIG_IGN"])  # a script's background jobs ignore it
+@pytest.mark.parametrize("body", [TOLD, LOST], ids=["grace over", "hold lost"])
+def test_a_driver_stops(body: str, sigint: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(sigint=sigint, body=body.strip())],
+        env={"KDSTUDY_GRACE": "0.3", "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split("\n")[-2] == "stopped", done.stdout + done.stderr

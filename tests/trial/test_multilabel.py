@@ -1,0 +1,109 @@
+"""Several labels an image, from files to the result of a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdstudy.errors import ModelError
+from kdstudy.results import EpochRecord
+from kdstudy.study import TrialConfig, parse_study
+from kdstudy.trial.build import dataset_of, describe_dataset
+from kdstudy.trial.inputs import Sources
+from kdstudy.trial.run import Trial, run_trial
+from kdstudy.trial.teacher import open_teacher, prepare_teacher
+from tests.data.layouts import make_coco
+
+TEXT = """
+name: several
+seed: 3
+data: {{name: coco, root: {root}, val_fraction: 0.25, options: {{size: 16, memory_gb: {memory}, workers: 1}}}}
+teacher: {{model: resnet8, epochs: 2, allow_weak: true}}
+student: {{model: resnet8}}
+train: {{epochs: 2, batch_size: 16, base_lr: 0.05}}
+arms:
+  transfers: [{transfer}]
+  policies: [{policy}]
+search: {{trials_per_arm: 1}}
+confirm: {{seeds: 0}}
+"""
+
+
+def config(root: Path, transfer: str = "attention", memory: float = 1) -> TrialConfig:
+    policy = "constant" if transfer == "none" else "{layerwise: {interval: 1}}"
+    text = TEXT.format(root=root, transfer=transfer, memory=memory, policy=policy)
+    study = parse_study(text, "several.yaml")
+    return study.config(study.arms[0].name, {}, data_seed=1, init_seed=2)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("several")
+    make_coco(root / "coco", train=80, val=40)
+    prepare_teacher(config(root / "coco"), root)
+    return root
+
+
+def run(root: Path, trial: TrialConfig, **settings: bool):
+    records: list[EpochRecord] = []
+    teacher = open_teacher(root / prepare_teacher(trial, root).key)
+    result = run_trial(trial, lambda record, _: records.append(record), teacher=teacher, **settings)
+    return result, records
+
+
+@pytest.mark.parametrize("transfer", ["attention", "jacobian", "hessian", "{kd: {weight: 1.0}}"])
+def test_every_map_trains_and_is_scored_by_mean_average_precision(root: Path, transfer: str) -> None:
+    trial = config(root / "coco", transfer)
+    if transfer.startswith("{kd"):
+        trial = dataclasses.replace(
+            trial,
+            policy=dataclasses.replace(trial.policy, options={**trial.policy.options, "map": "attention"}),
+        )
+    result, records = run(root, trial, with_test=True)
+    assert result.state == "completed"
+    assert 0 < result.test <= 1
+    for record in records:
+        assert record.val == record.scores["map"]
+        assert record.scores["map_classes"] == 3
+        assert set(record.scores) == {"map", "f1_micro", "f1_macro", "map_classes"}
+    assert len(records[0].layers) == 3
+
+
+def test_decoding_batch_by_batch_gives_the_same_student(root: Path) -> None:
+    (kept, first), (streamed, second) = (run(root, config(root / "coco", memory=memory)) for memory in (1, 0))
+    assert kept.weights_sha256 == streamed.weights_sha256
+    assert [record.numbers() for record in first] == [record.numbers() for record in second]
+
+
+def test_the_record_says_that_there_are_several_labels(root: Path) -> None:
+    assert describe_dataset(dataset_of(config(root / "coco"), with_test=False))["multilabel"] is True
+
+
+def test_a_teacher_that_knows_nothing_is_refused(root: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    trial = config(root / "coco")
+    module = open_teacher(root / prepare_teacher(trial, root).key)
+    with torch.no_grad():
+        module.fc.weight.zero_()
+    save_file(module.state_dict(), tmp_path / "weights.safetensors")
+    weak = dataclasses.replace(trial.teacher, path=str(tmp_path / "weights.safetensors"), epochs=None)
+    with pytest.raises(ModelError, match="near chance"):
+        prepare_teacher(dataclasses.replace(trial, teacher=dataclasses.replace(weak, allow_weak=False)), tmp_path)
+
+
+def test_a_record_written_before_there_were_scores_still_loads() -> None:
+    record = EpochRecord(1, 0.5, {}, 0.5, 0.7, 0.1, {})
+    old = record.to_json()
+    del old["scores"]
+    assert EpochRecord.from_json(old) == record
+
+
+def test_the_labels_are_independent_questions_in_training(root: Path) -> None:
+    trial = Trial(config(root / "coco", "none"), lambda _record, _result: None, Sources())
+    batch = trial.data.train.images[:16].float() / 255, torch.zeros(16, 3), torch.arange(16)
+    totals = trial.distiller.train_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
+    assert totals.terms["cross_entropy"] > 0.1, "a cross-entropy over the classes would be 0 without any"

@@ -1,0 +1,251 @@
+"""A trial repeats itself bit for bit, whatever interrupts it, and leaves the teacher alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from kdstudy.data import num_batches
+from kdstudy.errors import ClusterError, ModelError, StudyError
+from kdstudy.plugins import POLICIES, TRANSFERS
+from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.training import weights_sha256
+from kdstudy.transfer import NoTransfer, Observation
+from kdstudy.trial.build import dataset_of
+from kdstudy.trial.dry_run import preflight
+from kdstudy.trial.run import run_trial
+from tests.configs import fresh_teacher, trial_config
+
+LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
+WALK = "{walk: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
+REPLAY = "{replay: {multipliers: [[0.5, 1.0, 1.5]], probe_size: 64}}"
+
+
+class InterruptedTrialError(Exception):
+    pass
+
+
+def run(config, folder: Path | None = None, *, stop_after: int | None = None, with_test: bool = False):
+    records: list[EpochRecord] = []
+
+    def report(record: EpochRecord, result: TrialResult | None) -> None:
+        records.append(record)
+        if record.epoch == stop_after:
+            raise InterruptedTrialError
+
+    try:
+        return run_trial(config, report, teacher=fresh_teacher(), folder=folder, with_test=with_test), records
+    except InterruptedTrialError:
+        return None, records
+
+
+def numbers(records: list[EpochRecord]) -> list[dict]:
+    return [record.numbers() for record in records]
+
+
+@pytest.mark.parametrize("transfer", list(TRANSFERS))
+@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay", WALK, REPLAY])
+def test_every_transfer_runs_under_every_policy(transfer: str, policy: str) -> None:
+    result, records = run(trial_config(transfer, policy, epochs=2))
+    assert result is not None
+    assert result.state == "completed"
+    assert [record.epoch for record in records] == [1, 2]
+    assert all(math.isfinite(value) for record in records for value in record.terms.values())
+    assert bool(records[0].layers) == (policy not in ("constant", "decay"))
+    assert not records[1].layers, "no update after the last epoch"
+
+
+def test_the_same_configuration_gives_the_same_bits_and_another_seed_does_not() -> None:
+    config = trial_config("jacobian", LAYERWISE)
+    (first, first_records), (second, second_records) = run(config), run(config)
+    assert first.weights_sha256 == second.weights_sha256
+    assert numbers(first_records) == numbers(second_records)
+    other, _ = run(trial_config("jacobian", LAYERWISE, data_seed=13))
+    assert other.weights_sha256 != first.weights_sha256
+
+
+@pytest.mark.parametrize("transfer", ["attention", "hessian", "kd"])
+def test_gain_zero_equals_the_constant_policy_bit_for_bit(transfer: str) -> None:
+    constant, constant_records = run(trial_config(transfer, "constant"))
+    still, still_records = run(trial_config(transfer, "{layerwise: {interval: 1, gain: 0.0, probe_size: 64}}"))
+    moved, _ = run(trial_config(transfer, LAYERWISE))
+    assert still.weights_sha256 == constant.weights_sha256
+    assert [record.val for record in still_records] == [record.val for record in constant_records]
+    assert {layer.multiplier for record in still_records for layer in record.layers} == {1.0}
+    assert moved.weights_sha256 != constant.weights_sha256
+
+
+@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention", "{crd: {negatives: 64}}", "vid"])
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, transfer: str, stop_after: int) -> None:
+    config = trial_config(transfer, LAYERWISE, epochs=4)
+    whole, whole_records = run(config, tmp_path / "whole", with_test=True)
+    run(config, tmp_path / "cut", stop_after=stop_after)
+    resumed, resumed_records = run(config, tmp_path / "cut", with_test=True)
+    assert resumed.weights_sha256 == whole.weights_sha256
+    assert resumed.test == whole.test
+    assert numbers(resumed_records) == numbers(whole_records), "reported from epoch 1 on, without gap or duplicate"
+
+
+@pytest.mark.parametrize("policy", [WALK, REPLAY.replace("]]", "], [1.0, 1.5, 0.5], [1.5, 0.5, 1.0]]")])
+def test_a_control_is_resumed_where_it_stood(tmp_path: Path, policy: str) -> None:
+    config = trial_config("attention", policy, epochs=4)
+    whole, expected = run(config)
+    run(config, tmp_path, stop_after=2)
+    resumed, records = run(config, tmp_path)
+    assert numbers(records) == numbers(expected)
+    assert resumed is not None and whole is not None
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+
+def test_a_replayed_layerwise_trial_of_the_same_seed_is_that_trial_and_moves_other_seeds_the_same_way() -> None:
+    config = trial_config("attention", LAYERWISE, epochs=3)
+    original, records = run(config)
+    rows = [[layer.multiplier for layer in record.layers] for record in records[:2]]
+    policy = f"{{replay: {{multipliers: {rows}, probe_size: 64}}}}"
+    again, replayed = run(trial_config("attention", policy, epochs=3))
+    assert original is not None and again is not None
+    assert again.weights_sha256 == original.weights_sha256
+    assert [[each.divergence for each in record.layers] for record in replayed] == [
+        [each.divergence for each in record.layers] for record in records
+    ]
+    _, other = run(trial_config("attention", policy, epochs=3, data_seed=1, init_seed=2))
+    assert [[layer.multiplier for layer in record.layers] for record in other[:2]] == rows
+
+
+def test_each_seed_walks_another_way_and_the_same_seed_the_same() -> None:
+    def walked(init_seed: int) -> list[list[float]]:
+        _, records = run(trial_config("attention", WALK, epochs=4, init_seed=init_seed))
+        return [[layer.multiplier for layer in record.layers] for record in records[:3]]
+
+    assert walked(1) == walked(1)
+    assert walked(1) != walked(2)
+
+
+def test_a_replay_of_other_layers_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"replay\.multipliers: update 1 must list one factor for each of the 3"):
+        preflight(trial_config("attention", "{replay: {multipliers: [[1.0, 2.0]]}}", epochs=2), fresh_teacher())
+
+
+def test_a_trial_that_ended_unheard_reports_its_end_again(tmp_path: Path) -> None:
+    config = trial_config(epochs=2)
+    run(config, tmp_path, stop_after=2)
+    result, records = run(config, tmp_path)
+    assert result.state == "completed"
+    assert [record.epoch for record in records] == [1, 2]
+
+
+def test_the_teacher_is_left_bitwise_unchanged_without_hooks_and_in_eval_mode() -> None:
+    teacher = fresh_teacher()
+    before = weights_sha256(teacher)
+    run_trial(trial_config("hessian", LAYERWISE, epochs=2), lambda _r, _s: None, teacher=teacher)
+    assert weights_sha256(teacher) == before
+    assert not any(module.training or module._forward_hooks for module in teacher.modules())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
+
+
+def test_threads_and_training_switches_are_restored() -> None:
+    threads = torch.get_num_threads()
+    run(trial_config(epochs=1))
+    assert torch.get_num_threads() == threads
+
+
+def test_a_diverging_trial_is_a_result() -> None:
+    result, records = run(trial_config("none", base_lr=1e30, epochs=3))
+    assert result.state == "diverged"
+    assert result.val is None
+    assert result.test is None
+    assert result.weights_sha256 is None
+    assert records[-1].val is None
+    assert result.epochs == len(records) - 1
+
+
+class Explodes(NoTransfer):
+    """Its loss is not finite in batch ``at``, counted over all epochs."""
+
+    batches: ClassVar[int] = 0
+    uses_teacher = True
+
+    def __init__(self, context, *, at: int) -> None:
+        super().__init__(context)
+        self.at = at
+        type(self).batches = 0
+
+    def terms(self, student, teacher, batch):
+        type(self).batches += 1
+        return {"boom": student.logits.sum() * (math.nan if self.batches == self.at else 0.0)}
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 1), (2, 1), (2, 4)])
+def test_a_diverged_trial_costs_at_most_one_epoch(epoch: int, batch: int) -> None:
+    config = trial_config(epochs=4)
+    steps = num_batches(len(dataset_of(config, with_test=False).train), config.train.batch_size)
+    assert steps > 4
+    at = (epoch - 1) * steps + batch
+    result, records = run(trial_config(f"{{'tests.test_trial:Explodes': {{at: {at}}}}}", epochs=4))
+    assert (result.state, result.epochs, len(records)) == ("diverged", epoch - 1, epoch)
+    assert Explodes.batches == epoch * steps, "what remains of the epoch: the loss is looked at once an epoch"
+
+
+def test_test_is_scored_only_where_asked() -> None:
+    searched, _ = run(trial_config(epochs=1))
+    confirmed, _ = run(trial_config(epochs=1), with_test=True)
+    assert searched.test is None
+    assert 0 <= confirmed.test <= 1
+    assert searched.weights_sha256 == confirmed.weights_sha256
+
+
+def test_rates_are_base_times_schedule_times_multiplier() -> None:
+    _, records = run(trial_config("attention", LAYERWISE, epochs=3))
+    multipliers = {layer.layer: layer.multiplier for layer in records[0].layers}
+    assert set(multipliers.values()) != {1.0}
+    for layer, rate in records[1].rates.items():
+        assert rate == pytest.approx(records[1].rate * multipliers.get(layer, 1.0), rel=1e-12)
+    assert records[1].rates["head"] == records[1].rate
+
+
+def test_asking_for_a_gpu_that_is_not_there_is_one_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    config = trial_config(epochs=1)
+    values = config.to_json()
+    values["resources"]["gpus"] = 1
+    with pytest.raises(ClusterError, match=r"resources\.gpus: 1(\.0)? asked for") as error:
+        run_trial(type(config).from_json(values), lambda _r, _s: None, teacher=fresh_teacher())
+    assert "\n" not in str(error.value)
+
+
+def test_preflight_trains_nothing_and_rehearses_a_batch() -> None:
+    teacher = fresh_teacher()
+    preflight(trial_config("jacobian", LAYERWISE), teacher)
+    preflight(trial_config("jacobian", LAYERWISE), teacher, batch=True)
+    with pytest.raises(ModelError):
+        preflight(trial_config(), nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))
+
+
+class LabelTransfer(NoTransfer):
+    """Registered from outside the package: pulls the logits' mean to a constant.
+
+    Source: this test.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+
+    def __init__(self, context, *, weight: float = 1.0) -> None:
+        super().__init__(context)
+        self.weight = weight
+
+    def terms(self, student: Observation, teacher: Observation, batch) -> dict:
+        return {"label": self.weight * (student.logits.mean() - teacher.logits.mean()).square()}
+
+
+def test_a_transfer_from_outside_the_package_needs_one_class_and_one_line() -> None:
+    result, records = run(trial_config("{'tests.test_trial:LabelTransfer': {weight: 0.5}}", epochs=1))
+    assert result.state == "completed"
+    assert set(records[0].terms) == {"cross_entropy", "label"}
+    assert "layerwise" in POLICIES
