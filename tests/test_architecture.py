@@ -1,4 +1,7 @@
-"""The design's rules, held by tests: who may import what, how long a module may be, what it may be called."""
+"""The design's rules, held by tests: who may import what, how long a module may be, what it may be called.
+
+``python -m tests.test_architecture`` writes the table of rooms in CONTRIBUTING.md anew.
+"""
 
 from __future__ import annotations
 
@@ -192,3 +195,34 @@ def test_every_row_names_something_that_exists() -> None:
     parts = {part(path) for path in MODULES}
     listed = {name for names in ROWS for name in names}
     assert listed == parts - {"__init__"}
+
+
+CONTRIBUTING = PACKAGE.parent / "CONTRIBUTING.md"
+MARKS = ("<!-- rooms: made by tests/test_architecture.py -->\n", "<!-- /rooms -->\n")
+
+
+def rooms_table() -> str:
+    """The rooms as Markdown, from the top down; those of one line may not import each other."""
+    lines = ["| room | holds |", "|---|---|"]
+    for names in reversed(ROWS):
+        lines.append("| " + "<br>".join(f"`{name}`" for name in names) + " | " + "<br>".join(names.values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def test_contributing_shows_the_rooms_that_are_enforced() -> None:
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    assert text.partition(MARKS[0])[2].partition(MARKS[1])[0] == rooms_table(), __doc__
+
+
+def test_readme_maps_every_room() -> None:
+    text = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    shown = text.partition("## The code")[2]
+    entries = {path.name + "/" * path.is_dir() for path in PACKAGE.iterdir()} - {"__pycache__/", "py.typed"}
+    assert {entry for entry in entries if entry not in shown} == set()
+
+
+if __name__ == "__main__":
+    before, _, rest = CONTRIBUTING.read_text(encoding="utf-8").partition(MARKS[0])
+    CONTRIBUTING.write_text(
+        before + MARKS[0] + rooms_table() + MARKS[1] + rest.partition(MARKS[1])[2], encoding="utf-8"
+    )
