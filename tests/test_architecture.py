@@ -52,6 +52,7 @@ ROWS: tuple[dict[str, str], ...] = (
     {"report": "what people read: the study's page, text, progress"},
     {"runner": "one study from start to finish; no Ray, no torch"},
     {"cli": "the commands: results to stdout, everything else to stderr"},
+    {"testing": "conformance suites for plug-ins, for whoever writes one"},
     {"student": "the loader that older MLflow models name", "__main__": "`python -m kdstudy`"},
 )
 # The rooms that may import a library, at all.

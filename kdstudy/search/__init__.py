@@ -5,7 +5,7 @@ from kdstudy.search.cache_plan import CachePlan, configs_to_measure, keep_from_j
 from kdstudy.search.pack_plan import PackPlan
 from kdstudy.search.planner import TrialPlanner
 from kdstudy.search.pruners.base import Pruner, Scores
-from kdstudy.search.samplers.base import PastTrial, past_trial, startup_values
+from kdstudy.search.samplers.base import PastTrial, Sampler, past_trial, propose, startup_values
 from kdstudy.search.samplers.importance import importance
 from kdstudy.search.samplers.optuna_storage import OPTUNA_STATES, Replayed, replay_in_optuna
 from kdstudy.search.samplers.tpe import optuna_study_of
@@ -18,6 +18,7 @@ __all__ = [
     "PastTrial",
     "Pruner",
     "Replayed",
+    "Sampler",
     "Scores",
     "TrialPlanner",
     "check_warm_start",
@@ -30,6 +31,7 @@ __all__ = [
     "known_results",
     "optuna_study_of",
     "past_trial",
+    "propose",
     "replay_in_optuna",
     "startup_values",
     "warm_start_lines",

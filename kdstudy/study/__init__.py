@@ -16,7 +16,7 @@ from kdstudy.study.schema import (
     TeacherConfig,
     TrainConfig,
 )
-from kdstudy.study.space import Choice, Int, Log, Range
+from kdstudy.study.space import Choice, Int, Log, Range, Uniform
 from kdstudy.study.study import Arm, Study
 from kdstudy.study.trial_config import TrialConfig
 from kdstudy.study.validate import Reader
@@ -42,6 +42,7 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "TrialConfig",
+    "Uniform",
     "check",
     "json_schema",
     "load_study",
