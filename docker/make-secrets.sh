@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the secrets of docker/compose.yaml: random, one file each; those that are there stay.
+# Creates the secrets of docker/compose.yaml: random, one file each; existing ones are kept.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-# The folder shuts others out; the files in it must be readable by the containers' users.
+# The folder's mode keeps other users out; the files in it must be readable by the containers' users.
 mkdir -p -m 700 secrets
 for name in ray-token redis-password postgres-password mlflow-password mlflow-secret-key s3-access-key s3-secret-key grafana-password; do
     [ -s "secrets/$name" ] || od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"secrets/$name"

@@ -1,3 +1,3 @@
--- Databases of their own: kdstudy's record is the one POSTGRES_DB names; MLflow and its logins own tables of one name.
+-- Separate databases: POSTGRES_DB names that of kdstudy's record; MLflow and its logins have tables with the same name.
 CREATE DATABASE mlflow;
 CREATE DATABASE mlflow_auth;
