@@ -51,7 +51,7 @@ def kdstudy(store: Path, *arguments: str, code: int = 0, **more: str) -> str:
         command(*arguments),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         env=environment(store, **more),
         cwd=store.parent,
         check=False,

@@ -18,6 +18,8 @@ import pytest
 from tests.command_line import SMOKE
 from tests.end_to_end.pinned import kdstudy_json, killed, machine
 
+pytestmark = pytest.mark.timeout(900)
+
 GOLDEN = Path(__file__).with_name("golden.json")
 KEPT = ("trial", "phase", "arm", "index", "seeds", "values", "state", "epochs", "val", "test", "weights_sha256")
 
@@ -102,15 +104,18 @@ def test_the_smallest_study_keeps_its_digits(golden: dict[str, list[dict[str, An
     check(golden["smoke"], run(tmp_path, "smoke"))
 
 
+@pytest.mark.slow
 def test_a_packed_study_keeps_its_digits(golden: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
     check(golden["packed"], run(tmp_path, "packed"))
 
 
+@pytest.mark.slow
 def test_a_pruned_study_keeps_its_digits(golden: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
     assert {"stopped", "completed"} == {trial["state"] for trial in golden["pruned"]}, "the test meets both"
     check(golden["pruned"], run(tmp_path, "pruned"))
 
 
+@pytest.mark.slow
 def test_a_study_killed_and_resumed_has_the_same_digits(
     golden: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
