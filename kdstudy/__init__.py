@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
+    from kdstudy.cli.schemas import schema
     from kdstudy.models import load_student
     from kdstudy.plugins import allow_plugins
     from kdstudy.runner import run_study
@@ -24,10 +26,11 @@ __all__ = [
     "run_pack",
     "run_study",
     "run_trial",
+    "schema",
 ]
 
 # ``import kdstudy`` must not pay for torch.
-__getattr__ = lazy_names(
+_load = lazy_names(
     __name__,
     {
         "Study": "kdstudy.study",
@@ -38,5 +41,16 @@ __getattr__ = lazy_names(
         "run_pack": "kdstudy.trial",
         "run_study": "kdstudy.runner",
         "run_trial": "kdstudy.trial",
+        "schema": "kdstudy.cli.schemas",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "schemas":
+        from kdstudy.cli import schemas
+
+        message = "kdstudy.schemas.schema is now kdstudy.schema; the old name goes with the next minor release"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return schemas
+    return _load(name)

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from kdstudy.documents import DifferenceDocument
+
 # The packages whose version can change a number or a record, in the order a reader looks for them.
 MATTER = (
     "kdstudy",
@@ -63,7 +65,7 @@ def capture(directory: Path | None = None) -> dict[str, Any]:
     }
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[DifferenceDocument]:
     """Return the fields in which two environments differ, those that matter most first.
 
     Args:
@@ -71,18 +73,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str
         new: What is here.
 
     Returns:
-        One ``{"field", "recorded", "here"}`` a difference; the field is a dotted path; None where one side
-        has none.
+        One per difference; the field is a dotted path, and a side that has none is None.
     """
     recorded, present = _flat(old), _flat(new)
     matter = {f"packages.{name}" for name in MATTER}
-    found = []
+    found: list[DifferenceDocument] = []
     for name in dict.fromkeys([*recorded, *present]):
         if name in _NOT_COMPARED or name in matter:  # listed under "versions" already
             continue
         if recorded.get(name) != present.get(name):
             found.append({"field": name, "recorded": recorded.get(name), "here": present.get(name)})
-    return sorted(found, key=lambda row: str(row["field"]).startswith("packages."))
+    return sorted(found, key=lambda row: row["field"].startswith("packages."))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Phase = Literal["search", "confirm"]
-State = Literal["queued", "running", "completed", "stopped", "diverged", "failed"]
+from kdstudy.documents import EpochDocument, LayerDocument, Phase, State
+
+__all__ = ["FINISHED_STATES", "EpochRecord", "LayerRecord", "Phase", "State", "TrialResult", "finite"]
 
 FINISHED_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed")
 
@@ -36,6 +37,15 @@ class LayerRecord:
     divergence: float
     momentum: float
     multiplier: float
+
+    def to_json(self) -> LayerDocument:
+        """Return plain values."""
+        return {
+            "layer": self.layer,
+            "divergence": self.divergence,
+            "momentum": self.momentum,
+            "multiplier": self.multiplier,
+        }
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,20 @@ class EpochRecord:
     seconds: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> EpochDocument:
         """Return plain values."""
-        return asdict(self)
+        return {
+            "epoch": self.epoch,
+            "loss": self.loss,
+            "terms": self.terms,
+            "val": self.val,
+            "val_loss": self.val_loss,
+            "rate": self.rate,
+            "rates": self.rates,
+            "layers": [layer.to_json() for layer in self.layers],
+            "seconds": self.seconds,
+            "scores": self.scores,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EpochRecord:

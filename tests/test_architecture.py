@@ -19,6 +19,7 @@ MAX_LINES = 350
 # From the bottom up: a room may import the rooms below its row, through their faces, and nothing of its own row.
 # What each room holds is said here once; CONTRIBUTING.md's table is made from it.
 ROWS: tuple[dict[str, str], ...] = (
+    {"documents": "what the commands print as JSON, as types"},
     {
         "errors": "what a user can put right, as one tree",
         "results": "what a trial reports: an epoch, a layer, a result",
@@ -73,6 +74,7 @@ HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")
 LIGHT = (
     "kdstudy",
     "kdstudy.cli",
+    "kdstudy.cli.schemas",
     "kdstudy.study",
     "kdstudy.ledger",
     "kdstudy.tracking",

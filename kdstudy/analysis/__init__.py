@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Analysis, Comparison, Gain, GainDifference, Row
-from kdstudy.analysis.statistics import MIN_PAIRS, POWER, SIGNIFICANCE, Verdict
+from kdstudy.analysis.statistics import MIN_PAIRS, POWER, SIGNIFICANCE
 from kdstudy.analysis.summary import arm_rows, best_json, importances, replay_yaml, show_json
 from kdstudy.plugins import lazy_names
 
@@ -22,7 +22,6 @@ __all__ = [
     "Gain",
     "GainDifference",
     "Row",
-    "Verdict",
     "arm_rows",
     "best_json",
     "compare",

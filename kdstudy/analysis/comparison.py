@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from kdstudy.analysis.statistics import PairedResult, Verdict
+from kdstudy.analysis.statistics import PairedResult
+from kdstudy.documents import (
+    AnalysisDocument,
+    ComparisonDocument,
+    GainDifferenceDocument,
+    GainDocument,
+    RowDocument,
+    Verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Analysis:
     detectable: float | None
     verdict: Verdict
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> AnalysisDocument:
         """Return plain values."""
         pairs = self.pairs
         return {
@@ -83,7 +90,7 @@ class Row:
         """What makes it the same comparison in another study: transfer, baseline, treatment."""
         return self.transfer, self.baseline, self.treatment
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RowDocument:
         """Return the row as ``kdstudy compare --json`` prints it."""
         return {
             "study_id": self.study_id,
@@ -114,6 +121,16 @@ class Gain:
     n: int
     gain: float | None
 
+    def to_json(self) -> GainDocument:
+        """Return plain values."""
+        return {
+            "study_id": self.study_id,
+            "dataset": self.dataset,
+            "difficulty": self.difficulty,
+            "n": self.n,
+            "gain": self.gain,
+        }
+
 
 @dataclass(frozen=True)
 class GainDifference:
@@ -139,6 +156,19 @@ class GainDifference:
     ci_low: float | None
     ci_high: float | None
 
+    def to_json(self) -> GainDifferenceDocument:
+        """Return plain values."""
+        return {
+            "transfer": self.transfer,
+            "baseline": self.baseline,
+            "treatment": self.treatment,
+            "first": self.first.to_json(),
+            "second": self.second.to_json(),
+            "difference": self.difference,
+            "ci_low": self.ci_low,
+            "ci_high": self.ci_high,
+        }
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -154,12 +184,12 @@ class Comparison:
     rows: tuple[Row, ...]
     gain_differences: tuple[GainDifference, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ComparisonDocument:
         """Return the document of ``kdstudy compare --json``; ``study_id`` is the first study's."""
-        document: dict[str, Any] = {
+        document: ComparisonDocument = {
             "study_id": self.study_ids[0],
             "comparisons": [row.to_json() for row in self.rows],
         }
         if len(self.study_ids) > 1:
-            document["gain_differences"] = [asdict(gain) for gain in self.gain_differences]
+            document["gain_differences"] = [gain.to_json() for gain in self.gain_differences]
         return document

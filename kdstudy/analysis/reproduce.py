@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from kdstudy.documents import DifferenceDocument, ReproductionDocument, ReproductionVerdict
 from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
@@ -36,13 +37,13 @@ class Reproduction:
 
     study_id: str
     trial: int
-    verdict: Literal["identical", "within_tolerance", "differs"]
+    verdict: ReproductionVerdict
     epochs_compared: int
     max_abs_difference: float | None
     weights_identical: bool | None
-    differences: tuple[dict[str, Any], ...]
+    differences: tuple[DifferenceDocument, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ReproductionDocument:
         """Return what ``reproduce --json`` prints."""
         return {
             "study_id": self.study_id,
@@ -110,7 +111,7 @@ def reproduce_trial(
 
 def _inputs_differ(
     dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Folder
-) -> list[dict[str, Any]]:
+) -> list[DifferenceDocument]:
     data = dataset_of(config, with_test=False)
     if data.fingerprint != dataset["fingerprint"]:
         return [{"field": "data.fingerprint", "recorded": dataset["fingerprint"], "here": data.fingerprint}]
@@ -154,7 +155,7 @@ def _judge(
     here: Sequence[EpochRecord],
     result: TrialResult | None,
     tolerance: float,
-    found: list[dict[str, Any]],
+    found: list[DifferenceDocument],
 ) -> Reproduction:
     pairs = list(zip(recorded, here, strict=False))
     gaps = [gap for old, new in pairs for gap in _gaps(old.numbers(), new.numbers())]
@@ -165,7 +166,7 @@ def _judge(
     weights = None
     if result is not None and trial.weights_sha256 is not None:
         weights = result.weights_sha256 == trial.weights_sha256
-    verdict: Literal["identical", "within_tolerance", "differs"] = "differs"
+    verdict: ReproductionVerdict = "differs"
     if same_shape and largest == 0.0 and weights is not False:
         verdict = "identical"
     elif same_shape and largest <= tolerance:

@@ -10,15 +10,15 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from kdstudy.documents import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
-
-Verdict = Literal["better", "worse", "inconclusive"]
 
 SIGNIFICANCE = 0.05
 CONFIDENCE = 0.95

@@ -5,22 +5,24 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
+from kdstudy.documents import ArmRowDocument, BestDocument, ShowDocument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
-from kdstudy.results import FINISHED_STATES, EpochRecord
+from kdstudy.results import EpochRecord
 from kdstudy.search import importance, past_trial
 from kdstudy.study import Study, parse_study
 
 
-def best_json(trials: Sequence[TrialRecord]) -> dict[str, Any] | None:
+def best_json(trials: Sequence[TrialRecord]) -> BestDocument | None:
     """Return the best search trial as ``run --json`` and ``show --json`` print it."""
     best = best_of(trials)
-    return None if best is None else {"trial": best.number, "arm": best.arm, "values": best.values, "val": best.val}
+    if best is None or best.val is None:
+        return None
+    return {"trial": best.number, "arm": best.arm, "values": best.values, "val": best.val}
 
 
-def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[ArmRowDocument]:
     """Return one row an arm: its search and its confirmation."""
     return [
         _row(arm.transfer.called, arm.policy.called, [trial for trial in trials if trial.arm == arm.name])
@@ -28,14 +30,17 @@ def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[dict[str, Any]
     ]
 
 
-def _row(transfer: str, policy: str, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+def _row(transfer: str, policy: str, trials: Sequence[TrialRecord]) -> ArmRowDocument:
     search = [trial for trial in trials if trial.phase == "search"]
     states, best = Counter(trial.state for trial in search), best_of(search)
     tests = [trial.test for trial in trials if trial.phase == "confirm" and trial.test is not None]
     return {
         "arm": {"transfer": transfer, "policy": policy},
         "trials": len(search),
-        **{state: states[state] for state in FINISHED_STATES},
+        "completed": states["completed"],
+        "stopped": states["stopped"],
+        "diverged": states["diverged"],
+        "failed": states["failed"],
         "best": None if best is None else best.number,
         "best_val": None if best is None else best.val,
         "confirmed": len(tests),
@@ -75,7 +80,7 @@ def replay_yaml(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> str:
     return f"- replay:\n    interval: {interval}\n    multipliers: [\n{rows},\n    ]\n"
 
 
-def show_json(ledger: Ledger, record: StudyRecord) -> dict[str, Any]:
+def show_json(ledger: Ledger, record: StudyRecord) -> ShowDocument:
     """Return what ``show --json`` prints."""
     study, trials = parse_study(record.text, record.id), ledger.trials(record.id)
     warm = ledger.warm_start(record.id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -19,6 +18,7 @@ from kdstudy.cli.options import (
     table,
     value_text,
 )
+from kdstudy.documents import ShowDocument, TrialHistoryDocument
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.storage import Store
@@ -96,8 +96,10 @@ def show_command(  # noqa: PLR0913 - one a command-line option
             return
         epochs = ledger.epochs(record.id, trial.number)
         if as_json:
-            history = [epoch.to_json() for epoch in epochs]
-            print_json(show_json(ledger, record) | {"trials": [trial.to_json() | {"history": history}]})
+            document = show_json(ledger, record)
+            shown: TrialHistoryDocument = {**trial.to_json(), "history": [epoch.to_json() for epoch in epochs]}
+            document["trials"] = [shown]
+            print_json(document)
             return
     if as_replay:
         click.echo(replay_yaml(trial, epochs), nl=False)
@@ -167,7 +169,7 @@ def _yaml(record: StudyRecord, trial: TrialRecord | None) -> str:
     return TrialConfig.from_json(trial.config).to_yaml()
 
 
-def _show_study(document: dict[str, Any]) -> None:
+def _show_study(document: ShowDocument) -> None:
     message = f" ({document['message']})" if document["message"] else ""
     click.echo(f"{document['study_id']}: {document['status']}, created {document['created']}{message}")
     teacher, data = document["teacher"], document["dataset"]

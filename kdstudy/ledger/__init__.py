@@ -8,7 +8,6 @@ from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.records import (
     StudyRecord,
-    StudyStatus,
     StudySummary,
     TrialRecord,
     WarmStart,
@@ -24,7 +23,6 @@ __all__ = [
     "Holder",
     "Ledger",
     "StudyRecord",
-    "StudyStatus",
     "StudySummary",
     "TrialRecord",
     "WarmStart",

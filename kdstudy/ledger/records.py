@@ -6,11 +6,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, overload
 
+from kdstudy.documents import StudyStatus, SummaryDocument, TrialDocument, WarmStartDocument
 from kdstudy.results import FINISHED_STATES, Phase, State
-
-StudyStatus = Literal["running", "interrupted", "finished", "failed"]
 
 
 def utc_now() -> datetime:
@@ -18,6 +17,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@overload
+def iso(moment: datetime) -> str: ...
+@overload
+def iso(moment: None) -> None: ...
+@overload
+def iso(moment: datetime | None) -> str | None: ...
 def iso(moment: datetime | None) -> str | None:
     """Return ``moment`` as ISO-8601 text in UTC, to the second; None stays None."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
@@ -76,7 +81,7 @@ class WarmStart:
     source: str
     trials: dict[str, list[int]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> WarmStartDocument:
         """Return it as ``kdstudy show --json`` prints it."""
         return {"study_id": self.source, "trials": self.trials}
 
@@ -149,7 +154,7 @@ class TrialRecord:
         """Whether the trial has ended, however it ended."""
         return self.state in FINISHED_STATES
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> TrialDocument:
         """Return the trial as ``kdstudy show --json`` prints it."""
         return {
             "trial": self.number,
@@ -202,7 +207,7 @@ class StudySummary:
     created: datetime
     best_val: float | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> SummaryDocument:
         """Return the study as ``kdstudy list --json`` prints it."""
         return {
             "study_id": self.id,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from kdstudy.documents import ArmCostDocument, CostDocument
 from kdstudy.ledger import StudyRecord, TrialRecord
 from kdstudy.study import Study
 
@@ -34,6 +34,17 @@ class ArmCost:
         """Seconds of one epoch; None without any."""
         return (self.search + self.confirm) / self.epochs if self.epochs else None
 
+    def to_json(self) -> ArmCostDocument:
+        """Return plain values."""
+        return {
+            "arm": self.arm,
+            "search": self.search,
+            "confirm": self.confirm,
+            "epochs": self.epochs,
+            "overhead": self.overhead,
+            "seconds_per_epoch": self.per_epoch,
+        }
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -59,10 +70,9 @@ class Cost:
         """Seconds inside trials that were not epochs."""
         return sum(arm.overhead for arm in self.arms)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CostDocument:
         """Return plain values."""
-        arms = [asdict(arm) | {"seconds_per_epoch": arm.per_epoch} for arm in self.arms]
-        return {"arms": arms, "teacher": self.teacher, "wall": self.wall}
+        return {"arms": [arm.to_json() for arm in self.arms], "teacher": self.teacher, "wall": self.wall}
 
 
 def cost_of(record: StudyRecord, study: Study, trials: Sequence[TrialRecord]) -> Cost:

@@ -6,10 +6,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kdstudy.documents import CurveDocument, LayerCurveDocument, Quantity
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord
 
-QUANTITIES = ("divergence", "momentum", "multiplier")
+QUANTITIES: tuple[Quantity, ...] = ("divergence", "momentum", "multiplier")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Curve:
     sd: tuple[float | None, ...]
     n: tuple[int, ...]
 
+    def to_json(self) -> CurveDocument:
+        """Return plain values."""
+        return {"arm": self.arm, "epochs": self.epochs, "mean": self.mean, "sd": self.sd, "n": self.n}
+
 
 @dataclass(frozen=True)
 class LayerCurve:
@@ -47,11 +52,23 @@ class LayerCurve:
 
     arm: str
     layer: str
-    quantity: str
+    quantity: Quantity
     epochs: tuple[int, ...]
     mean: tuple[float, ...]
     sd: tuple[float | None, ...]
     n: tuple[int, ...]
+
+    def to_json(self) -> LayerCurveDocument:
+        """Return plain values."""
+        return {
+            "arm": self.arm,
+            "layer": self.layer,
+            "quantity": self.quantity,
+            "epochs": self.epochs,
+            "mean": self.mean,
+            "sd": self.sd,
+            "n": self.n,
+        }
 
 
 def learning_curves(trials: Sequence[TrialRecord], histories: Mapping[int, Sequence[EpochRecord]]) -> tuple[Curve, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.analysis import Comparison, arm_rows, best_json, compare, importances
+from kdstudy.documents import ArmRowDocument, ReportDocument, ReportedStudyDocument
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
@@ -81,7 +82,7 @@ class StudyReport:
 
     record: StudyRecord
     study: Study
-    arms: list[dict[str, Any]]
+    arms: list[ArmRowDocument]
     trials: tuple[TrialRecord, ...]
     curves: tuple[Curve, ...]
     layers: tuple[LayerCurve, ...]
@@ -89,7 +90,7 @@ class StudyReport:
     cost: Cost
     links: MlflowLinks
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ReportedStudyDocument:
         """Return plain values."""
         record = self.record
         return {
@@ -104,11 +105,11 @@ class StudyReport:
             "study_file": record.text,
             "best": best_json(self.trials),
             "arms": self.arms,
-            "learning_curves": [asdict(curve) for curve in self.curves],
-            "layers": [asdict(curve) for curve in self.layers],
+            "learning_curves": [curve.to_json() for curve in self.curves],
+            "layers": [curve.to_json() for curve in self.layers],
             "importance": {each.arm: each.importance for each in self.search},
             "cost": self.cost.to_json(),
-            "trials": [trial.to_json() | {"run": self.links.trial(trial)} for trial in self.trials],
+            "trials": [{**trial.to_json(), "run": self.links.trial(trial)} for trial in self.trials],
         }
 
 
@@ -129,7 +130,7 @@ class Report:
         """The IDs of the studies."""
         return ", ".join(study.record.id for study in self.studies)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ReportDocument:
         """Return the document of ``kdstudy report --format json``."""
         return {**self.comparison.to_json(), "studies": [study.to_json() for study in self.studies]}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from kdstudy.analysis import MIN_PAIRS, Analysis, Comparison, Row, Verdict
+from kdstudy.analysis import MIN_PAIRS, Analysis, Comparison, Row
+from kdstudy.documents import Verdict
 from kdstudy.report.comparison_text import decimals_of
 from kdstudy.report.formatting import MINUS, NONE
 

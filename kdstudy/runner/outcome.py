@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from kdstudy.analysis import Comparison, best_json, compare
+from kdstudy.documents import RunDocument, TrialCountsDocument
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.report import PAGE, report_of, to_summary, write_report
@@ -40,12 +40,17 @@ class Outcome:
         return best_of(self.trials)
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> TrialCountsDocument:
         """Trials by how they ended."""
         found = Counter(trial.state for trial in self.trials)
-        return {state: found[state] for state in ("completed", "stopped", "diverged", "failed")}
+        return {
+            "completed": found["completed"],
+            "stopped": found["stopped"],
+            "diverged": found["diverged"],
+            "failed": found["failed"],
+        }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RunDocument:
         """Return what ``run --json`` prints."""
         rows = [] if self.comparison is None else self.comparison.to_json()["comparisons"]
         return {

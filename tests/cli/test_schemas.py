@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from kdstudy.analysis import compare
+import kdstudy
+from kdstudy.analysis import Gain, GainDifference, compare
 from kdstudy.cli import schemas
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.report.curves import Curve, LayerCurve
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
 
 DATASET = {"name": "digits"}
@@ -123,9 +128,33 @@ def test_every_schema_is_one_and_forbids_what_it_does_not_name(name: str) -> Non
     assert any(closed(loaded))
 
 
-def test_every_schema_file_is_named() -> None:
-    folder = Path(schemas.__file__).parent
-    assert sorted(path.stem for path in folder.glob("*.json")) == sorted(schemas.NAMES)
+def test_the_package_offers_the_schemas() -> None:
+    assert kdstudy.schema is schemas.schema
+    with pytest.warns(DeprecationWarning, match=r"kdstudy\.schema;"):
+        assert kdstudy.schemas is schemas
+
+
+def test_the_schemas_cost_pydantic_alone() -> None:
+    """A program that checks documents pays neither for the ledger nor for numbers."""
+    code = "import sys, kdstudy; kdstudy.schema('report'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "scipy", "sqlalchemy", "ray", "mlflow", "optuna"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        LayerRecord("layer1", 0.25, -0.5, 1.5),
+        EpochRecord(1, 1.5, {}, 0.5, 1.25, 0.1, {}, (LayerRecord("layer1", 0.25, -0.5, 1.5),)),
+        Gain("digits-00000000", "digits", 0.1, 3, 0.02),
+        GainDifference("kd", "constant", "walk", *[Gain("digits-00000000", None, None, 0, None)] * 2, None, None, None),
+        Curve("kd/constant", (1, 2), (0.5, 0.75), (None, 0.125), (1, 2)),
+        LayerCurve("kd/walk", "layer1", "momentum", (1, 2), (0.5, 0.75), (None, 0.125), (1, 2)),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_that_is_printed_whole_forgets_no_field(record: Any) -> None:
+    assert json.dumps(record.to_json()) == json.dumps(asdict(record))
 
 
 def test_a_comparison_of_one_and_of_several_studies(ledger: Ledger) -> None:

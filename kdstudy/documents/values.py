@@ -1,0 +1,29 @@
+"""The single values that documents are made of: scores, counts, IDs, times, and the words with a fixed meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+Phase = Literal["search", "confirm"]
+State = Literal["queued", "running", "completed", "stopped", "diverged", "failed"]
+StudyStatus = Literal["running", "interrupted", "finished", "failed"]
+Verdict = Literal["better", "worse", "inconclusive"]
+Quantity = Literal["divergence", "momentum", "multiplier"]
+ReproductionVerdict = Literal["identical", "within_tolerance", "differs"]
+
+Count = Annotated[int, Field(ge=0)]
+Ordinal = Annotated[int, Field(ge=1)]  # epochs; how many seeds a mean is over
+Share = Annotated[float, Field(ge=0, le=1)]  # scores, probabilities, shares
+NonNegative = Annotated[float, Field(ge=0)]  # seconds, standard deviations
+Plain = dict[str, Any]
+StudyId = Annotated[str, Field(pattern=r"^.+-[0-9a-f]{8}$", description="name-8hex")]
+FirstStudyId = Annotated[str, Field(pattern=r"^.+-[0-9a-f]{8}$", description="Of several studies, the first.")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Moment = Annotated[str, Field(description="ISO-8601, UTC", json_schema_extra={"format": "date-time"})]
+ParamValues = Annotated[dict[str, Any], Field(description="Keyed by dotted study-file path.")]
+Importance = Annotated[
+    dict[str, dict[str, Share]],
+    Field(description="By arm, then by dotted study-file path; arms with too few trials are left out."),
+]
