@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
-    from kdstudy.cli.schemas import schema
+    from kdstudy.cli import schema
     from kdstudy.models import load_student
     from kdstudy.plugins import allow_plugins
     from kdstudy.runner import run_study
@@ -41,7 +41,7 @@ _load = lazy_names(
         "run_pack": "kdstudy.trial",
         "run_study": "kdstudy.runner",
         "run_trial": "kdstudy.trial",
-        "schema": "kdstudy.cli.schemas",
+        "schema": "kdstudy.cli",
     },
 )
 

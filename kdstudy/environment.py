@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kdstudy.documents import DifferenceDocument
+from kdstudy.results import DifferenceDocument
 
 # The packages whose version can change a number or a record, in the order a reader looks for them.
 MATTER = (

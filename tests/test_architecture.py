@@ -19,10 +19,9 @@ MAX_LINES = 350
 # From the bottom up: a room may import the rooms below its row, through their faces, and nothing of its own row.
 # What each room holds is said here once; CONTRIBUTING.md's table is made from it.
 ROWS: tuple[dict[str, str], ...] = (
-    {"documents": "what the commands print as JSON, as types"},
+    {"results": "what a trial reports, and the documents that commands print as JSON: plain values as types"},
     {
         "errors": "what a user can put right, as one tree",
-        "results": "what a trial reports: an epoch, a layer, a result",
         "seeds": "every random stream derived from one seed, by name",
         "environment": "where a study ran: versions, CPU, git state",
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kdstudy.analysis.statistics import PairedResult
-from kdstudy.documents import (
+from kdstudy.results import (
     AnalysisDocument,
     ComparisonDocument,
     GainDifferenceDocument,

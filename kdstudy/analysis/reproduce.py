@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdstudy.documents import DifferenceDocument, ReproductionDocument, ReproductionVerdict
 from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
 from kdstudy.trial import dataset_of, find_teacher, open_teacher, run_trial, teacher_folder

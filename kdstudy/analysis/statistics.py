@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdstudy.documents import Verdict
+from kdstudy.results import Verdict
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,9 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from kdstudy.documents import ArmRowDocument, BestDocument, ShowDocument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
-from kdstudy.results import EpochRecord
+from kdstudy.results import ArmRowDocument, BestDocument, EpochRecord, ShowDocument
 from kdstudy.search import importance, past_trial
 from kdstudy.study import Study, parse_study
 

@@ -12,14 +12,20 @@ import importlib
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kdstudy import __version__
 from kdstudy.errors import KdstudyError
+from kdstudy.plugins import lazy_names
 
-__all__ = ["cli", "main", "run"]
+if TYPE_CHECKING:
+    from kdstudy.cli.schemas import schema
+
+__all__ = ["cli", "main", "run", "schema"]
+
+__getattr__ = lazy_names(__name__, {"schema": "kdstudy.cli.schemas"})
 
 INTERRUPTED = 130
 

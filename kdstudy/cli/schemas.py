@@ -1,4 +1,4 @@
-"""JSON Schemas of what the commands print with ``--json``, made from the types in `kdstudy.documents`."""
+"""JSON Schemas of what the commands print with ``--json``, made from the types in `kdstudy.results`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from kdstudy.documents import (
+from kdstudy.results import (
     ComparisonDocument,
     ReportDocument,
     ReproductionDocument,

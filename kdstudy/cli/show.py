@@ -18,9 +18,8 @@ from kdstudy.cli.options import (
     table,
     value_text,
 )
-from kdstudy.documents import ShowDocument, TrialHistoryDocument
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.results import EpochRecord, LayerRecord
+from kdstudy.results import EpochRecord, LayerRecord, ShowDocument, TrialHistoryDocument
 from kdstudy.storage import Store
 
 WATCH_SECONDS = 1.0

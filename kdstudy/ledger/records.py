@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, overload
 
-from kdstudy.documents import StudyStatus, SummaryDocument, TrialDocument, WarmStartDocument
-from kdstudy.results import FINISHED_STATES, Phase, State
+from kdstudy.results import (
+    FINISHED_STATES,
+    Phase,
+    State,
+    StudyStatus,
+    SummaryDocument,
+    TrialDocument,
+    WarmStartDocument,
+)
 
 
 def utc_now() -> datetime:

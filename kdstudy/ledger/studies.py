@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, inspect, select, update
 
-from kdstudy.documents import StudyStatus
 from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
 from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import whole
+from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
 
 _FIXED = ("id", "name", "seed", "created", "text")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdstudy.documents import ArmCostDocument, CostDocument
 from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.results import ArmCostDocument, CostDocument
 from kdstudy.study import Study
 
 

@@ -6,9 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kdstudy.documents import CurveDocument, LayerCurveDocument, Quantity
 from kdstudy.ledger import TrialRecord
-from kdstudy.results import EpochRecord
+from kdstudy.results import CurveDocument, EpochRecord, LayerCurveDocument, Quantity
 
 QUANTITIES: tuple[Quantity, ...] = ("divergence", "momentum", "multiplier")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.analysis import Comparison, arm_rows, best_json, compare, importances
-from kdstudy.documents import ArmRowDocument, ReportDocument, ReportedStudyDocument
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
 from kdstudy.report.mlflow_links import MlflowLinks
+from kdstudy.results import ArmRowDocument, ReportDocument, ReportedStudyDocument
 from kdstudy.study import Choice, Log, Range, Study, parse_study
 
 

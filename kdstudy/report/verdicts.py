@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from kdstudy.analysis import MIN_PAIRS, Analysis, Comparison, Row
-from kdstudy.documents import Verdict
 from kdstudy.report.comparison_text import decimals_of
 from kdstudy.report.formatting import MINUS, NONE
+from kdstudy.results import Verdict
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from kdstudy.analysis import Comparison, best_json, compare
-from kdstudy.documents import RunDocument, TrialCountsDocument
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.report import PAGE, report_of, to_summary, write_report
+from kdstudy.results import RunDocument, TrialCountsDocument
 from kdstudy.runner.progress import say
 from kdstudy.storage import Store, node_folder
 from kdstudy.tracking import Tracker, sync_study

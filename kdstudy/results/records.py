@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kdstudy.documents import EpochDocument, LayerDocument, Phase, State
-
-__all__ = ["FINISHED_STATES", "EpochRecord", "LayerRecord", "Phase", "State", "TrialResult", "finite"]
+from kdstudy.results.study_documents import EpochDocument, LayerDocument
+from kdstudy.results.values import State
 
 FINISHED_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed")
 

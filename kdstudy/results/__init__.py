@@ -1,10 +1,10 @@
-"""What the commands print with ``--json``, as types: for whoever reads it, and for the functions that write it.
+"""Plain values that travel as JSON: what a trial reports, and what the commands print, for all rooms.
 
-Every ``to_json`` whose result a command prints returns one of these, so that mypy notices a key that is missing, new
-or of another type; `kdstudy.cli.schemas` makes their JSON Schemas.
+Every ``to_json`` whose result a command prints returns one of the ``...Document`` types, so that mypy notices a key
+that is missing, new or of another type; `kdstudy.cli.schemas` makes their JSON Schemas.
 """
 
-from kdstudy.documents.comparison import (
+from kdstudy.results.comparison_document import (
     AnalysisDocument,
     ComparisonDocument,
     DivergedShareDocument,
@@ -12,7 +12,8 @@ from kdstudy.documents.comparison import (
     GainDocument,
     RowDocument,
 )
-from kdstudy.documents.report import (
+from kdstudy.results.records import FINISHED_STATES, EpochRecord, LayerRecord, TrialResult, finite
+from kdstudy.results.report_document import (
     ArmCostDocument,
     CostDocument,
     CurveDocument,
@@ -21,7 +22,7 @@ from kdstudy.documents.report import (
     ReportedStudyDocument,
     ReportedTrialDocument,
 )
-from kdstudy.documents.study import (
+from kdstudy.results.study_documents import (
     ArmDocument,
     ArmRowDocument,
     BestDocument,
@@ -37,9 +38,10 @@ from kdstudy.documents.study import (
     TrialHistoryDocument,
     WarmStartDocument,
 )
-from kdstudy.documents.values import Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
+from kdstudy.results.values import Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
 
 __all__ = [
+    "FINISHED_STATES",
     "AnalysisDocument",
     "ArmCostDocument",
     "ArmDocument",
@@ -51,10 +53,12 @@ __all__ = [
     "DifferenceDocument",
     "DivergedShareDocument",
     "EpochDocument",
+    "EpochRecord",
     "GainDifferenceDocument",
     "GainDocument",
     "LayerCurveDocument",
     "LayerDocument",
+    "LayerRecord",
     "Phase",
     "Quantity",
     "ReportDocument",
@@ -71,6 +75,8 @@ __all__ = [
     "TrialCountsDocument",
     "TrialDocument",
     "TrialHistoryDocument",
+    "TrialResult",
     "Verdict",
     "WarmStartDocument",
+    "finite",
 ]

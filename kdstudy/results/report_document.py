@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from kdstudy.documents.comparison import ComparisonDocument
-from kdstudy.documents.study import ArmRowDocument, BestDocument, TrialDocument
-from kdstudy.documents.values import (
+from kdstudy.results.comparison_document import ComparisonDocument
+from kdstudy.results.study_documents import ArmRowDocument, BestDocument, TrialDocument
+from kdstudy.results.values import (
     Count,
     Importance,
     Moment,

@@ -7,7 +7,7 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from kdstudy.documents.values import Count, FirstStudyId, NonNegative, Share, StudyId, Verdict
+from kdstudy.results.values import Count, FirstStudyId, NonNegative, Share, StudyId, Verdict
 
 
 class DivergedShareDocument(TypedDict):

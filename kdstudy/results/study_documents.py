@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from kdstudy.documents.comparison import RowDocument
-from kdstudy.documents.values import (
+from kdstudy.results.comparison_document import RowDocument
+from kdstudy.results.values import (
     Count,
     Importance,
     Moment,
