@@ -20,14 +20,28 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def json_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of a study file, every registered plug-in's options included."""
-    return {"$schema": DIALECT, "title": "kdstudy study file", **_section(StudyFile)}
+    ranges = {
+        "uniform": _range("uniform", {"type": "number"}),
+        "log": _range("log", {"type": "number", "exclusiveMinimum": 0}),
+        "int": _range("int", {"type": "integer"}),
+    }
+    return {"$schema": DIALECT, "title": "kdstudy study file", **_section(StudyFile), "$defs": ranges}
 
 
 def type_schema(annotation: Any) -> Schema:
-    """Return the schema of one value's type and bounds."""
-    schema = TypeAdapter(annotation).json_schema()
+    """Return the schema of one value's type and bounds, spelt the same by every release of pydantic."""
+    schema: Schema = _settled(TypeAdapter(annotation).json_schema())
     schema.pop("title", None)
     return schema
+
+
+def _settled(node: Any) -> Any:
+    """Return a schema without what releases of pydantic write differently: 1.0 for 1, what holds anyway."""
+    if isinstance(node, dict):
+        return {key: _settled(value) for key, value in node.items() if (key, value) != ("additionalProperties", True)}
+    if isinstance(node, list):
+        return [_settled(item) for item in node]
+    return int(node) if isinstance(node, float) and node.is_integer() else node
 
 
 def argument_texts(plugin: Any) -> dict[str, str]:
@@ -132,10 +146,9 @@ def _or_range(value: Schema, option: Schema) -> Schema:
     kinds = _types(value)
     ranges: list[Schema] = []
     if "number" in kinds:
-        ranges.append(_range("uniform", {"type": "number"}))
-        ranges.append(_range("log", {"type": "number", "exclusiveMinimum": 0}))
+        ranges += [_ref("uniform"), _ref("log")]
     if kinds & {"number", "integer"}:
-        ranges.append(_range("int", {"type": "integer"}))
+        ranges.append(_ref("int"))
     ranges.append(
         {
             "type": "object",
@@ -150,6 +163,10 @@ def _or_range(value: Schema, option: Schema) -> Schema:
 def _range(kind: str, end: Schema) -> Schema:
     ends = {"type": "array", "items": end, "minItems": 2, "maxItems": 2}
     return {"type": "object", "required": [kind], "additionalProperties": False, "properties": {kind: ends}}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
 
 
 def _types(schema: Schema) -> set[str]:

@@ -14,6 +14,7 @@ from kdstudy.cli import COMMANDS, run
 from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
 
 STUDIES = Path(__file__).parents[2] / "studies"
+SCHEMA = STUDIES.parent / "kdstudy" / "study" / "study.schema.json"
 HEAVY = ("ray", "mlflow", "optuna")
 
 
@@ -149,3 +150,17 @@ def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pyte
 def test_the_schema_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
+
+
+def test_the_packaged_schema_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    assert capsys.readouterr().out == SCHEMA.read_text(encoding="utf-8"), (
+        "write it anew: python -m kdstudy schema > kdstudy/study/study.schema.json"
+    )
+
+
+@pytest.mark.parametrize("study", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_editors_find_the_schema_of_a_shipped_study(study: Path) -> None:
+    first = study.read_text(encoding="utf-8").splitlines()[0]
+    relative = first.removeprefix("# yaml-language-server: $schema=")
+    assert relative != first and (study.parent / relative).resolve() == SCHEMA

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
+from annotated_types import Gt, Lt
 
 from kdstudy.plugins import POLICIES, TRANSFERS
 from kdstudy.study.fields import fields_of
-from kdstudy.study.json_schema import argument_texts, json_schema
+from kdstudy.study.json_schema import argument_texts, json_schema, type_schema
 from kdstudy.study.key_table import key_table
 from kdstudy.study.schema import StudyFile
 from kdstudy.study.yaml_text import parse_text
@@ -99,3 +100,10 @@ def test_the_table_names_every_key_once() -> None:
         inner = fields_of(declared.section) if declared.section else ()
         keys = [f"{name}.{key}" for key in inner] or [name]
         assert all(table.count(f"\n| `{key}` |") == 1 for key in keys)
+
+
+def test_the_text_depends_on_no_release_of_pydantic() -> None:
+    """Pydantic 2.10 wrote 0.0 for 0 and left out ``additionalProperties`` where it is true."""
+    share = type_schema(Annotated[float, Gt(0), Lt(1)])
+    assert repr([share["exclusiveMinimum"], share["exclusiveMaximum"]]) == "[0, 1]"
+    assert type_schema(dict[str, Any]) == {"type": "object"}
