@@ -1,4 +1,4 @@
-"""``export``: a trial's student for another program."""
+"""``export``: write a trial's student for another program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sync`` and ``ui``: MLflow's view of the record."""
+"""``sync`` and ``ui``: publish the record to MLflow, and open MLflow's UI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``transfers``, ``policies``, ``models``, ``datasets``, ``samplers``, ``pruners``: what a study file can name."""
+"""``transfers``, ``policies``, ``models``, ...: list the plug-ins that a study file can name, with their options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``report``: what a study found, on one page."""
+"""``report``: write a study's results as one page, in HTML, Markdown or JSON."""
 
 from __future__ import annotations
 

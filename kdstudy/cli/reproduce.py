@@ -1,4 +1,4 @@
-"""``reproduce``: rerun a trial and compare."""
+"""``reproduce``: rerun a trial from the record and compare it epoch by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``run``, ``resume`` and ``confirm``: what drives a study."""
+"""``run``, ``resume`` and ``confirm``: run a study, continue it, add confirmation seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of what the commands print with ``--json``, made from the types in `kdstudy.results`."""
+"""JSON Schemas of what the commands print with ``--json``, generated from the types in `kdstudy.results`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``submit``: let a cluster drive a study."""
+"""``submit``: send a study to a Ray cluster, which runs its driver."""
 
 from __future__ import annotations
 

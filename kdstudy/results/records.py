@@ -1,4 +1,4 @@
-"""What a trial reports: one record an epoch, one result at the end. Plain values only, so that they travel as JSON.
+"""What a trial reports: one record per epoch, one result at the end; plain values, so that they travel as JSON.
 
 Scores are fractions in [0, 1], times are seconds, epochs count from 1. A missing number is ``None``, never NaN.
 """

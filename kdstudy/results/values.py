@@ -1,4 +1,4 @@
-"""The single values that documents are made of: scores, counts, IDs, times, and the words with a fixed meaning."""
+"""The values that documents consist of: scores, counts, IDs, times, and the words with a fixed meaning."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Studies: the study file, its checks, and the configuration of one trial."""
+"""Study files: read, validated and described to editors; the configuration of a study and of one trial."""
 
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.json_schema import json_schema
 from kdstudy.study.load import load_study, parse_study
+from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.schema import (
     CacheConfig,
     ConfirmConfig,
     DataConfig,
     NumericsConfig,
-    PluginSpec,
     ResourcesConfig,
     SearchConfig,
     StudentConfig,

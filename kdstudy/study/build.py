@@ -1,4 +1,4 @@
-"""From checked dictionaries to the frozen types."""
+"""Builds the frozen sections of a study from validated dictionaries, for `load` and for trial configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold between the fields of a study, once each of them is right by itself.
+"""The checks across fields of a study file: teacher, train, budget, search, policies; `validate` does single fields.
 
 Every check takes what could be read and is silent where something it needs could not. Where a range stands,
 a check objects only if no value of it would do.
@@ -13,7 +13,7 @@ from typing import Any
 
 from kdstudy.plugins import POLICIES, PRUNERS
 from kdstudy.study.diagnostics import Place, Problems, show
-from kdstudy.study.schema import PluginSpec
+from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.space import Choice, Int, Range
 from kdstudy.study.validate import Parsed, Reader
 

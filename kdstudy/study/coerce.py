@@ -1,4 +1,4 @@
-"""One plain value against its type and bounds."""
+"""Checks one plain value against its annotation with pydantic, for fields of the study file and plug-in options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything wrong with a study, collected with its place, told at once."""
+"""Collects the problems of a study file with their lines, and prints them as one list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a key of the study file says about itself, beside its type: for errors, schema and documentation."""
+"""Reads the keys of a section from its dataclass: type, default, and the `Key` that documents it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference table of the study file's keys, made from the types that check it.
+"""The reference table of the study file's keys in studies/README.md: generated from the types that validate it.
 
 ``studies/README.md`` keeps a copy.
 
@@ -12,7 +12,8 @@ from typing import Any
 
 from kdstudy.study.fields import Field, fields_of
 from kdstudy.study.json_schema import Schema, type_schema
-from kdstudy.study.schema import StudyFile, plain
+from kdstudy.study.plugin_spec import plain
+from kdstudy.study.schema import StudyFile
 
 
 def key_table() -> str:

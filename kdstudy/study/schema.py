@@ -1,4 +1,4 @@
-"""The sections of a study file and the configuration of one trial, as frozen types.
+"""The sections of the study file and their keys, as frozen types: `data`, `teacher`, `train`, `search` and the rest.
 
 In a `kdstudy.study.Study` any field whose key is ``ranged`` and any option of a `PluginSpec` may hold a
 range; in a `TrialConfig` none does.
@@ -12,36 +12,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
 from kdstudy.study.fields import Key
-from kdstudy.study.space import Choice, Int, Log, Uniform
+from kdstudy.study.plugin_spec import PluginSpec
 
 SEED_LIMIT = 2**53  # exact as a JSON number anywhere
 LayerPairs = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class PluginSpec:
-    """A plug-in and its options. A study file writes ``name`` or ``{name: {option: value}}``.
-
-    Args:
-        name: Registered name, or ``package.module:Name``.
-        options: Every option of the plug-in, defaults filled in; plain values (lists, not tuples).
-        label: What the study calls it, so that a transfer or a policy may be listed in several variants.
-    """
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    label: str | None = None
-
-    @property
-    def called(self) -> str:
-        """What arms, values and results are named after: the label, or else the name."""
-        return self.label or self.name
-
-    def to_yaml(self) -> Any:
-        """Return the plug-in as a study file writes it, ranges included."""
-        label = {} if self.label is None else {"label": self.label}
-        written = {**label, **{name: plain(value) for name, value in self.options.items()}}
-        return {self.name: written} if written else self.name
 
 
 @dataclass(frozen=True)
@@ -310,14 +284,3 @@ class StudyFile:
             [["layer1", "layer1"]],
         ),
     ] = "auto"
-
-
-def plain(value: Any) -> Any:
-    """Return ``value`` as a study file writes it: ranges and plug-ins in their notation, tuples as lists."""
-    if isinstance(value, PluginSpec | Uniform | Log | Int | Choice):
-        return value.to_yaml()
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return value

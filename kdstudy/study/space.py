@@ -1,4 +1,4 @@
-"""Ranges: what may stand in a study file where a value may stand. Both ends belong to every range.
+"""Ranges (`uniform`, `log`, `int`, `choice`): what a study file writes where the search chooses the value.
 
 A study file writes ``{uniform: [a, b]}``, ``{log: [a, b]}``, ``{int: [a, b]}`` or ``{choice: [...]}``.
 """

@@ -8,19 +8,18 @@ from typing import Any, Literal, final
 
 from kdstudy.errors import StudyError
 from kdstudy.study.diagnostics import show
+from kdstudy.study.plugin_spec import PluginSpec, plain
 from kdstudy.study.schema import (
     CacheConfig,
     ConfirmConfig,
     DataConfig,
     LayerPairs,
     NumericsConfig,
-    PluginSpec,
     ResourcesConfig,
     SearchConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,
-    plain,
 )
 from kdstudy.study.space import Range
 from kdstudy.study.trial_config import TrialConfig

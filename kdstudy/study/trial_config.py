@@ -13,18 +13,17 @@ from kdstudy.study.build import build
 from kdstudy.study.checks import check_trial
 from kdstudy.study.diagnostics import Place, Problems
 from kdstudy.study.fields import Key
+from kdstudy.study.plugin_spec import PluginSpec, plain
 from kdstudy.study.schema import (
     SEED_LIMIT,
     CacheConfig,
     DataConfig,
     LayerPairs,
     NumericsConfig,
-    PluginSpec,
     ResourcesConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,
-    plain,
 )
 from kdstudy.study.validate import Reader
 from kdstudy.study.yaml_text import write_text

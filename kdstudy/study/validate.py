@@ -1,7 +1,8 @@
-"""From plain values to sections: every key, type, bound, range and plug-in option checked, nothing raised.
+"""Validates the fields of a study file: keys, types, bounds, ranges and plug-in options; collects every problem.
 
-A section is read to a dictionary of its valid fields, so that the checks across fields can go on with what
-is there.
+A section becomes a dictionary of its valid fields, so that `checks` can continue with those. Not pydantic models: a
+prototype of 60 lines, to replace about 150 of 1,020, reported 17 of the 69 mistakes in test_load_study.py at their
+place (this: 69), without lines and nearest names, and ran no check across fields once a single field was wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kdstudy.plugins import Option, Registry
 from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
 from kdstudy.study.fields import LABEL, REGISTRIES, Field, Key, fields_of
-from kdstudy.study.schema import PluginSpec
+from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.space import Choice, Int, Range, RangeError, is_range, read_range
 
 Parsed = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The text of a study file: safely read YAML, with the line of everything, and the way back.
+"""Reads the YAML of a study file safely, with the line of every value, and writes it.
 
 Scalars follow YAML 1.2's core schema: ``5e-4`` is a number; ``on``, ``off``, ``yes``, ``no`` are strings.
 Left out on
