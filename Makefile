@@ -10,6 +10,9 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 		2>/dev/null && echo "$$python" && break; done)
+# kdstudy with every extra, which the tests need.
+EVERYTHING := .[export,dashboard,cluster,server]
+QUIETLY := --quiet --disable-pip-version-check
 # One thread a process: results repeat, and processes do not fight for the cores.
 export OMP_NUM_THREADS ?= 1
 # A file's tests in one process, several files side by side; each starts a Ray of its own, hence not more.
@@ -39,9 +42,11 @@ clean: ## remove .venv and caches; studies in kdstudy-data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Set up again only where the pins or the package's metadata changed.
+# Set up again only where the pins or the package's metadata changed. First pip itself: what Python bundles may be
+# older than 25.1, which brought --group.
 $(READY): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 with venv, found none on PATH; install one or call 'make PYTHON=/path/to/python'" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install $(QUIETLY) -c constraints.txt pip
+	$(BIN)/python -m pip install $(QUIETLY) -c constraints.txt -e '$(EVERYTHING)' --group dev
 	@touch $(READY)

@@ -77,10 +77,13 @@ def test_make_help_lists_every_target() -> None:
 def test_every_requirement_is_pinned() -> None:
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = table["project"], table["dependency-groups"]
     wanted = [
         *project["dependencies"],
-        *(line for extra in ("test", "lint") for line in project["optional-dependencies"][extra]),
+        *(line for lines in project["optional-dependencies"].values() for line in lines),
+        *(line for lines in groups.values() for line in lines if isinstance(line, str)),
+        "pip",  # which reads the groups
     ]
     names = {re.split(r"[\[<>=~! ]", line)[0].lower().replace("_", "-") for line in wanted}
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
