@@ -17,6 +17,7 @@ from types import ModuleType
 
 from kdstudy.errors import DataError
 
+LIBRARIES = ("_C_stable", "_C")  # since torchvision 0.29, and before
 OPERATORS = ("nms", "qnms")
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
@@ -47,7 +48,8 @@ def native_library_loads() -> bool:
     if spec is None or not spec.submodule_search_locations:
         raise DataError("torchvision: is not installed; run 'pip install torchvision' for this torch")
     folder = spec.submodule_search_locations[0]
-    library = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec("_C")
+    finder = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES))
+    library = next(filter(None, map(finder.find_spec, LIBRARIES)), None)
     if library is None or library.origin is None:
         return False
     try:

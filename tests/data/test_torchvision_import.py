@@ -25,6 +25,10 @@ print("imported")
 """
 
 
+# What the native library is called since torchvision 0.29, and before.
+library = pytest.mark.parametrize("library", ["_C_stable.so", "_C.so"])
+
+
 def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ)
     if path is not None:
@@ -54,9 +58,10 @@ def test_the_installed_torchvision_can_be_used() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
 
 
-def test_the_operators_are_declared_where_the_native_library_does_not_load(fake: Path) -> None:
+@library
+def test_the_operators_are_declared_where_the_native_library_does_not_load(fake: Path, library: str) -> None:
     (fake / "torchvision" / "__init__.py").write_text(PACKAGE.format(native=False))
-    (fake / "torchvision" / "_C.so").write_bytes(b"not a library")
+    (fake / "torchvision" / library).write_bytes(b"not a library")
     done = run("from kdstudy.data.torchvision_import import import_torchvision; import_torchvision()", fake)
     assert (done.returncode, done.stdout.strip()) == (0, "imported"), done.stderr
 
@@ -67,9 +72,10 @@ def test_they_are_declared_where_there_is_no_native_library_at_all(fake: Path) -
     assert (done.returncode, done.stdout.strip()) == (0, "imported"), done.stderr
 
 
-def test_they_are_not_declared_where_the_native_library_loads(fake: Path) -> None:
+@library
+def test_they_are_not_declared_where_the_native_library_loads(fake: Path, library: str) -> None:
     (fake / "torchvision" / "__init__.py").write_text(PACKAGE.format(native=True))
-    (fake / "torchvision" / "_C.so").symlink_to(loadable_library())
+    (fake / "torchvision" / library).symlink_to(loadable_library())
     done = run("from kdstudy.data.torchvision_import import import_torchvision; import_torchvision()", fake)
     assert (done.returncode, done.stdout.strip()) == (0, "imported"), done.stderr
 
