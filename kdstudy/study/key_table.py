@@ -67,7 +67,7 @@ def _words(schema: Schema) -> str:
         "null": "null",
     }[schema["type"]]
     bounds = [
-        f"{sign} {schema[name]}"
+        f"{sign} {schema[name]}".removesuffix(".0")  # which pydantic up to 2.10 writes
         for name, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
         if name in schema
     ]
