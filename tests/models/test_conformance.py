@@ -21,9 +21,6 @@ from kdstudy.transfer import TransferContext
 from kdstudy.transfer.autodiff import Dual
 from kdstudy.transfer.hessian import HessianTransfer
 
-# torch.func.jvp compiles its own decompositions the first time.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-
 NAMES = tuple(MODELS)
 SHAPE = (3, 32, 32)
 DIGITS = (1, 8, 8)

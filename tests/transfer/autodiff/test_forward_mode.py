@@ -16,8 +16,6 @@ from kdstudy.models import Network
 from kdstudy.transfer.autodiff.forward_mode import Dual
 
 LAYERS = ("stage1", "stage2", "stage3")
-# Forward-mode differentiation in torch still compiles a script at its first use.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 CLOSE = {"rtol": 0, "atol": 1e-10}
 
 
