@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, which is made once and then reused, but for the tests at
 # other versions, which have a .venv-newest and a .venv-minimum.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-full test-cluster test-newest test-minimum lint clean
+.PHONY: help quickstart test test-full test-cluster test-newest test-minimum coverage lint clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -36,6 +36,9 @@ test-full: $(READY) ## on top of that: the tests marked slow, against real serve
 test-cluster: $(READY) ## a Ray cluster of three hosts in namespaces, processes and hosts killed; as root, with PostgreSQL
 	$(BIN)/python -m pytest -m cluster
 
+coverage: lint ## `make test`, with the share of lines that it runs: fails below the floor in pyproject.toml
+	$(BIN)/python $(SUITE) --cov --cov-report=term
+
 test-newest: ## the tests of `make test` with the newest packages that pip finds, in .venv-newest
 	@$(NEEDS_PYTHON)
 	"$(PYTHON)" -m venv .venv-newest
@@ -58,7 +61,7 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/mypy
 
 clean: ## remove every .venv and caches; studies in kdstudy-data stay
-	rm -rf $(VENV) .venv-newest .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set up again only where the pins or the package's metadata changed. First pip itself: what Python bundles may be
