@@ -31,9 +31,9 @@ ROWS: tuple[dict[str, str], ...] = (
     },
     {
         "data": "data sets, splits, batches, augmentation",
-        "ledger": "the record of studies, trials and epochs; the only importer of sqlalchemy",
         "study": "the study file, its checks, the configuration of a trial",
     },
+    {"ledger": "the record of studies, trials and epochs; the only importer of sqlalchemy"},
     {
         "models": "networks: built, recorded layer by layer, kept on disk, exported",
         "search": "what runs next: planner, samplers, pruners, budgets; the only importer of optuna",

@@ -19,10 +19,10 @@ from kdstudy.analysis import statistics as stats
 from kdstudy.analysis.comparison import Analysis, Comparison, Gain, GainDifference, Row
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.study import ArmId
 
-Arm = tuple[str, str]
 _CONSTANT = "constant"
-_PLAIN: Arm = ("none", "constant")
+_PLAIN = ArmId("none", "constant")
 
 
 def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> Comparison:
@@ -45,9 +45,9 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
         Row(
             study_id=duel.study.id,
             dataset=duel.study.dataset.get("name"),
-            transfer=duel.treatment[0],
-            baseline="/".join(duel.baseline) if baseline == _PLAIN[0] else duel.baseline[1],
-            treatment=duel.treatment[1],
+            transfer=duel.treatment.transfer,
+            baseline=duel.baseline.name if baseline == _PLAIN.transfer else duel.baseline.policy,
+            treatment=duel.treatment.policy,
             analysis=verdict,
             exploratory=exploratory if duel.extended else None,
             differences=duel.runs(later=False).differences,
@@ -86,8 +86,8 @@ class _Duel:
     """Two arms of a study with all their finished confirmation runs."""
 
     study: StudyRecord
-    baseline: Arm
-    treatment: Arm
+    baseline: ArmId
+    treatment: ArmId
     trials: tuple[TrialRecord, ...]
 
     @property
@@ -99,17 +99,14 @@ class _Duel:
         """Return the runs of the study's own seeds, or those of seeds added ``later`` as well."""
         chosen = [trial for trial in self.trials if later or not trial.exploratory]
         return _Runs(
-            *(
-                tuple(trial for trial in chosen if (trial.transfer, trial.policy) == arm)
-                for arm in (self.baseline, self.treatment)
-            )
+            *(tuple(trial for trial in chosen if trial.arm_id == arm) for arm in (self.baseline, self.treatment))
         )
 
 
 def _duels(ledger: Ledger, study: StudyRecord, baseline: str | None) -> list[_Duel]:
     """Return a study's comparisons in the order of its file, arms without a confirmation run included."""
     arms = ledger.arms(study.id)
-    if baseline == _PLAIN[0]:
+    if baseline == _PLAIN.transfer:
         if _PLAIN not in arms:
             raise RecordError(
                 f"study '{study.id}': has no arm none/constant to be the baseline; run one that has 'none' "
@@ -118,16 +115,16 @@ def _duels(ledger: Ledger, study: StudyRecord, baseline: str | None) -> list[_Du
         pairs = [(_PLAIN, arm) for arm in arms if arm != _PLAIN]
     else:
         policy = baseline or _CONSTANT
-        before_of = {arm[0]: arm for arm in arms if arm[1] == policy}
+        before_of = {arm.transfer: arm for arm in arms if arm.policy == policy}
         if baseline is not None and not before_of:
             raise RecordError(
                 f"study '{study.id}': has no policy '{baseline}' to be the baseline; choose from "
-                f"{', '.join(dict.fromkeys(arm[1] for arm in arms))}, or say 'none' for plain training"
+                f"{', '.join(dict.fromkeys(arm.policy for arm in arms))}, or say 'none' for plain training"
             )
-        pairs = [(before_of[arm[0]], arm) for arm in arms if arm[1] != policy and arm[0] in before_of]
+        pairs = [(before_of[arm.transfer], arm) for arm in arms if arm.policy != policy and arm.transfer in before_of]
     finished = [trial for trial in ledger.trials(study.id, "confirm") if trial.done]
     return [
-        _Duel(study, before, after, tuple(t for t in finished if (t.transfer, t.policy) in (before, after)))
+        _Duel(study, before, after, tuple(trial for trial in finished if trial.arm_id in (before, after)))
         for before, after in pairs
     ]
 

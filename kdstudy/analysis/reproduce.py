@@ -83,7 +83,7 @@ def reproduce_trial(
         raise RecordError(
             f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial"
         )
-    config = TrialConfig.from_json(trial.config, trial.study_id)
+    config = TrialConfig.validated(trial.config, trial.study_id)
     if config.data.download:
         require_download_inside(trial.study_id, config.data.root, store.local)
     study = ledger.study(trial.study_id)

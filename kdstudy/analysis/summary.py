@@ -10,7 +10,7 @@ from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.results import ArmRowDocument, BestDocument, EpochRecord, ShowDocument
 from kdstudy.search import importance, past_trial
-from kdstudy.study import Study, parse_study
+from kdstudy.study import ArmId, Study, parse_study
 
 
 def best_json(trials: Sequence[TrialRecord]) -> BestDocument | None:
@@ -23,18 +23,15 @@ def best_json(trials: Sequence[TrialRecord]) -> BestDocument | None:
 
 def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[ArmRowDocument]:
     """Return one row an arm: its search and its confirmation."""
-    return [
-        _row(arm.transfer.called, arm.policy.called, [trial for trial in trials if trial.arm == arm.name])
-        for arm in study.arms
-    ]
+    return [_row(arm.id, [trial for trial in trials if trial.arm_id == arm.id]) for arm in study.arms]
 
 
-def _row(transfer: str, policy: str, trials: Sequence[TrialRecord]) -> ArmRowDocument:
+def _row(arm: ArmId, trials: Sequence[TrialRecord]) -> ArmRowDocument:
     search = [trial for trial in trials if trial.phase == "search"]
     states, best = Counter(trial.state for trial in search), best_of(search)
     tests = [trial.test for trial in trials if trial.phase == "confirm" and trial.test is not None]
     return {
-        "arm": {"transfer": transfer, "policy": policy},
+        "arm": arm.to_json(),
         "trials": len(search),
         "completed": states["completed"],
         "stopped": states["stopped"],

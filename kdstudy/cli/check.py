@@ -109,8 +109,7 @@ def _summary(study: Study) -> dict[str, object]:
         "trials": _count(study),
         "arms": [
             {
-                "transfer": arm.transfer.called,
-                "policy": arm.policy.called,
+                **arm.id.to_json(),
                 "space": {path: hole.to_yaml() for path, hole in study.space(arm).items()},
             }
             for arm in study.arms

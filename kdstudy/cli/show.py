@@ -21,6 +21,7 @@ from kdstudy.cli.options import (
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord, ShowDocument, TrialHistoryDocument
 from kdstudy.storage import Store
+from kdstudy.study import ArmId
 
 WATCH_SECONDS = 1.0
 
@@ -186,7 +187,7 @@ def _show_study(document: ShowDocument) -> None:
             ["arm", "trials", "completed", "stopped", "diverged", "failed", "best", "val", "seeds", "test", "sd"],
             [
                 [
-                    f"{row['arm']['transfer']}/{row['arm']['policy']}",
+                    ArmId.from_json(row["arm"]).name,
                     *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
                     "-" if row["best"] is None else str(row["best"]),
                     number(row["best_val"]),

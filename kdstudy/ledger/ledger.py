@@ -15,6 +15,7 @@ from kdstudy.ledger.database import PATIENCE, Store
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord, WarmStart
 from kdstudy.results import EpochRecord, Phase, State, TrialResult
+from kdstudy.study import ArmId
 
 T = TypeVar("T")
 
@@ -201,8 +202,8 @@ class Ledger:
             raise trials.missing(study_id, number)
         return found[0]
 
-    def arms(self, study_id: str) -> tuple[tuple[str, str], ...]:
-        """Return the (transfer, policy) of each arm that has a trial, in order of their first."""
+    def arms(self, study_id: str) -> tuple[ArmId, ...]:
+        """Return each arm that has a trial, in order of their first."""
         return self._store.read(lambda connection: trials.read_arms(connection, study_id))
 
     def start_trial(self, study_id: str, number: int) -> bool:

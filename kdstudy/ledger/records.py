@@ -17,6 +17,7 @@ from kdstudy.results import (
     TrialDocument,
     WarmStartDocument,
 )
+from kdstudy.study import ArmId
 
 
 def utc_now() -> datetime:
@@ -154,7 +155,12 @@ class TrialRecord:
     @property
     def arm(self) -> str:
         """The arm's name, ``transfer/policy``."""
-        return f"{self.transfer}/{self.policy}"
+        return self.arm_id.name
+
+    @property
+    def arm_id(self) -> ArmId:
+        """Its arm."""
+        return ArmId(self.transfer, self.policy)
 
     @property
     def done(self) -> bool:
@@ -166,7 +172,7 @@ class TrialRecord:
         return {
             "trial": self.number,
             "phase": self.phase,
-            "arm": {"transfer": self.transfer, "policy": self.policy},
+            "arm": self.arm_id.to_json(),
             "index": self.index,
             "exploratory": self.exploratory,
             "seeds": {"data_seed": self.data_seed, "init_seed": self.init_seed},

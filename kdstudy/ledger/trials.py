@@ -18,6 +18,7 @@ from kdstudy.ledger.records import TrialRecord, utc_now
 from kdstudy.ledger.tables import EPOCHS, TRIALS
 from kdstudy.ledger.validation import whole
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, Phase, TrialResult, finite
+from kdstudy.study import ArmId
 
 _NAMES = tuple(field.name for field in fields(TrialRecord))
 _IDENTITY = ("phase", "transfer", "policy", "index", "data_seed", "init_seed", "values")
@@ -51,15 +52,15 @@ def read(
     )
 
 
-def read_arms(connection: Connection, study_id: str) -> tuple[tuple[str, str], ...]:
-    """Return the (transfer, policy) pairs that have a trial, in order of their first."""
+def read_arms(connection: Connection, study_id: str) -> tuple[ArmId, ...]:
+    """Return the arms that have a trial, in order of their first."""
     query = (
         select(TRIALS.c.transfer, TRIALS.c.policy)
         .where(TRIALS.c.study_id == study_id)
         .group_by(TRIALS.c.transfer, TRIALS.c.policy)
         .order_by(func.min(TRIALS.c.number))
     )
-    return tuple((row.transfer, row.policy) for row in connection.execute(query))
+    return tuple(ArmId(row.transfer, row.policy) for row in connection.execute(query))
 
 
 def start(connection: Connection, study_id: str, number: int) -> bool:

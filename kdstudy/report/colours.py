@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kdstudy.study import ArmId
+
 # Per hue: the strong and the soft shade, on light paper and on dark. Chosen to differ in lightness as well as
 # hue, so that they can be told apart without colour vision.
 _HUES = (
@@ -36,7 +38,7 @@ def arm_colours(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
     hues: dict[tuple[str, int], int] = {}
     placed: dict[str, int] = {}
     for arm in arms:
-        transfer, _, policy = arm.partition("/")
+        transfer, policy = ArmId.parse(arm)
         rank = 0 if policy == CONSTANT else placed.setdefault(transfer, 0)
         if policy != CONSTANT:
             placed[transfer] += 1

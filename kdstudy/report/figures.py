@@ -13,6 +13,7 @@ from kdstudy.analysis import Comparison, Row
 from kdstudy.report.cost import Cost
 from kdstudy.report.curves import Curve, LayerCurve
 from kdstudy.report.model import StudyReport
+from kdstudy.study import ArmId
 
 Figure = dict[str, Any]
 INK, MUTED, FAINT = "var(--ink)", "var(--muted)", "var(--faint)"
@@ -40,7 +41,7 @@ def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
     data = []
     rows = list(reversed(comparison.rows))  # the first on top
     for place, row in enumerate(rows):
-        data += _forest_row(row, place, colours[f"{row.transfer}/{row.treatment}"])
+        data += _forest_row(row, place, colours[ArmId(row.transfer, row.treatment).name])
     labels = [text(forest_label(row, several=several)) for row in rows]
     return figure(
         data,
@@ -124,13 +125,13 @@ def learning_figures(study: StudyReport, colours: Mapping[str, str]) -> dict[str
         colours: By arm.
     """
     low, high = _common_range(study.curves)
-    transfers = list(dict.fromkeys(curve.arm.partition("/")[0] for curve in study.curves))
+    transfers = list(dict.fromkeys(ArmId.parse(curve.arm).transfer for curve in study.curves))
     return {
         transfer: figure(
             [
                 trace
                 for curve in study.curves
-                if curve.arm.partition("/")[0] == transfer
+                if ArmId.parse(curve.arm).transfer == transfer
                 for trace in _curve(curve, colours[curve.arm])
             ],
             height=260,
@@ -167,7 +168,7 @@ def _common_range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _curve(curve: Curve, colour: str) -> list[Figure]:
-    name = text(curve.arm.partition("/")[2])
+    name = text(ArmId.parse(curve.arm).policy)
     constant = name == "constant"
     line = {"color": colour, "width": 2, "dash": "dash" if constant else "solid"}
     return [

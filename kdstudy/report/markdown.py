@@ -9,6 +9,7 @@ from kdstudy.report.formatting import NONE, brief, duration, percent
 from kdstudy.report.model import Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import answers, headline
+from kdstudy.study import ArmId
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
 
@@ -68,7 +69,7 @@ def _arms(study: StudyReport) -> str:
         header,
         [
             [
-                f"{row['arm']['transfer']}/{row['arm']['policy']}",
+                ArmId.from_json(row["arm"]).name,
                 *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
                 percent(row["best_val"]),
                 str(row["confirmed"]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kdstudy.results import Phase
-from kdstudy.study import Study, TrialConfig
+from kdstudy.study import CacheMode, Study, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class CachePlan:
         self._policies = len(study.arms) // len(self._keeps)
         self._shared = set(self._chosen()) if study.cache.mode == "auto" else set()
 
-    def mode(self, transfer: str, phase: Phase) -> str:
+    def mode(self, transfer: str, phase: Phase) -> CacheMode:
         """Return the mode of a trial: the study's own, or what ``auto`` comes to."""
         if self._study.cache.mode != "auto":
             return self._study.cache.mode

@@ -1,12 +1,15 @@
 """Study files: read, validated and described to editors; the configuration of a study and of one trial."""
 
+from kdstudy.study.arm_id import ArmId
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.json_schema import json_schema
 from kdstudy.study.load import load_study, parse_study
+from kdstudy.study.paths import flatten
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.schema import (
     CacheConfig,
+    CacheMode,
     ConfirmConfig,
     DataConfig,
     NumericsConfig,
@@ -17,13 +20,15 @@ from kdstudy.study.schema import (
     TrainConfig,
 )
 from kdstudy.study.space import Choice, Int, Log, Range, Uniform
-from kdstudy.study.study import Arm, Study
+from kdstudy.study.study import Arm, Study, require_plugins
 from kdstudy.study.trial_config import TrialConfig
 from kdstudy.study.validate import Reader
 
 __all__ = [
     "Arm",
+    "ArmId",
     "CacheConfig",
+    "CacheMode",
     "Choice",
     "ConfirmConfig",
     "DataConfig",
@@ -44,8 +49,10 @@ __all__ = [
     "TrialConfig",
     "Uniform",
     "check",
+    "flatten",
     "json_schema",
     "load_study",
     "parse_study",
+    "require_plugins",
     "show",
 ]

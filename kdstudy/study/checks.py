@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kdstudy.plugins import POLICIES, PRUNERS
+from kdstudy.study.arm_id import ArmId
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.space import Choice, Int, Range
@@ -28,18 +29,23 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     problems = reader.problems
     check_trial(parsed, problems)
     _check_policies(parsed, problems)
-    _check_budget(parsed, problems)
     _check_search(parsed, problems)
     _check_sampler(parsed, reader)
 
 
 def check_trial(parsed: Parsed, problems: Problems) -> None:
     """Note everything wrong with one trial, or with what all trials of a study share."""
-    _check_name(parsed, problems)
+    check_recorded(parsed, problems)
     _check_data(parsed, problems)
+    check_train(parsed, problems)
+
+
+def check_recorded(parsed: Parsed, problems: Problems) -> None:
+    """Note what is wrong with a trial or a study that was checked when it was recorded. Asks no plug-in."""
+    _check_name(parsed, problems)
     _check_teacher(parsed, problems)
-    _check_train(parsed, problems)
     _check_resources(parsed, problems)
+    _check_budget(parsed, problems)
 
 
 def _check_name(parsed: Parsed, problems: Problems) -> None:
@@ -93,7 +99,8 @@ def _check_teacher(parsed: Parsed, problems: Problems) -> None:
         )
 
 
-def _check_train(parsed: Parsed, problems: Problems) -> None:
+def check_train(parsed: Parsed, problems: Problems) -> None:
+    """Note what is wrong with how students are trained, beyond single fields: what a trial's own values may break."""
     train, place = parsed.get("train", {}), Place().key("train")
     if "nesterov" in train and "momentum" in train and True in _ends(train["nesterov"]):
         lowest = min(_ends(train["momentum"]))
@@ -255,7 +262,7 @@ def _check_numeric(parsed: Parsed, reader: Reader) -> None:
             reader.problems.add(
                 Place().key("search").key("sampler"),
                 "cmaes needs a uniform, log or int "
-                f"range in each arm, got only choices in {transfer.called}/{policy.called}; "
+                f"range in each arm, got only choices in {ArmId(transfer.called, policy.called).name}; "
                 "use tpe",
             )
 

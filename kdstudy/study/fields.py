@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
+from kdstudy.study.diagnostics import show
 
 REGISTRIES = {
     registry.kind: registry for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS)
@@ -90,3 +91,12 @@ def fields_of(section: type) -> dict[str, Field]:
             default = field.default_factory()
         found[field.name] = Field(field.name, hints[field.name], key, default)
     return found
+
+
+def hint(key: Key, default: Any) -> str:
+    """Return how a message about a wrong value ends: what would be right, if that is known."""
+    if key.example is not None:
+        return f"; write for example {show(key.example)}"
+    if default is dataclasses.MISSING:
+        return ""
+    return f"; leave it out for {show(default)}"

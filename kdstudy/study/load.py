@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import replace
 from pathlib import Path
 
 from kdstudy.errors import StudyError
@@ -11,7 +9,7 @@ from kdstudy.study.build import build
 from kdstudy.study.checks import check_study
 from kdstudy.study.diagnostics import Place
 from kdstudy.study.schema import StudyFile
-from kdstudy.study.study import Arm, Study
+from kdstudy.study.study import Study
 from kdstudy.study.validate import Reader
 from kdstudy.study.yaml_text import parse_text, read_text
 
@@ -41,24 +39,4 @@ def parse_study(text: str, where: str = "study") -> Study:
     check_study(parsed, reader)
     if problems:
         raise StudyError(problems.told())
-    file = build(StudyFile, parsed)
-    arms = tuple(Arm(*pair) for pair in itertools.product(file.arms.transfers, file.arms.policies))
-    search = file.search
-    if search.budget is not None and "trials" in search.budget:
-        search = replace(search, trials_per_arm=int(search.budget["trials"]) // len(arms))
-    return Study(
-        name=file.name,
-        seed=file.seed,
-        data=file.data,
-        teacher=file.teacher,
-        student=file.student,
-        train=file.train,
-        arms=arms,
-        search=search,
-        confirm=file.confirm,
-        resources=file.resources,
-        numerics=file.numerics,
-        cache=file.cache,
-        layers=file.layers,
-        text=text,
-    )
+    return Study.of(build(StudyFile, parsed), text)

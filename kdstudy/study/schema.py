@@ -16,6 +16,7 @@ from kdstudy.study.plugin_spec import PluginSpec
 
 SEED_LIMIT = 2**53  # exact as a JSON number anywhere
 LayerPairs = tuple[tuple[str, str], ...]
+CacheMode = Literal["auto", "off", "schedule", "all_views", "views"]
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ class CacheConfig:
     """Section ``cache``: what trials share of the teacher instead of computing it again."""
 
     mode: Annotated[
-        Literal["auto", "off", "schedule", "all_views", "views"],
+        CacheMode,
         Key(
             "`off` runs the teacher in every step; `schedule` keeps its outputs step by step for the trials of one "
             "data seed, bit for bit those of `off`; `all_views` keeps those of every view that augmentation can draw, "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -54,6 +54,10 @@ class Uniform:
     def contains(self, value: Any) -> bool:
         """Say whether ``value`` is one of the range's values."""
         return _is_number(value) and self.low <= value <= self.high
+
+    def fill(self, value: float) -> float:
+        """Return what a trial's configuration holds for ``value``."""
+        return float(value)
 
     def to_yaml(self) -> dict[str, list[float]]:
         """Return the range as a study file writes it."""
@@ -102,6 +106,10 @@ class Log:
         """Say whether ``value`` is one of the range's values."""
         return _is_number(value) and self.low <= value <= self.high
 
+    def fill(self, value: float) -> float:
+        """Return what a trial's configuration holds for ``value``."""
+        return float(value)
+
     def to_yaml(self) -> dict[str, list[float]]:
         """Return the range as a study file writes it."""
         return {"log": [self.low, self.high]}
@@ -114,6 +122,7 @@ class Int:
     Args:
         low: Smallest value.
         high: Largest value, above ``low``.
+        real: Whether what is searched is a real number, so that a trial holds 2.0 where 2 was drawn.
 
     Raises:
         RangeError: The ends do not make a range.
@@ -121,6 +130,7 @@ class Int:
 
     low: int
     high: int
+    real: bool = False
 
     def __post_init__(self) -> None:
         problems = [
@@ -152,6 +162,10 @@ class Int:
         """Say whether ``value`` is one of the range's values."""
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
+    def fill(self, value: int) -> int | float:
+        """Return what a trial's configuration holds for ``value``."""
+        return float(value) if self.real else value
+
     def to_yaml(self) -> dict[str, list[int]]:
         """Return the range as a study file writes it."""
         return {"int": [self.low, self.high]}
@@ -163,12 +177,15 @@ class Choice:
 
     Args:
         options: Two or more different plain values: scalars, lists or mappings.
+        filled: What a trial holds for each option, where that is not the option itself: plug-ins with their
+            defaults filled in.
 
     Raises:
         RangeError: Too few options, or one given twice.
     """
 
     options: tuple[Any, ...]
+    filled: tuple[Any, ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         problems = []
@@ -211,6 +228,10 @@ class Choice:
     def contains(self, value: Any) -> bool:
         """Say whether ``value`` is one of the options; 1, 1.0, true and "1" are four different values."""
         return _json(value) in [_json(option) for option in self.options]
+
+    def fill(self, value: Any) -> Any:
+        """Return what a trial's configuration holds for ``value``."""
+        return (self.filled or self.options)[self.index(value)]
 
     def to_yaml(self) -> dict[str, list[Any]]:
         """Return the range as a study file writes it."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
 from kdstudy.errors import StudyError
-from kdstudy.study.diagnostics import show
-from kdstudy.study.plugin_spec import PluginSpec, plain
+from kdstudy.study.arm_id import ArmId
+from kdstudy.study.build import build
+from kdstudy.study.checks import check_recorded, check_train
+from kdstudy.study.coerce import check
+from kdstudy.study.diagnostics import Place, Problems, show
+from kdstudy.study.fields import REGISTRIES
+from kdstudy.study.paths import POLICIES, TRANSFERS, fill_plugin, fill_section, plugin_leaves, section_leaves
+from kdstudy.study.plugin_spec import PluginSpec
+from kdstudy.study.recorded import TAGGED, read_recorded, tagged
 from kdstudy.study.schema import (
     CacheConfig,
+    CacheMode,
     ConfirmConfig,
     DataConfig,
     LayerPairs,
@@ -18,11 +27,12 @@ from kdstudy.study.schema import (
     ResourcesConfig,
     SearchConfig,
     StudentConfig,
+    StudyFile,
     TeacherConfig,
     TrainConfig,
 )
-from kdstudy.study.space import Range
-from kdstudy.study.trial_config import TrialConfig
+from kdstudy.study.space import Choice, Range
+from kdstudy.study.trial_config import Seed, TrialConfig
 
 _RANGES = (*Range.__args__,)
 
@@ -41,9 +51,14 @@ class Arm:
     policy: PluginSpec
 
     @property
+    def id(self) -> ArmId:
+        """Which arm of the study it is."""
+        return ArmId(self.transfer.called, self.policy.called)
+
+    @property
     def name(self) -> str:
         """``transfer/policy``, unique in a study."""
-        return f"{self.transfer.called}/{self.policy.called}"
+        return self.id.name
 
 
 @final
@@ -116,7 +131,7 @@ class Study:
         *,
         data_seed: int,
         init_seed: int,
-        cache_mode: str | None = None,
+        cache_mode: CacheMode | None = None,
     ) -> TrialConfig:
         """Return one trial of an arm: the study with its holes filled.
 
@@ -147,59 +162,108 @@ class Study:
             for path, span in space.items()
             if path in values and not span.contains(values[path])
         ]
+        wrong += [message for seed in (data_seed, init_seed) for message in _wrong_seed(seed, where)]
         if wrong:
             raise StudyError(wrong)
-        return TrialConfig.from_json(
-            {
-                "name": self.name,
-                "data": _filled("data", self.data, values),
-                "teacher": _filled("teacher", self.teacher, values),
-                "student": _filled("student", self.student, values),
-                "train": _filled("train", self.train, values),
-                "transfer": _spec("arms.transfers", arm.transfer, values),
-                "policy": _spec("arms.policies", arm.policy, values),
-                "layers": plain(self.layers),
-                "resources": _filled("resources", self.resources, values),
-                "numerics": _filled("numerics", self.numerics, values),
-                "cache": {**_filled("cache", self.cache, values), "mode": cache_mode or self.cache.mode},
-                "data_seed": data_seed,
-                "init_seed": init_seed,
-                "split_seed": self.seed,
-            },
-            where,
+        filled = {path: span.fill(values[path]) for path, span in space.items()}
+        config = TrialConfig(
+            name=self.name,
+            data=self.data,
+            teacher=self.teacher,
+            student=fill_section("student", self.student, filled),
+            train=fill_section("train", self.train, filled),
+            transfer=fill_plugin(TRANSFERS, arm.transfer, filled),
+            policy=fill_plugin(POLICIES, arm.policy, filled),
+            layers=self.layers,
+            resources=self.resources,
+            numerics=self.numerics,
+            cache=self.cache if cache_mode is None else replace(self.cache, mode=cache_mode),
+            data_seed=data_seed,
+            init_seed=init_seed,
+            split_seed=self.seed,
         )
+        problems = Problems(where)
+        check_train({"train": vars(config.train)}, problems)
+        if problems:
+            raise StudyError(problems.told())
+        return config
+
+    def plugins(self) -> Iterator[tuple[str, str]]:
+        """Yield kind and name of every plug-in that a trial of the study may ask for, and of those of its search."""
+        yield "data set", self.data.name
+        yield "sampler", self.search.sampler.name
+        yield "pruner", self.search.pruner.name
+        named: tuple[tuple[str, Any], ...] = (
+            ("model", self.teacher.model),
+            ("model", self.student.model),
+            ("schedule", self.train.schedule),
+            *(("transfer", arm.transfer) for arm in self.arms),
+            *(("policy", arm.policy) for arm in self.arms),
+        )
+        for kind, value in named:
+            for spec in value.filled or () if isinstance(value, Choice) else (value,):
+                yield kind, spec.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the study as a record holds it beside its text; `from_json` is the inverse, and asks no plug-in."""
+        sections = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "arms"}
+        transfers = {arm.id.transfer: tagged(arm.transfer) for arm in self.arms}
+        policies = {arm.id.policy: tagged(arm.policy) for arm in self.arms}
+        arms = {"transfers": [*transfers.values()], "policies": [*policies.values()]}
+        return {**{name: tagged(section) for name, section in sections.items()}, "arms": arms}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: str = "study") -> Self:
+        """Build from `to_json`'s values. Imports no plug-in: who runs trials calls `require_plugins`.
+
+        Args:
+            values: Plain values.
+            where: What messages call them.
+
+        Raises:
+            StudyError: They are not what `to_json` returns.
+        """
+        problems = Problems(where)
+        if not isinstance(values.get("text"), str):
+            problems.add(Place().key("text"), "must be the study file; restore a copy")
+        parsed = read_recorded(StudyFile, {name: values[name] for name in values if name != "text"}, TAGGED, problems)
+        check_recorded(parsed, problems)
+        if problems:
+            raise StudyError(problems.told())
+        return cls.of(build(StudyFile, parsed), values["text"])
+
+    @classmethod
+    def of(cls, file: StudyFile, text: str) -> Self:
+        """Return the study of a file that was read and checked.
+
+        Args:
+            file: Its sections.
+            text: The file, verbatim.
+        """
+        arms = tuple(Arm(*pair) for pair in itertools.product(file.arms.transfers, file.arms.policies))
+        search = file.search
+        if search.budget is not None and "trials" in search.budget:
+            search = replace(search, trials_per_arm=int(search.budget["trials"]) // len(arms))
+        sections = {field.name: getattr(file, field.name) for field in fields(file)}
+        return cls(**{**sections, "arms": arms, "search": search, "text": text})
 
     def _leaves(self, arm: Arm) -> Iterator[tuple[str, Any]]:
-        for name, section in (("student", self.student), ("train", self.train)):
-            for field in fields(section):
-                value = getattr(section, field.name)
-                yield f"{name}.{field.name}", value
-                if isinstance(value, PluginSpec):
-                    yield from _options(f"{name}.{field.name}", value)
-        yield from _options("arms.transfers", arm.transfer)
-        yield from _options("arms.policies", arm.policy)
+        yield from section_leaves("student", self.student)
+        yield from section_leaves("train", self.train)
+        yield from plugin_leaves(TRANSFERS, arm.transfer)
+        yield from plugin_leaves(POLICIES, arm.policy)
 
 
-def _options(path: str, spec: PluginSpec) -> Iterator[tuple[str, Any]]:
-    for name, value in spec.options.items():
-        yield f"{path}.{spec.called}.{name}", value
+def require_plugins(study: Study) -> None:
+    """See that code of the user's own that a study asks for is to be had, and allowed to run.
+
+    Raises:
+        PluginError: It is not.
+    """
+    for kind, name in dict.fromkeys(study.plugins()):
+        if ":" in name:
+            REGISTRIES[kind].load(name)
 
 
-def _filled(path: str, section: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    filled = {}
-    for field in fields(section):
-        inner, value = f"{path}.{field.name}", getattr(section, field.name)
-        if inner in values:
-            filled[field.name] = values[inner]
-        elif isinstance(value, PluginSpec):
-            filled[field.name] = _spec(inner, value, values)
-        else:
-            filled[field.name] = plain(value)
-    return filled
-
-
-def _spec(path: str, spec: PluginSpec, values: Mapping[str, Any]) -> Any:
-    options = {
-        name: values.get(inner, value) for (inner, value), name in zip(_options(path, spec), spec.options, strict=True)
-    }
-    return replace(spec, options=options).to_yaml()
+def _wrong_seed(seed: int, where: str) -> list[str]:
+    return [f"{where}: a seed {message}" for message in check(Seed, seed)[1]]

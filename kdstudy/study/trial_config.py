@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal, Self, final
 from annotated_types import Ge, Lt, MinLen
 
 from kdstudy.errors import StudyError
+from kdstudy.study.arm_id import ArmId
 from kdstudy.study.build import build
-from kdstudy.study.checks import check_trial
+from kdstudy.study.checks import check_recorded, check_trial
 from kdstudy.study.diagnostics import Place, Problems
 from kdstudy.study.fields import Key
 from kdstudy.study.plugin_spec import PluginSpec, plain
+from kdstudy.study.recorded import NOTATION, read_recorded
 from kdstudy.study.schema import (
     SEED_LIMIT,
     CacheConfig,
@@ -71,7 +73,7 @@ class TrialConfig:
     @property
     def arm(self) -> str:
         """Name of the trial's arm: ``transfer/policy``."""
-        return f"{self.transfer.called}/{self.policy.called}"
+        return ArmId(self.transfer.called, self.policy.called).name
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, plug-ins in the study file's notation; `from_json` is the inverse."""
@@ -79,7 +81,7 @@ class TrialConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str = "trial") -> Self:
-        """Build from `to_json`'s values; what is left out takes its default.
+        """Build from `to_json`'s values; what is left out takes its default. No plug-in is asked or imported.
 
         Args:
             values: Plain values.
@@ -87,6 +89,20 @@ class TrialConfig:
 
         Raises:
             StudyError: They do not make a trial; every problem at once.
+        """
+        problems = Problems(where)
+        parsed = read_recorded(cls, values, NOTATION, problems)
+        check_recorded(parsed, problems)
+        if problems:
+            raise StudyError(problems.told())
+        return build(cls, parsed)
+
+    @classmethod
+    def validated(cls, values: Mapping[str, Any], where: str = "trial") -> Self:
+        """Build like `from_json`, the options of its plug-ins checked and filled in as for a study file.
+
+        Raises:
+            StudyError: As `from_json`; or a plug-in is not to be had, or not allowed to run.
         """
         problems = Problems(where)
         reader = Reader(problems, refusal="a resolved trial holds no range")

@@ -21,7 +21,7 @@ from kdstudy.errors import PluginError
 from kdstudy.plugins import Option, Registry
 from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
-from kdstudy.study.fields import LABEL, REGISTRIES, Field, Key, fields_of
+from kdstudy.study.fields import LABEL, REGISTRIES, Field, Key, fields_of, hint
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.space import Choice, Int, Range, RangeError, is_range, read_range
 
@@ -70,7 +70,7 @@ class Reader:
                 self.problems.add(
                     inner,
                     f"missing ({meaning[0].lower() + meaning[1:]})"
-                    f"{_example(declared.key, declared.default) or '; add this section'}",
+                    f"{hint(declared.key, declared.default) or '; add this section'}",
                 )
                 return INVALID
             return self.section(declared.section, {}, inner) if declared.section else _filled(declared)
@@ -86,7 +86,7 @@ class Reader:
     def _value(self, annotation: Any, key: Key, default: Any, value: Any, place: Place) -> Any:
         if is_range(value) and not takes_mapping(annotation):
             return self._range(annotation, key, default, value, place)
-        return self._plain(annotation, _example(key, default), value, place)
+        return self._plain(annotation, hint(key, default), value, place)
 
     def _plain(self, annotation: Any, example: str, value: Any, place: Place, prefix: str = "") -> Any:
         if value is UNREADABLE:
@@ -107,13 +107,15 @@ class Reader:
         if span is INVALID:
             return INVALID
         written = next(iter(value.values()))
-        example = _example(key, default)
+        example = hint(key, default)
         ends = [self._plain(annotation, example, end, place, "in the range: ") for end in written]
         if any(end is INVALID for end in ends):
             return INVALID
         if isinstance(span, Choice):
             return self._note(Choice(tuple(ends)), place)
-        if not isinstance(span, Int) and not accepts(annotation, span.at(0.381966)):
+        if isinstance(span, Int):
+            return self._note(replace(span, real=isinstance(ends[0], float)), place)
+        if not accepts(annotation, span.at(0.381966)):
             self.problems.add(place, f"must be whole numbers, got {show(value)}; write {{int: {show(written)}}}")
             return INVALID
         return self._note(span, place)
@@ -181,9 +183,8 @@ class Reader:
             return INVALID
         # A hole within a hole would exist only in some trials.
         inner = Reader(self.problems, refusal="inside a choice every option is fixed")
-        if any(inner._plugin(key, option, place, place) is INVALID for option in span.ends()):
-            return INVALID
-        return self._note(span, place)
+        specs = tuple(inner._plugin(key, option, place, place) for option in span.ends())
+        return INVALID if INVALID in specs else self._note(replace(span, filled=specs), place)
 
     def _plugin(self, key: Key, value: Any, place: Place, owner: Place) -> Any:
         kind = str(key.plugin)
@@ -289,11 +290,3 @@ def _filled(declared: Field) -> Any:
         return copy.copy(default)
     written = Reader(Problems("")).options(str(declared.key.plugin), default.name, {}, Place(), ranged=False)
     return PluginSpec(default.name, written or {})
-
-
-def _example(key: Key, default: Any) -> str:
-    if key.example is not None:
-        return f"; write for example {show(key.example)}"
-    if default is dataclasses.MISSING:
-        return ""
-    return f"; leave it out for {show(default)}"

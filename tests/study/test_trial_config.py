@@ -102,6 +102,8 @@ def test_a_record_is_checked_when_it_is_read() -> None:
     values["train"]["epochs"] = 0
     with pytest.raises(StudyError) as caught:
         TrialConfig.from_json(values)
+    with pytest.raises(StudyError, match=r"trial: train\.base_lr: a resolved trial holds no range"):
+        TrialConfig.validated(values)
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
         ["trial", "train.epochs"],
         ["trial", "train.base_lr"],
@@ -111,8 +113,10 @@ def test_a_record_is_checked_when_it_is_read() -> None:
 def test_a_record_that_lacks_what_was_added_later_takes_defaults() -> None:
     values = filled("none/constant", [0.0] * 9).to_json()
     expected = TrialConfig.from_json(values)
-    del values["train"]["nesterov"], values["resources"]["max_failures"], values["data"]["options"]
+    del values["train"]["nesterov"], values["resources"]["max_failures"]
     assert TrialConfig.from_json(values) == expected
+    del values["data"]["options"]
+    assert TrialConfig.validated(values) == expected, "what a plug-in declares as well, once it is asked"
 
 
 def test_defaults_are_never_shared() -> None:

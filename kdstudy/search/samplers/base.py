@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from kdstudy.ledger import TrialRecord
 from kdstudy.seeds import derive
-from kdstudy.study import Range
+from kdstudy.study import ArmId, Range
 
 WORST = 0.0
 """The score that a diverged trial counts as."""
@@ -96,7 +96,7 @@ def propose(  # noqa: PLR0913 - all that a proposal depends on
         startup: Trials at the arm's start that are random; no effect on a sampler that does not learn.
         seed: The study's.
     """
-    transfer = arm.partition("/")[0]
+    transfer = ArmId.parse(arm).transfer
     if sampler.learns and index < startup:
         return startup_values(space, seed=seed, transfer=transfer, index=index)
     # Without learning, the arms of one transfer may as well keep sharing their draws to the end.
