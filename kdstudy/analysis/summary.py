@@ -10,7 +10,7 @@ from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.results import ArmRowDocument, BestDocument, EpochRecord, ShowDocument
 from kdstudy.search import importance, past_trial
-from kdstudy.study import ArmId, Study, parse_study
+from kdstudy.study import ArmId, Study
 
 
 def best_json(trials: Sequence[TrialRecord]) -> BestDocument | None:
@@ -78,7 +78,7 @@ def replay_yaml(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> str:
 
 def show_json(ledger: Ledger, record: StudyRecord) -> ShowDocument:
     """Return what ``show --json`` prints."""
-    study, trials = parse_study(record.text, record.id), ledger.trials(record.id)
+    study, trials = record.study(), ledger.trials(record.id)
     warm = ledger.warm_start(record.id)
     return {
         "study_id": record.id,

@@ -138,9 +138,8 @@ def _watch(ledger: Ledger, record: StudyRecord) -> None:
     from rich.live import Live
 
     from kdstudy.report import look, table
-    from kdstudy.study import parse_study
 
-    study = parse_study(record.text, record.id)
+    study = record.study()
     now, console = look(ledger, study, record.id), Console()
     if not console.is_terminal:
         click.echo(now.line())

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, overload
+from typing import Any, Self, overload
 
 from kdstudy.results import (
     FINISHED_STATES,
@@ -17,7 +17,7 @@ from kdstudy.results import (
     TrialDocument,
     WarmStartDocument,
 )
-from kdstudy.study import ArmId
+from kdstudy.study import ArmId, Study, parse_study
 
 
 def utc_now() -> datetime:
@@ -60,6 +60,7 @@ class StudyRecord:
         seeds: Confirmation seeds asked for in all, those added later included; None for the study file's own.
         tracking: ``uri``, ``experiment_id``, ``run_id`` of the published view; empty before it was opened.
         message: What a reader should know about the status.
+        checked: The study as it was read and checked (``Study.to_json``); None in the records of older ledgers.
     """
 
     id: str
@@ -75,6 +76,29 @@ class StudyRecord:
     seeds: int | None = None
     tracking: dict[str, Any] = field(default_factory=dict)
     message: str | None = None
+    checked: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, study: Study, environment: dict[str, Any]) -> Self:
+        """Return the record of a new study, under an ID of its own."""
+        return cls(
+            id=new_study_id(study.name),
+            name=study.name,
+            seed=study.seed,
+            text=study.text,
+            environment=environment,
+            checked=study.to_json(),
+        )
+
+    def study(self) -> Study:
+        """Return the study, as it was when it began. To read it imports no plug-in, unless an older ledger holds it.
+
+        Raises:
+            StudyError: The record is damaged; or it holds the file's text alone, and that cannot be read here.
+        """
+        if self.checked is None:
+            return parse_study(self.text, self.id)
+        return Study.from_json(self.checked, self.id)
 
 
 @dataclass(frozen=True)

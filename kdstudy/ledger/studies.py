@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, inspect, sel
 from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
-from kdstudy.ledger.tables import HOLDS, STUDIES, TRIALS, WARM_STARTS
+from kdstudy.ledger.tables import CHECKED_STUDIES, HOLDS, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import whole
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
 
-_FIXED = ("id", "name", "seed", "created", "text")
+_FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
+_COLUMNS = tuple(field.name for field in fields(StudyRecord) if field.name != "checked")
 _HOLD_COLUMNS = [HOLDS.c[field.name].label(f"hold_{field.name}") for field in fields(Holder)] + [
     HOLDS.c.since.label("hold_since"),
     HOLDS.c.renewed.label("hold_renewed"),
@@ -29,8 +30,10 @@ def create(connection: Connection, study: StudyRecord, place: str) -> None:
     """Record a new study; the same once more changes nothing."""
     created = connection.scalar(select(STUDIES.c.created).where(STUDIES.c.id == study.id))
     if created is None:
-        row = {field.name: getattr(study, field.name) for field in fields(study)}
-        connection.execute(insert(STUDIES), row)
+        connection.execute(insert(STUDIES), {name: getattr(study, name) for name in _COLUMNS})
+        if study.checked is not None:
+            CHECKED_STUDIES.create(connection, checkfirst=True)
+            connection.execute(insert(CHECKED_STUDIES), {"study_id": study.id, "study": study.checked})
     elif created != study.created:
         raise RecordError(f"study '{study.id}': {place} has another one of that ID; take a new ID")
 
@@ -59,15 +62,26 @@ def read(connection: Connection, study_id: str | None = None) -> tuple[StudyReco
     if study_id is not None:
         query = query.where(STUDIES.c.id == study_id)
     now = clock(connection)
-    names = [field.name for field in fields(StudyRecord)]
+    checked = _read_checked(connection, study_id)
     records = []
     for row in connection.execute(query):
-        record = _checked(whole(StudyRecord, {name: row._mapping[name] for name in names}, f"study '{row.id}'"))
+        values = {name: row._mapping[name] for name in _COLUMNS} | {"checked": checked.get(row.id)}
+        record = _safe(whole(StudyRecord, values, f"study '{row.id}'"))
         records.append(replace(record, status=_status(record.status, row, now)))
     return tuple(records)
 
 
-def _checked(record: StudyRecord) -> StudyRecord:
+def _read_checked(connection: Connection, study_id: str | None) -> dict[str, Any]:
+    """Return by ID what the studies' files said, as they were checked; studies of older ledgers have none."""
+    if not inspect(connection).has_table(CHECKED_STUDIES.name):
+        return {}
+    query = select(CHECKED_STUDIES.c.study_id, CHECKED_STUDIES.c.study)
+    if study_id is not None:
+        query = query.where(CHECKED_STUDIES.c.study_id == study_id)
+    return {row.study_id: row.study for row in connection.execute(query)}
+
+
+def _safe(record: StudyRecord) -> StudyRecord:
     """Refuse a record whose names would lead out of the store: folders are called after them."""
     folder_name("study: its ID", record.id)
     if record.teacher.get("key") is not None:

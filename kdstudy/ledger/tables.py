@@ -177,6 +177,14 @@ WARM_STARTS = Table(
     Column("trials", Plain, nullable=False),
 )
 
+# Younger likewise. A table of its own, for a column could not be added to ledgers that are there.
+CHECKED_STUDIES = Table(
+    "kdstudy_checked_studies",
+    METADATA,
+    Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("study", Plain, nullable=False),
+)
+
 HOLDS = Table(
     "kdstudy_holds",
     METADATA,

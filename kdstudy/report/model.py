@@ -12,7 +12,7 @@ from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
 from kdstudy.report.mlflow_links import MlflowLinks
 from kdstudy.results import ArmRowDocument, ReportDocument, ReportedStudyDocument
-from kdstudy.study import Choice, Log, Range, Study, parse_study
+from kdstudy.study import Choice, Log, Range, Study
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def report_of(ledger: Ledger, ids: Sequence[str]) -> Report:
 
 def _study_report(ledger: Ledger, study_id: str) -> StudyReport:
     record = ledger.study(study_id)
-    study, trials = parse_study(record.text, record.id), ledger.trials(study_id)
+    study, trials = record.study(), ledger.trials(study_id)
     # The study's own seeds alone, as in the verdict.
     confirmed = [t for t in trials if t.phase == "confirm" and t.state == "completed" and not t.exploratory]
     histories = {trial.number: ledger.epochs(study_id, trial.number) for trial in confirmed}

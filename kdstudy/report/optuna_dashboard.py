@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.search import OPTUNA_STATES, Replayed, replay_in_optuna
-from kdstudy.study import parse_study
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +30,7 @@ def storage_of(ledger: Ledger, study_ids: Sequence[str]) -> optuna.storages.Base
     arms = {}
     for study_id in study_ids:
         record, scores = ledger.study(study_id), ledger.scores(study_id)
-        study, trials = parse_study(record.text, study_id), ledger.trials(study_id, "search")
+        study, trials = record.study(), ledger.trials(study_id, "search")
         for arm in study.arms:
             space = study.space(arm)
             own = [

@@ -14,7 +14,7 @@ import time
 from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected, wait_for_room
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
-from kdstudy.ledger import Holder, Ledger, StudyRecord, new_study_id
+from kdstudy.ledger import Holder, Ledger, StudyRecord
 from kdstudy.report import clock
 from kdstudy.runner.execution import Execution
 from kdstudy.runner.outcome import COMPLETE, Outcome, deliver, outcome_of, publish_outcome, write_page
@@ -23,7 +23,7 @@ from kdstudy.runner.progress import say
 from kdstudy.runner.signals import held, terminable
 from kdstudy.search import check_warm_start, choose_warm_start, warm_start_lines
 from kdstudy.storage import Store, require_download_inside
-from kdstudy.study import Study, parse_study
+from kdstudy.study import Study, require_plugins
 from kdstudy.tracking import Publisher, Tracker
 
 PUBLISH_SECONDS = 60.0
@@ -52,9 +52,7 @@ def run_study(study: Study, store: Store, *, address: str | None = None, warm_st
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
     store.create()
-    record = StudyRecord(
-        id=new_study_id(study.name), name=study.name, seed=study.seed, text=study.text, environment=capture()
-    )
+    record = StudyRecord.of(study, capture())
     with Ledger.open(store.ledger_url, create=True) as ledger:
         holder = Holder.here()
         ledger.create_study(record, holder, warm)
@@ -103,7 +101,8 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
 
 def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | None, *, extra_seeds: int) -> Outcome:
     check_address(address)
-    study_id, study = record.id, parse_study(record.text, record.id)
+    study_id, study = record.id, record.study()
+    require_plugins(study)
     if study.data.download:
         require_download_inside(study_id, study.data.root, store.local)
     seeds = (record.seeds or study.confirm.seeds) + extra_seeds

@@ -37,7 +37,7 @@ def check_trial(parsed: Parsed, problems: Problems) -> None:
     """Note everything wrong with one trial, or with what all trials of a study share."""
     check_recorded(parsed, problems)
     _check_data(parsed, problems)
-    check_train(parsed, problems)
+    _check_train(parsed, problems)
 
 
 def check_recorded(parsed: Parsed, problems: Problems) -> None:
@@ -99,8 +99,7 @@ def _check_teacher(parsed: Parsed, problems: Problems) -> None:
         )
 
 
-def check_train(parsed: Parsed, problems: Problems) -> None:
-    """Note what is wrong with how students are trained, beyond single fields: what a trial's own values may break."""
+def _check_train(parsed: Parsed, problems: Problems) -> None:
     train, place = parsed.get("train", {}), Place().key("train")
     if "nesterov" in train and "momentum" in train and True in _ends(train["nesterov"]):
         lowest = min(_ends(train["momentum"]))

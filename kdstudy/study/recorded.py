@@ -17,8 +17,8 @@ from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.fields import Field, Key, fields_of, hint
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.space import KINDS, Choice, Int, Log, Range, RangeError, Uniform
+from kdstudy.study.validate import INVALID, Parsed
 
-Parsed = dict[str, Any]
 _RANGES = (*Range.__args__,)
 _DAMAGE = (ValueError, TypeError, LookupError)
 
@@ -59,7 +59,9 @@ def read_recorded(kind: type, tree: Any, form: Form, problems: Problems, place: 
         if field.section:
             parsed[name] = read_recorded(field.section, tree.get(name, {}), form, problems, inner)
         elif name in tree:
-            parsed[name] = _field(field, tree[name], form, problems, inner)
+            value = _field(field, tree[name], form, problems, inner)
+            if value is not INVALID:
+                parsed[name] = value
         elif field.required:
             problems.add(inner, "missing; restore a copy")
         else:
@@ -78,11 +80,13 @@ def _field(field: Field, written: Any, form: Form, problems: Problems, place: Pl
     except _DAMAGE as error:
         reason = str(error) if isinstance(error, RangeError) else "is not what kdstudy writes"
         problems.add(place, f"{reason}, got {show(written)}; restore a copy")
-        return None
+        return INVALID
     ends = value.ends() if isinstance(value, _RANGES) else (value,)
     found = [check(field.annotation, end) for end in ends]
     for message in (message for _, messages in found for message in messages):
         problems.add(place, f"{message}{hint(key, field.default)}")
+    if any(messages for _, messages in found):
+        return INVALID
     return value if isinstance(value, _RANGES) else found[0][0]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, final
 from kdstudy.errors import StudyError
 from kdstudy.study.arm_id import ArmId
 from kdstudy.study.build import build
-from kdstudy.study.checks import check_recorded, check_train
+from kdstudy.study.checks import check_recorded
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.fields import REGISTRIES
@@ -143,7 +143,7 @@ class Study:
             cache_mode: In place of the study's own, where that is ``auto`` and has been decided.
 
         Raises:
-            StudyError: A value is missing, too many, outside its range, or wrong together with another.
+            StudyError: A value is missing, too many, or outside its range; or a seed is.
         """
         arm, where = self.arm(arm_name), f"{self.name}, arm {arm_name}"
         space = self.space(arm)
@@ -166,7 +166,7 @@ class Study:
         if wrong:
             raise StudyError(wrong)
         filled = {path: span.fill(values[path]) for path, span in space.items()}
-        config = TrialConfig(
+        return TrialConfig(
             name=self.name,
             data=self.data,
             teacher=self.teacher,
@@ -182,11 +182,6 @@ class Study:
             init_seed=init_seed,
             split_seed=self.seed,
         )
-        problems = Problems(where)
-        check_train({"train": vars(config.train)}, problems)
-        if problems:
-            raise StudyError(problems.told())
-        return config
 
     def plugins(self) -> Iterator[tuple[str, str]]:
         """Yield kind and name of every plug-in that a trial of the study may ask for, and of those of its search."""

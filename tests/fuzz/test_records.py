@@ -32,6 +32,7 @@ from tests.fuzz.watch import watched
 
 FAST, ALL = 20, 200
 STUDY_ID = "fuzz-0a1b2c3d"
+TABLES = ("kdstudy_studies", "kdstudy_checked_studies", "kdstudy_trials", "kdstudy_trials", "kdstudy_epochs")
 COMMANDS = (
     ["list"], ["show"], ["show", "--json"], ["show", "--trial", "0"], ["show", "--yaml"], ["compare"],
     ["export", "--format", "safetensors", "-o", "store/exported"], ["reproduce", "--trial", "0"],
@@ -55,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = yaml.safe_dump(BASE, sort_keys=False)
     study = parse_study(text)
     with Ledger.open(store.ledger_url, create=True) as ledger:
-        ledger.create_study(StudyRecord(id=STUDY_ID, name="fuzz", seed=1, text=text))
+        ledger.create_study(StudyRecord(id=STUDY_ID, name="fuzz", seed=1, text=text, checked=study.to_json()))
         for number, arm in enumerate(study.arms[:2]):
             values = {path: hole.ends()[0] for path, hole in study.space(arm).items()}
             config = study.config(arm.name, values, data_seed=number, init_seed=number)
@@ -117,7 +118,7 @@ def _column(store: Path, draw: random.Random) -> str:
     """Put something else in a column of the record."""
     with contextlib.closing(sqlite3.connect(store / "ledger.db")) as database, database:
         database.execute("PRAGMA foreign_keys=OFF")
-        table = draw.choice(("kdstudy_studies", "kdstudy_trials", "kdstudy_trials", "kdstudy_epochs"))
+        table = draw.choice(TABLES)
         columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
         column, value = draw.choice(columns), draw.choice(VALUES)
         stored = value if isinstance(value, (int, float, str)) and abs(hash(value)) < 2**63 else None
@@ -144,7 +145,8 @@ def _json(store: Path, draw: random.Random) -> str:
         file.write_text(json.dumps(tree))
         return f"{file.relative_to(store)}: {where}"
     table, column = draw.choice(
-        (("studies", "teacher"), ("studies", "environment"), ("trials", "config"), ("trials", "values"),
+        (("studies", "teacher"), ("studies", "environment"), ("checked_studies", "study"), ("checked_studies", "study"),
+         ("checked_studies", "study"), ("trials", "config"), ("trials", "values"),
          ("trials", "numerics"), ("epochs", "record"))
     )  # fmt: skip
     with contextlib.closing(sqlite3.connect(store / "ledger.db")) as database, database:

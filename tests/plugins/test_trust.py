@@ -81,8 +81,7 @@ COMMANDS = (
     ["run", "study.yaml"],
     ["resume"],
     ["confirm", "--seeds", "1"],
-    ["show"],
-    ["show", "--yaml"],
+    ["show"],  # of a record of an older ledger, which holds the file's text alone
     ["reproduce"],
     ["transfers", "stranger.method:Transfer"],
 )
@@ -96,6 +95,12 @@ def test_no_command_runs_a_strangers_code_unasked(
     errors = capsys.readouterr().err.splitlines()
     assert errors
     assert any("--allow-plugin stranger" in line and SETTING in line for line in errors), errors
+    assert not (folder / "stranger" / "ran").exists()
+
+
+def test_a_trial_is_shown_without_its_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "--yaml"]) == 0
+    assert "stranger.method:Transfer" in capsys.readouterr().out
     assert not (folder / "stranger" / "ran").exists()
 
 

@@ -1,0 +1,159 @@
+"""A checked study as a record holds it: read back without asking a plug-in, and refused where it is damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kdstudy.errors import PluginError, StudyError
+from kdstudy.study import ArmId, PluginSpec, Study, TrialConfig, flatten, load_study, parse_study, require_plugins
+from kdstudy.study.space import Choice, Int
+from tests.study.files import STUDY, spoilt
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = {path.stem: load_study(path) for path in sorted((ROOT / "studies").rglob("*.yaml"))}
+TRAIN = "  base_lr: {log: [0.01, 0.3]}\n"
+RICH = parse_study(
+    spoilt("- none", "- kd: {label: soft, temperature: {uniform: [1, 4]}}").replace(
+        TRAIN, TRAIN + "  weight_decay: {int: [0, 3]}\n"
+    )
+)
+STUDIES = {**SHIPPED, "example": parse_study(STUDY), "rich": RICH}
+
+shares = st.lists(st.floats(0, 1, exclude_max=True), min_size=20, max_size=20)
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def drawn(study: Study, arm: str, where: list[float]) -> dict[str, Any]:
+    space = study.space(arm)
+    assert len(space) <= len(where)
+    return {path: span.at(u) for (path, span), u in zip(space.items(), where, strict=False)}
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_there_and_back_in_a_record(study: Study) -> None:
+    written = json.loads(json.dumps(study.to_json()))
+    back = Study.from_json(written)
+    assert back == study
+    assert back.to_json() == study.to_json()
+    assert [list(back.space(arm)) for arm in study.arms] == [list(study.space(arm)) for arm in study.arms]
+    assert back.text == study.text
+
+
+@unhurried
+@given(st.sampled_from(sorted(STUDIES)), shares, st.data())
+def test_a_study_that_was_recorded_gives_the_same_trials(name: str, where: list[float], data: st.DataObject) -> None:
+    study = STUDIES[name]
+    arm = data.draw(st.sampled_from([arm.name for arm in study.arms]))
+    values = drawn(study, arm, where)
+    config = study.config(arm, values, data_seed=1, init_seed=2)
+    back = Study.from_json(json.loads(json.dumps(study.to_json())))
+    again = back.config(arm, json.loads(json.dumps(values)), data_seed=1, init_seed=2)
+    assert again == config
+    assert json.dumps(again.to_json()) == json.dumps(config.to_json())
+
+
+@unhurried
+@given(st.sampled_from(sorted(STUDIES)), shares, st.data())
+def test_a_trial_is_what_its_own_study_file_says(name: str, where: list[float], data: st.DataObject) -> None:
+    study = STUDIES[name]
+    arm = data.draw(st.sampled_from([arm.name for arm in study.arms]))
+    config = study.config(arm, drawn(study, arm, where), data_seed=1, init_seed=2)
+    own = parse_study(config.to_yaml()).config(arm, {}, data_seed=1, init_seed=2)
+    assert own == config
+    assert json.dumps(own.to_json()) == json.dumps(config.to_json()), "2.0 is not 2"
+    assert TrialConfig.from_json(config.to_json()) == TrialConfig.validated(config.to_json()) == config
+
+
+@unhurried
+@given(st.sampled_from(sorted(STUDIES)), shares, st.data())
+def test_every_searched_value_stands_at_its_path(name: str, where: list[float], data: st.DataObject) -> None:
+    study = STUDIES[name]
+    arm = data.draw(st.sampled_from([arm.name for arm in study.arms]))
+    values = drawn(study, arm, where)
+    flat = flatten(study.config(arm, values, data_seed=1, init_seed=2))
+    for path, span in study.space(arm).items():
+        found = span.fill(values[path])
+        assert flat[path] == (found.name if isinstance(found, PluginSpec) else found)
+    assert (flat["transfer"], flat["policy"]) == ArmId.parse(arm)
+
+
+def test_what_a_range_fills_in_is_known_without_its_plug_in() -> None:
+    space = Study.from_json(RICH.to_json()).space("soft/constant")
+    models, decay = space["student.model"], space["train.weight_decay"]
+    assert isinstance(models, Choice)
+    assert models.filled == (PluginSpec("resnet8", {"shortcut": "B"}), PluginSpec("resnet14", {"shortcut": "A"}))
+    assert models.fill({"resnet14": {"shortcut": "A"}}) == PluginSpec("resnet14", {"shortcut": "A"})
+    assert decay == Int(0, 3, real=True)
+    assert repr(decay.fill(2)) == "2.0"
+
+
+def test_seeds_are_counted_from_zero() -> None:
+    arm = RICH.arms[0].name
+    values = {path: span.ends()[0] for path, span in RICH.space(arm).items()}
+    with pytest.raises(StudyError, match="a seed must be greater than or equal to 0, got -1"):
+        RICH.config(arm, values, data_seed=-1, init_seed=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("text",), 5, "study: text: must be the study file"),
+        (("seed",), "x", "study: seed: must be a valid integer"),
+        (("train", "epochs"), 0, "study: train.epochs: must be greater than or equal to 1, got 0"),
+        (("train", "base_lr", "of"), [0.3, 0.1], "study: train.base_lr: the low end must come first"),
+        (("train", "base_lr", "of"), [0.1], "study: train.base_lr: is not what kdstudy writes"),
+        (("train", "base_lr", "range"), "normal", "study: train.base_lr: is not what kdstudy writes"),
+        (("train",), [], "study: train: must be a section of keys"),
+        (("arms", "transfers", 0), {"plugin": 3}, "study: arms.transfers: is not what kdstudy writes"),
+        (("student", "model", "filled"), [], "study: student.model: is not what kdstudy writes"),
+        (("search", "trials_per_arm"), None, "study: search: needs trials_per_arm or budget, got neither"),
+        (("extra",), 1, "study: extra: unknown key"),
+        (("resources", "gpus"), 1.5, "study: resources.gpus: above 1 must be a whole number"),
+    ],
+)
+def test_a_damaged_record_is_refused(path: tuple[Any, ...], value: Any, told: str) -> None:
+    written = json.loads(json.dumps(parse_study(STUDY).to_json()))
+    tree = written
+    for step in path[:-1]:
+        tree = tree[step]
+    tree[path[-1]] = value
+    with pytest.raises(StudyError) as caught:
+        Study.from_json(written)
+    assert any(problem.startswith(told) for problem in caught.value.problems), caught.value.problems
+
+
+def test_only_plug_ins_of_the_users_own_are_asked_for() -> None:
+    written = RICH.to_json()
+    require_plugins(Study.from_json(written))
+    written["arms"]["policies"][0]["plugin"] = "no_such_package:Policy"
+    study = Study.from_json(written)
+    assert ("policy", "no_such_package:Policy") in study.plugins()
+    with pytest.raises(PluginError, match="'no_such_package:Policy' is code outside kdstudy"):
+        require_plugins(study)
+
+
+def test_a_recorded_study_is_read_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(json.dumps(RICH.to_json()))
+    code = (
+        "import json, sys; from kdstudy.study import Study, flatten; "
+        "study = Study.from_json(json.load(open('study.json'))); space = study.space(study.arms[0]); "
+        "values = {path: span.at(0.5) for path, span in space.items()}; "
+        "flatten(study.config(study.arms[0].name, values, data_seed=0, init_seed=0)); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ["", "kd", "/constant", "kd/"])
+def test_an_arm_is_called_after_both(name: str) -> None:
+    assert ArmId.parse("a/b/c") == ArmId("a", "b/c") == ("a", "b/c")
+    with pytest.raises(ValueError, match="transfer/policy"):
+        ArmId.parse(name)
