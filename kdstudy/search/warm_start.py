@@ -7,16 +7,16 @@ counted, never best, and in no comparison.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdstudy.errors import StudyError
 from kdstudy.ledger import Ledger, TrialRecord, WarmStart
 from kdstudy.plugins import SAMPLERS
 from kdstudy.search.samplers import PastTrial, past_trial
-from kdstudy.study import Study
+from kdstudy.study import Study, TrialConfig, flatten
 
-_FREE = ("name", "data_seed", "init_seed", "resources")
+_FREE = ("name", "data_seed", "init_seed", "resources", "cache")
 """What two trials may differ in and still tell the same: which seed, on what."""
 
 
@@ -50,7 +50,7 @@ def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart
     for trial in trials:
         if not _fits(study, trial):
             continue
-        differs = next(_differences(_told(trial.config), _told(_today(study, trial))), None)
+        differs = next(_differences(_then(trial), _told(_today(study, trial))), None)
         if differs is None:
             found[trial.arm].append(trial.number)
         else:
@@ -116,27 +116,32 @@ def _fits(study: Study, trial: TrialRecord) -> bool:
     return space.keys() == trial.values.keys() and all(space[path].contains(trial.values[path]) for path in space)
 
 
-def _today(study: Study, trial: TrialRecord) -> dict[str, Any]:
-    return study.config(trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed).to_json()
+def _then(trial: TrialRecord) -> dict[str, Any]:
+    return _told(TrialConfig.from_json(trial.config, f"{trial.study_id}: trial {trial.number}"))
 
 
-def _told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trial's score depends on beside its seeds.
+def _today(study: Study, trial: TrialRecord) -> TrialConfig:
+    return study.config(trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed)
 
-    CachePlan the teacher's outputs changes none of it, and what lies under a path is compared by `check_warm_start`.
+
+def _told(config: TrialConfig) -> dict[str, Any]:
+    """Return by path what a trial's score depends on beside its seeds.
+
+    Sharing the teacher's outputs changes none of it, and what lies under a path is compared by `check_warm_start`.
     """
-    kept = {key: value for key, value in config.items() if key not in _FREE}
-    data, teacher, cache = config["data"], config["teacher"], config["cache"]
-    kept["data"] = {key: value for key, value in data.items() if key not in ("root", "download")}
-    kept["teacher"] = {**teacher, "path": teacher["path"] and "a file"}
-    kept["cache"] = {"dtype": cache["dtype"], "views": cache["views"] if cache["mode"] == "views" else None}
+    kept = {
+        path: value
+        for path, value in flatten(config).items()
+        if path.partition(".")[0] not in _FREE and path not in ("data.root", "data.download")
+    }
+    kept["teacher.path"] = config.teacher.path and "a file"
+    kept["cache.dtype"] = config.cache.dtype
+    kept["cache.views"] = config.cache.views if config.cache.mode == "views" else None
     return kept
 
 
-def _differences(there: Any, here: Any, path: Sequence[str] = ()) -> Iterator[str]:
-    if isinstance(there, Mapping) and isinstance(here, Mapping) and there.keys() == here.keys():
-        for key in there:
-            yield from _differences(there[key], here[key], (*path, key))
-    elif there != here:
-        name = "seed" if path == ("split_seed",) else ".".join(path)
-        yield f"{name} is {there} there and {here} here"
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    for path in {**there, **here}:
+        if there.get(path) != here.get(path):
+            name = "seed" if path == "split_seed" else path
+            yield f"{name} is {there.get(path)} there and {here.get(path)} here"

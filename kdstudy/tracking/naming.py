@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from kdstudy.ledger import StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord
+from kdstudy.study import TrialConfig, flatten
 
 STUDY_TAG = "kdstudy.study_id"
 TRIAL_TAG = "kdstudy.trial"
@@ -85,36 +86,13 @@ def trial_tags(trial: TrialRecord) -> dict[str, str]:
 
 
 def trial_params(trial: TrialRecord) -> dict[str, str]:
-    """Return the resolved configuration, one scalar a parameter, named as the study file spells it.
+    """Return the resolved configuration, one scalar a parameter, each under the path that `flatten` gives it.
 
-    Options of the arm's plug-ins stand under ``arms.transfers.NAME`` and ``arms.policies.NAME``. Empty and
-    missing values are left out.
+    Empty and missing values are left out, and so are the study's name and what the trial ran on.
     """
-    config = {
-        key: value for key, value in trial.config.items() if key not in {"name", "resources", "transfer", "policy"}
-    }
-    flat: dict[str, Any] = {
-        "transfer": trial.transfer,
-        "policy": trial.policy,
-        "data_seed": trial.data_seed,
-        "init_seed": trial.init_seed,
-    }
-    for role, plural in (("transfer", "transfers"), ("policy", "policies")):
-        plugin = trial.config.get(role)
-        if isinstance(plugin, Mapping):  # {name: options}; a bare name has no options
-            flat.update(_scalars(plugin, f"arms.{plural}."))
-    for path, plugin in _named_plugins(config):
-        flat[path] = plugin if isinstance(plugin, str) else next(iter(plugin), None)
-    flat.update(_scalars(config))
-    flat.update(trial.values)
-    return {_legal(name): _text(value) for name, value in flat.items()}
-
-
-def _named_plugins(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for section, key in (("student", "model"), ("teacher", "model"), ("train", "schedule")):
-        plugin = config.get(section, {}).get(key)
-        if plugin:
-            yield f"{section}.{key}", plugin
+    flat = flatten(TrialConfig.from_json(trial.config, f"{trial.study_id}: trial {trial.number}"))
+    told = {path: value for path, value in flat.items() if path.partition(".")[0] not in ("name", "resources")}
+    return {_legal(name): _text(value) for name, value in _scalars(told).items()}
 
 
 def study_params(study: StudyRecord) -> dict[str, str]:
@@ -235,13 +213,9 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
 
 
 def _scalars(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the scalars below ``values`` by dotted path; of a plug-in's ``{name, options}`` the name."""
+    """Return the scalars below ``values`` by dotted path; a list is one."""
     if isinstance(values, Mapping):
         flat: dict[str, Any] = {}
-        plugin = set(values) == {"name", "options"} and prefix
-        if plugin:
-            flat[prefix.removesuffix(".")] = values["name"]
-            values = values["options"]
         for key, value in values.items():
             flat |= _scalars(value, f"{prefix}{key}.")
         return flat

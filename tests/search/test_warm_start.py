@@ -132,6 +132,7 @@ def test_only_trials_that_fit_are_told_and_an_arm_without_says_so(ledger: Ledger
         ("epochs: 4", "epochs: 5", "train.epochs is 4 there and 5 here"),
         ("{name: synthetic}", "{name: synthetic, val_fraction: 0.3}", "data.val_fraction is 0.1 there and 0.3 here"),
         ("arms:", "numerics: {student: bfloat16}\narms:", "numerics.student is float32 there and bfloat16 here"),
+        ("[attention]", "[{attention: {weight: 5}}]", r"arms\.transfers\.attention\.weight is .* there and 5\.0 here"),
         ("[attention]", "[kd]", "none of its arms has finished search trials"),
         ("{log: [0.01, 1.0]}", "0.1", "none of its arms has finished search trials"),
         ("sampler: tpe", "sampler: random", "the sampler 'random' takes no account of results"),

@@ -54,8 +54,10 @@ def make_trial(**changes: Any) -> TrialRecord:
             "name": "smoke",
             "data": {"name": "digits", "val_fraction": 0.2, "root": None, "options": {}},
             "student": {"model": {"resnet8": {"shortcut": "A"}}},
+            "teacher": {"model": {"resnet20": {"shortcut": "B"}}, "epochs": 1, "key_map": {}},
             "train": {
                 "epochs": 2,
+                "batch_size": 32,
                 "base_lr": 0.05,
                 "nesterov": False,
                 "schedule": "cosine",
