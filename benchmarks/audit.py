@@ -38,7 +38,7 @@ def audit(study_id: str) -> dict[str, Any]:
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     runs: dict[int, list[str]] = {}
     points: dict[str, int] = {}
-    for run in client.search_runs([study.tracking["experiment_id"]], f"tags.`kdstudy.study_id` = '{study_id}'"):
+    for run in client.search_runs([study.tracking.experiment_id], f"tags.`kdstudy.study_id` = '{study_id}'"):
         if run.data.tags.get("kdstudy.kind") != "trial":
             continue
         number = int(run.data.tags["kdstudy.trial"])

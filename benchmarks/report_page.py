@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
 from kdstudy.report import write_report
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
 from kdstudy.search import startup_values
@@ -51,7 +51,7 @@ OPENS = 7
 def make_record(ledger: Ledger, *, trials: int = 40, seeds: int = 10, epochs: int = 30) -> str:
     """Record a finished study of 4 arms, with so many search trials and seeds an arm, and return its ID."""
     text = TEXT.format(trials=trials, seeds=seeds, epochs=epochs)
-    record = StudyRecord("synthetic-00000200", "synthetic", 0, text, "finished", dataset={"name": "digits"})
+    record = StudyRecord("synthetic-00000200", "synthetic", 0, text, "finished", dataset=DatasetInfo("digits"))
     study = parse_study(text, record.id)
     ledger.create_study(record)
     number = 0

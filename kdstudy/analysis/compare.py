@@ -44,7 +44,7 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
     rows = tuple(
         Row(
             study_id=duel.study.id,
-            dataset=duel.study.dataset.get("name"),
+            dataset=duel.study.dataset.name,
             transfer=duel.treatment.transfer,
             baseline=duel.baseline.name if baseline == _PLAIN.transfer else duel.baseline.policy,
             treatment=duel.treatment.policy,
@@ -170,7 +170,7 @@ def _gain_differences(studies: Iterable[StudyRecord], rows: Sequence[Row]) -> tu
 
 
 def _gain(study: StudyRecord, row: Row) -> Gain:
-    test = study.teacher.get("test")
+    test = study.teacher.test
     pairs = row.analysis.pairs
     return Gain(study.id, row.dataset, None if test is None else 1 - test, pairs.n, pairs.difference)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
-from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord
 from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
@@ -88,7 +88,7 @@ def reproduce_trial(
         require_download_inside(trial.study_id, config.data.root, store.local)
     study = ledger.study(trial.study_id)
     found = list(differences(study.environment, capture()))
-    folder = teacher_folder(config, store.teachers, study.teacher.get("key"))
+    folder = teacher_folder(config, store.teachers, study.teacher.key)
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
         return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
@@ -109,15 +109,15 @@ def reproduce_trial(
 
 
 def _inputs_differ(
-    dataset: Mapping[str, Any], teacher: Mapping[str, Any], config: TrialConfig, folder: Folder
+    dataset: DatasetInfo, teacher: TeacherInfo, config: TrialConfig, folder: Folder
 ) -> list[DifferenceDocument]:
     data = dataset_of(config, with_test=False)
-    if data.fingerprint != dataset["fingerprint"]:
-        return [{"field": "data.fingerprint", "recorded": dataset["fingerprint"], "here": data.fingerprint}]
+    if data.fingerprint != dataset.fingerprint:
+        return [{"field": "data.fingerprint", "recorded": dataset.fingerprint, "here": data.fingerprint}]
     here = find_teacher(folder)
     assert here is not None
-    if here.sha256 != teacher["sha256"]:
-        return [{"field": "teacher.sha256", "recorded": teacher["sha256"], "here": here.sha256}]
+    if here.sha256 != teacher.sha256:
+        return [{"field": "teacher.sha256", "recorded": teacher.sha256, "here": here.sha256}]
     return []
 
 

@@ -60,7 +60,7 @@ def run_packs(  # noqa: PLR0913 - all but the first four by name
                 teacher=teacher,
                 folder=folder,
                 cache=store.cache / study_id,
-                data=ledger.study(study_id).dataset["fingerprint"],
+                data=ledger.study(study_id).dataset.fingerprint,
             )
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},

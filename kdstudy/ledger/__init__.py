@@ -6,6 +6,7 @@ record that can be read and continued.
 
 from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder
 from kdstudy.ledger.ledger import Ledger
+from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import (
     StudyRecord,
     StudySummary,
@@ -19,11 +20,14 @@ from kdstudy.ledger.records import (
 
 __all__ = [
     "LEASE_SECONDS",
+    "DatasetInfo",
     "Hold",
     "Holder",
     "Ledger",
     "StudyRecord",
     "StudySummary",
+    "TeacherInfo",
+    "TrackingRef",
     "TrialRecord",
     "WarmStart",
     "best_of",

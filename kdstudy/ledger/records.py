@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self, overload
 
+from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
 from kdstudy.results import (
     FINISHED_STATES,
     Phase,
@@ -54,11 +55,11 @@ class StudyRecord:
             ``finished`` (its budget is spent) or ``failed`` (it cannot go on; ``message`` says why).
         created: Aware.
         environment: Where it was started: packages, git commit, machine; ``store``, the identity of its store.
-        dataset: ``name``, ``fingerprint`` and whatever else tells the data apart.
-        teacher: ``sha256``, ``val``, ``key``; ``test`` once it was scored.
+        dataset: Its data, known once they were prepared.
+        teacher: Its teacher, likewise.
         lag: Trials of one arm in flight at once, once known.
         seeds: Confirmation seeds asked for in all, those added later included; None for the study file's own.
-        tracking: ``uri``, ``experiment_id``, ``run_id`` of the published view; empty before it was opened.
+        tracking: Its run in the published view, once that was opened.
         message: What a reader should know about the status.
         checked: The study as it was read and checked (``Study.to_json``); None in the records of older ledgers.
     """
@@ -70,11 +71,11 @@ class StudyRecord:
     status: StudyStatus = "running"
     created: datetime = field(default_factory=utc_now)
     environment: dict[str, Any] = field(default_factory=dict)
-    dataset: dict[str, Any] = field(default_factory=dict)
-    teacher: dict[str, Any] = field(default_factory=dict)
+    dataset: DatasetInfo = field(default_factory=DatasetInfo)
+    teacher: TeacherInfo = field(default_factory=TeacherInfo)
     lag: int | None = None
     seeds: int | None = None
-    tracking: dict[str, Any] = field(default_factory=dict)
+    tracking: TrackingRef = field(default_factory=TrackingRef)
     message: str | None = None
     checked: dict[str, Any] | None = None
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, inspect, sel
 
 from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Hold, Holder
+from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
 from kdstudy.ledger.tables import CHECKED_STUDIES, HOLDS, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import whole
@@ -19,6 +20,7 @@ from kdstudy.storage import folder_name
 
 _FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
+_PARTS: dict[str, type[RecordPart]] = {"dataset": DatasetInfo, "teacher": TeacherInfo, "tracking": TrackingRef}
 _COLUMNS = tuple(field.name for field in fields(StudyRecord) if field.name != "checked")
 _HOLD_COLUMNS = [HOLDS.c[field.name].label(f"hold_{field.name}") for field in fields(Holder)] + [
     HOLDS.c.since.label("hold_since"),
@@ -30,7 +32,7 @@ def create(connection: Connection, study: StudyRecord, place: str) -> None:
     """Record a new study; the same once more changes nothing."""
     created = connection.scalar(select(STUDIES.c.created).where(STUDIES.c.id == study.id))
     if created is None:
-        connection.execute(insert(STUDIES), {name: getattr(study, name) for name in _COLUMNS})
+        connection.execute(insert(STUDIES), _row({name: getattr(study, name) for name in _COLUMNS}))
         if study.checked is not None:
             CHECKED_STUDIES.create(connection, checkfirst=True)
             connection.execute(insert(CHECKED_STUDIES), {"study_id": study.id, "study": study.checked})
@@ -65,8 +67,10 @@ def read(connection: Connection, study_id: str | None = None) -> tuple[StudyReco
     checked = _read_checked(connection, study_id)
     records = []
     for row in connection.execute(query):
-        values = {name: row._mapping[name] for name in _COLUMNS} | {"checked": checked.get(row.id)}
-        record = _safe(whole(StudyRecord, values, f"study '{row.id}'"))
+        where = f"study '{row.id}'"
+        parts = {name: kind.from_json(row._mapping[name], f"{where}: its {name}") for name, kind in _PARTS.items()}
+        values = {**{name: row._mapping[name] for name in _COLUMNS}, **parts, "checked": checked.get(row.id)}
+        record = _safe(whole(StudyRecord, values, where))
         records.append(replace(record, status=_status(record.status, row, now)))
     return tuple(records)
 
@@ -84,8 +88,8 @@ def _read_checked(connection: Connection, study_id: str | None) -> dict[str, Any
 def _safe(record: StudyRecord) -> StudyRecord:
     """Refuse a record whose names would lead out of the store: folders are called after them."""
     folder_name("study: its ID", record.id)
-    if record.teacher.get("key") is not None:
-        folder_name(f"study '{record.id}': its teacher's key", record.teacher["key"])
+    if record.teacher.key is not None:
+        folder_name(f"study '{record.id}': its teacher's key", record.teacher.key)
     return record
 
 
@@ -154,8 +158,12 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
 
 def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> None:
     """Set fields of a study."""
-    if connection.execute(update(STUDIES).where(STUDIES.c.id == study_id), dict(values)).rowcount == 0:
+    if connection.execute(update(STUDIES).where(STUDIES.c.id == study_id), _row(values)).rowcount == 0:
         raise missing(study_id)
+
+
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.to_json() if isinstance(value, RecordPart) else value for name, value in values.items()}
 
 
 def missing(study_id: str) -> RecordError:

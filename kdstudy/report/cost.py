@@ -86,7 +86,7 @@ def cost_of(record: StudyRecord, study: Study, trials: Sequence[TrialRecord]) ->
     ends = [trial.finished for trial in trials if trial.finished is not None]
     return Cost(
         arms=tuple(_arm_cost(arm.name, [trial for trial in trials if trial.arm == arm.name]) for arm in study.arms),
-        teacher=record.teacher.get("seconds"),
+        teacher=record.teacher.seconds,
         wall=(max(ends) - record.created).total_seconds() if ends else None,
     )
 

@@ -31,13 +31,13 @@ class MlflowLinks:
     def of(cls, record: StudyRecord) -> MlflowLinks:
         """Return the links of a study, as far as it was published."""
         tracking = record.tracking
-        uri = str(tracking.get("uri", ""))
+        uri = tracking.uri or ""
         scheme = urllib.parse.urlsplit(uri).scheme
         if scheme not in ("http", "https", "sqlite"):  # nothing else may become a link
             return cls(None)
         local = scheme == "sqlite"
         base = UI_ADDRESS if local else uri.rstrip("/")
-        return cls(base, str(tracking["experiment_id"]), str(tracking["run_id"]), local)
+        return cls(base, str(tracking.experiment_id), str(tracking.run_id), local)
 
     def trial(self, trial: TrialRecord) -> str | None:
         """Return the address of a trial's run."""

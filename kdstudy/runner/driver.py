@@ -17,7 +17,7 @@ from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Holder, Ledger, StudyRecord
 from kdstudy.report import clock
 from kdstudy.runner.execution import Execution
-from kdstudy.runner.outcome import COMPLETE, Outcome, deliver, outcome_of, publish_outcome, write_page
+from kdstudy.runner.outcome import Outcome, deliver, outcome_of, publish_outcome, write_page
 from kdstudy.runner.preparation import prepare, score_teacher
 from kdstudy.runner.progress import say
 from kdstudy.runner.signals import held, terminable
@@ -109,7 +109,7 @@ def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | 
     holder = Holder.here()
     ledger.hold(study_id, holder)
     ledger.requeue(study_id)
-    tracking = {name: value for name, value in record.tracking.items() if name != COMPLETE}
+    tracking = dataclasses.replace(record.tracking, complete=None)
     ledger.update_study(study_id, status="running", message=None, seeds=seeds, tracking=tracking)
     say(f"study {study_id}")
     return _Drive(study, study_id, ledger, store, address, seeds).run(holder)
@@ -117,7 +117,7 @@ def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | 
 
 def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> Outcome:
     """Return the result of a finished study, whose driver may have died before MLflow had it."""
-    if record.tracking.get(COMPLETE):
+    if record.tracking.complete:
         return outcome_of(ledger, record.id)
     holder = Holder.here()
     ledger.hold(record.id, holder)
@@ -185,7 +185,7 @@ class _Drive:
         self._identity = self._store.create(record.environment.get("store"))
         self._ledger.update_study(self._id, environment={**record.environment, "store": self._identity})
         # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
-        known = bool(record.tracking)
+        known = record.tracking.run_id is not None
         tracker = Tracker(self._store.tracking_uri, self._store.artifacts, speak=not known)
         with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources

@@ -113,7 +113,7 @@ class Execution:
         from kdstudy.cluster import StudyMetrics
         from kdstudy.runner.recorder import Recording
 
-        images = self._ledger.study(self._id).dataset["train"]
+        images = self._ledger.study(self._id).dataset.train or 0
         metrics = StudyMetrics(self._id, planned=progress.total, images=images)
         for trial in known:
             if trial.done:

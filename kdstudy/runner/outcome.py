@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdstudy.analysis import Comparison, best_json, compare
 from kdstudy.errors import StoreError
@@ -13,9 +13,6 @@ from kdstudy.results import RunDocument, TrialCountsDocument
 from kdstudy.runner.progress import say
 from kdstudy.storage import Store, node_folder
 from kdstudy.tracking import Tracker, sync_study
-
-COMPLETE = "complete"
-"""In a study's ``tracking``, once MLflow has the result of a finished study."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: S
         None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
         None if page is None else page.decode(),
     )
-    ledger.update_study(study_id, tracking={**outcome.study.tracking, COMPLETE: True})
+    ledger.update_study(study_id, tracking=replace(outcome.study.tracking, complete=True))
 
 
 def deliver(ledger: Ledger, study_id: str, store: Store) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kdstudy.errors import ModelError, PluginError, StoreError
-from kdstudy.ledger import Ledger
+from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo
 from kdstudy.report import clock
 from kdstudy.runner.progress import say
 from kdstudy.search import CachePlan, configs_to_measure, keep_from_json
@@ -27,7 +29,7 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
     say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
     recorded = ledger.study(study_id)
     found = prepare_teacher_on_cluster(
-        list(configs_to_measure(corner_configs(study))), store.teachers, recorded.teacher.get("key"), study.resources
+        list(configs_to_measure(corner_configs(study))), store.teachers, recorded.teacher.key, study.resources
     )
     if "traceback" in found:
         say(found["traceback"])
@@ -35,13 +37,14 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
     if "error" in found:
         raise ModelError(found["error"])
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
-        before = getattr(recorded, part).get(key)
+        before = getattr(getattr(recorded, part), key)
         if before not in (None, found[part][key]):
             raise StoreError(
                 f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
                 "restore what it began with, or run the study anew"
             )
-    ledger.update_study(study_id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
+    known = TeacherInfo.from_json({**recorded.teacher.to_json(), **found["teacher"]})
+    ledger.update_study(study_id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
     say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
     sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
     for line in sharing.told():
@@ -54,10 +57,10 @@ def score_teacher(study: Study, study_id: str, ledger: Ledger, store: Store) -> 
     from kdstudy.cluster import score_teacher_on_cluster
 
     teacher = ledger.study(study_id).teacher
-    if "test" in teacher or not ledger.trials(study_id, "confirm"):
+    if teacher.test is not None or not ledger.trials(study_id, "confirm"):
         return
-    score = score_teacher_on_cluster(corner_configs(study)[0], store.teachers, teacher["key"], study.resources)
-    ledger.update_study(study_id, teacher={**teacher, "test": score})
+    score = score_teacher_on_cluster(corner_configs(study)[0], store.teachers, str(teacher.key), study.resources)
+    ledger.update_study(study_id, teacher=replace(teacher, test=score))
 
 
 def corner_configs(study: Study) -> list[TrialConfig]:

@@ -76,7 +76,7 @@ def check_warm_start(ledger: Ledger, study_id: str) -> None:
         return
     ours, theirs = ledger.study(study_id), ledger.study(warm.source)
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
-        here, there = getattr(ours, part).get(key), getattr(theirs, part).get(key)
+        here, there = getattr(getattr(ours, part), key), getattr(getattr(theirs, part), key)
         if here != there:
             raise StudyError(
                 [

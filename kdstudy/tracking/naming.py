@@ -98,7 +98,7 @@ def trial_params(trial: TrialRecord) -> dict[str, str]:
 def study_params(study: StudyRecord) -> dict[str, str]:
     """Return what two studies are compared by: seed, data, teacher, code."""
     flat: dict[str, Any] = {"seed": study.seed}
-    flat.update(_scalars({"data": study.dataset, "teacher": study.teacher}))
+    flat.update(_scalars({"data": study.dataset.to_json(), "teacher": study.teacher.to_json()}))
     commit = git_commit(study)
     if commit:
         flat["git.commit"] = commit
@@ -108,10 +108,10 @@ def study_params(study: StudyRecord) -> dict[str, str]:
 def study_tags(study: StudyRecord) -> dict[str, str]:
     """Return what finds the study and what MLflow's run page shows."""
     tags = {STUDY_TAG: study.id, KIND_TAG: "study", "status": study.status}
-    if study.dataset.get("fingerprint"):
-        tags["kdstudy.fingerprint"] = str(study.dataset["fingerprint"])
-    if study.teacher.get("sha256"):
-        tags["kdstudy.teacher_sha256"] = str(study.teacher["sha256"])
+    if study.dataset.fingerprint:
+        tags["kdstudy.fingerprint"] = study.dataset.fingerprint
+    if study.teacher.sha256:
+        tags["kdstudy.teacher_sha256"] = study.teacher.sha256
     commit = git_commit(study)
     if commit:
         tags["mlflow.source.git.commit"] = commit

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.ledger import StudyRecord, TrackingRef, TrialRecord
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
 from kdstudy.tracking.client import RejectedError, close, connect, redact, translated, watch_machine
@@ -50,15 +50,14 @@ class Tracker:
         self._states: dict[str, str] = {}
         self._machine: Any = None
 
-    def open_study(self, record: StudyRecord) -> dict[str, Any]:
+    def open_study(self, record: StudyRecord) -> TrackingRef:
         """Create or find the study's run, and return what the ledger keeps in ``tracking``.
 
         Args:
             record: The study; what it knows already of data and teacher becomes parameters.
 
         Returns:
-            ``uri`` (without credentials: MLflow takes those from its environment variables),
-            ``experiment_id``, ``run_id``.
+            Where it is, without credentials: MLflow takes those from its environment variables.
 
         Raises:
             StoreError: The server cannot be used, or refuses.
@@ -75,7 +74,7 @@ class Tracker:
                 self._client.set_tag(run_id, "mlflow.note.content", naming.note(record, run.info.experiment_id))
             if record.status == "running" and self._machine is None:
                 self._machine = watch_machine(self.uri, run_id)
-            return {"uri": redact(self.uri), "experiment_id": run.info.experiment_id, "run_id": run_id}
+            return TrackingRef(redact(self.uri), run.info.experiment_id, run_id)
 
     def publish_trial(self, study: StudyRecord, trial: TrialRecord, epochs: Sequence[EpochRecord]) -> tuple[str, int]:
         """Bring the trial's run up to date.
@@ -191,8 +190,7 @@ class Tracker:
         """Return the ID of the trial's run, prepared for points: described, and its epochs known."""
         if trial.run_id in self._epochs:
             return str(trial.run_id)
-        tracking = study.tracking
-        experiment_id, parent = tracking["experiment_id"], tracking["run_id"]
+        experiment_id, parent = str(study.tracking.experiment_id), str(study.tracking.run_id)
         tags = {
             naming.STUDY_TAG: study.id,
             naming.KIND_TAG: "trial",
@@ -268,12 +266,13 @@ class Tracker:
         """Name the data set as the run's input."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        if not record.dataset.get("fingerprint"):
+        fingerprint, name = record.dataset.fingerprint, record.dataset.name or "data"
+        if not fingerprint:
             return
-        name = str(record.dataset.get("name", "data"))
-        source = json.dumps({"name": name, "fingerprint": record.dataset["fingerprint"]})
-        profile = json.dumps({key: record.dataset[key] for key in _PROFILE if key in record.dataset})
-        dataset = Dataset(name, str(record.dataset["fingerprint"])[:32], "kdstudy", source, profile=profile)
+        source = json.dumps({"name": name, "fingerprint": fingerprint})
+        known = record.dataset.to_json()
+        profile = json.dumps({key: known[key] for key in _PROFILE if key in known})
+        dataset = Dataset(name, fingerprint[:32], "kdstudy", source, profile=profile)
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 

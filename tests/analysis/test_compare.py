@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats
 
 from kdstudy.analysis import Comparison, compare
 from kdstudy.errors import RecordError
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.report import render_comparison
 from kdstudy.results import TrialResult
 
@@ -23,8 +23,8 @@ STUDY = StudyRecord(
     7,
     "",
     "finished",
-    dataset={"name": "digits"},
-    teacher={"val": 0.5, "test": 0.98},
+    dataset=DatasetInfo("digits"),
+    teacher=TeacherInfo(val=0.5, test=0.98),
 )
 CONSTANT = (0.90, 0.92, 0.91)
 LAYERWISE = (0.93, 0.93, 0.95)
@@ -242,8 +242,8 @@ def test_the_difference_of_gains_between_studies(ledger: Ledger) -> None:
     harder = replace(
         STUDY,
         id="cifar-00000002",
-        dataset={"name": "cifar10"},
-        teacher={"test": 0.75},
+        dataset=DatasetInfo("cifar10"),
+        teacher=TeacherInfo(test=0.75),
         created=STUDY.created + timedelta(days=1),
     )
     record(
@@ -298,7 +298,11 @@ def test_the_difference_of_gains_between_studies(ledger: Ledger) -> None:
 
 
 def test_unknown_difficulty_and_gain_stay_unknown(ledger: Ledger) -> None:
-    record(ledger, {"attention/constant": CONSTANT, "attention/layerwise": LAYERWISE}, replace(STUDY, teacher={}))
+    record(
+        ledger,
+        {"attention/constant": CONSTANT, "attention/layerwise": LAYERWISE},
+        replace(STUDY, teacher=TeacherInfo()),
+    )
     record(ledger, {"attention/constant": (), "attention/layerwise": ()}, replace(STUDY, id="b-00000002"))
     comparison = compare(ledger, [STUDY.id, "b-00000002"])
     (found,) = comparison.gain_differences

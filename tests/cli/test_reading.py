@@ -44,7 +44,7 @@ confirm: {seeds: 1}
 MAKE = """
 import sys
 from pathlib import Path
-from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search import TrialPlanner
 from kdstudy.storage import Store
@@ -55,8 +55,8 @@ store.create()
 with Ledger.open(store.ledger_url, create=True) as ledger:
     record = StudyRecord.of(study, {"python": "3"})
     ledger.create_study(record)
-    facts = {"name": "synthetic", "train": 9, "val": 1, "fingerprint": "f"}
-    ledger.update_study(record.id, dataset=facts, teacher={"key": "k", "sha256": "s", "val": 0.9, "seconds": 1.0})
+    dataset = DatasetInfo("synthetic", "f", train=9, val=1)
+    ledger.update_study(record.id, dataset=dataset, teacher=TeacherInfo("k", "s", 0.9, seconds=1.0))
     queue = TrialPlanner(study, record.id, ledger, lag=1, seeds=1)
     while (trial := queue.next()) is not None:
         val = 0.5 + trial.number / 100

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdstudy.cli import run
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.study import parse_study
 
@@ -22,7 +22,7 @@ arms:
   policies:
 """
 RECORDED = FILE + "    - constant\n    - layerwise: {interval: 2}\n"
-STUDY = StudyRecord("tiny-00000001", "tiny", 0, RECORDED, "finished", dataset={"name": "synthetic"})
+STUDY = StudyRecord("tiny-00000001", "tiny", 0, RECORDED, "finished", dataset=DatasetInfo("synthetic"))
 # Doubles that a shorter print would change.
 ROWS = [[0.1 + 0.2, 1e-05, 2.0], [1 / 3, 1.0, 1.2345678901234567]]
 

@@ -19,11 +19,11 @@ from jsonschema.exceptions import ValidationError
 import kdstudy
 from kdstudy.analysis import Gain, GainDifference, compare
 from kdstudy.cli import schemas
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
 from kdstudy.report.curves import Curve, LayerCurve
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
 
-DATASET = {"name": "digits"}
+DATASET = DatasetInfo("digits")
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def show_document(ledger: Ledger, study_id: str) -> dict[str, Any]:
         "created": study.created.isoformat(timespec="seconds"),
         "message": study.message,
         "seed": study.seed,
-        "dataset": study.dataset,
-        "teacher": study.teacher,
+        "dataset": study.dataset.to_json(),
+        "teacher": study.teacher.to_json(),
         "environment": study.environment,
-        "tracking": study.tracking,
+        "tracking": study.tracking.to_json(),
         "warm_start": {"study_id": "digits-00000001", "trials": {"kd/constant": [2, 3]}},
         "best": {"trial": 2, "arm": "kd/constant", "values": {"a.b": 1}, "val": 0.2},
         "arms": [

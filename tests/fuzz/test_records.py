@@ -23,7 +23,7 @@ import yaml
 
 from kdstudy.cli import run
 from kdstudy.errors import KdstudyError
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.storage import Store
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.trial import dataset_of, describe_dataset, open_teacher, prepare_teacher, run_trial
@@ -61,8 +61,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             values = {path: hole.ends()[0] for path, hole in study.space(arm).items()}
             config = study.config(arm.name, values, data_seed=number, init_seed=number)
             teacher = prepare_teacher(config, store.teachers)
-            dataset = describe_dataset(dataset_of(config, with_test=False))
-            ledger.update_study(STUDY_ID, teacher=teacher.to_json(), dataset=dataset, status="interrupted")
+            dataset = DatasetInfo.from_json(describe_dataset(dataset_of(config, with_test=False)))
+            known = TeacherInfo.from_json(teacher.to_json())
+            ledger.update_study(STUDY_ID, teacher=known, dataset=dataset, status="interrupted")
             ledger.add_trial(
                 TrialRecord(
                     study_id=STUDY_ID,

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdstudy.errors import RecordError
-from kdstudy.ledger import Holder, Ledger, StudyRecord, TrialRecord, new_study_id
+from kdstudy.ledger import DatasetInfo, Holder, Ledger, StudyRecord, TeacherInfo, TrackingRef, TrialRecord, new_study_id
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, TrialResult
 
-STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n", dataset={"name": "digits"})
+STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n", dataset=DatasetInfo("digits"))
 
 
 def trial(number: int = 0, **changes: Any) -> TrialRecord:
@@ -64,11 +64,11 @@ def test_a_study_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
         "failed",
         datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5))),
         {"packages": {"torch": "2.13.0"}},
-        {"name": "digits", "fingerprint": "f"},
-        {"val": 0.1 + 0.2},
+        DatasetInfo("digits", "f", rest={"of": [1, None]}),
+        TeacherInfo(val=0.1 + 0.2),
         3,
         7,
-        {"uri": "u"},
+        TrackingRef("u"),
         "why",
     )
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
@@ -77,7 +77,7 @@ def test_a_study_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
         found = again.study(study.id)
     assert found == study
     assert found.created.utcoffset() == timedelta(0)
-    assert found.teacher["val"] == 0.1 + 0.2
+    assert found.teacher.val == 0.1 + 0.2
 
 
 def test_creating_the_same_study_again_changes_nothing_and_another_of_its_id_is_refused(
@@ -91,9 +91,9 @@ def test_creating_the_same_study_again_changes_nothing_and_another_of_its_id_is_
 
 
 def test_fields_of_a_study_are_set_and_only_those_that_may_change(ledger: Ledger) -> None:
-    ledger.update_study(STUDY.id, status="finished", lag=2, teacher={"test": 0.99}, message="done\x00\udc80")
+    ledger.update_study(STUDY.id, status="finished", lag=2, teacher=TeacherInfo(test=0.99), message="done\x00\udc80")
     study = ledger.study(STUDY.id)
-    assert (study.status, study.lag, study.teacher) == ("finished", 2, {"test": 0.99})
+    assert (study.status, study.lag, study.teacher) == ("finished", 2, TeacherInfo(test=0.99))
     assert study.message == "done\\x00\\udc80", "what no database can hold is kept as an escape"
     with pytest.raises(TypeError, match="seed, text"):
         ledger.update_study(STUDY.id, text="other", seed=1)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import Ledger, StudyRecord, TeacherInfo, TrackingRef, TrialRecord
 from kdstudy.report import Report
 from kdstudy.report.colours import arm_colours, depth_colours
 from kdstudy.report.cost import cost_of
@@ -57,7 +57,7 @@ def test_layers_have_a_point_only_where_the_controller_updated() -> None:
 
 def test_cost_adds_up(report: Report) -> None:
     study = report.studies[0].study
-    record = StudyRecord("s-00000000", "s", 0, "", created=START, teacher={"seconds": 8.0})
+    record = StudyRecord("s-00000000", "s", 0, "", created=START, teacher=TeacherInfo(seconds=8.0))
     begun = START + timedelta(seconds=30)
     trials = [
         trial(0, phase="search", started=begun, finished=begun + timedelta(seconds=12), seconds=10.0, epochs=5),
@@ -120,7 +120,7 @@ def test_positions_on_an_axis() -> None:
     ],
 )
 def test_links_lead_to_the_run_or_nowhere(uri: str, address: str | None) -> None:
-    tracking = {"uri": uri, "experiment_id": "7", "run_id": "p"} if uri else {}
+    tracking = TrackingRef(uri, "7", "p") if uri else TrackingRef()
     links = MlflowLinks.of(StudyRecord("s-00000000", "s", 0, "", tracking=tracking))
     assert links.trial(trial(0, run_id="abc")) == address
     assert links.trial(trial(0)) is None

@@ -17,7 +17,7 @@ import pytest
 
 from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
-from kdstudy.ledger import Ledger
+from kdstudy.ledger import DatasetInfo, Ledger
 from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
 from kdstudy.report.verdicts import answers, headline, p_text, signed
 from kdstudy.storage import DiskFolder
@@ -179,7 +179,7 @@ def test_the_same_record_gives_the_same_bytes(ledger: Ledger) -> None:
 def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path, report: Report) -> None:
     (study,) = report.studies
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
-        ledger.create_study(dataclasses.replace(study.record, status="interrupted", dataset={}))
+        ledger.create_study(dataclasses.replace(study.record, status="interrupted", dataset=DatasetInfo()))
         for form in FORMATS:
             text = render(report_of(ledger, ["latest"]), form)
             assert study.record.id in text

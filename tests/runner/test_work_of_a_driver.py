@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from kdstudy.cluster import StudyMetrics
-from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.runner.progress import Progress
 from kdstudy.runner.recorder import Recording
@@ -47,7 +47,7 @@ class Driver:
     def __init__(self, folder: Path, tracker: Tracker, *, capacity: int = 2) -> None:
         study = parse_study(TEXT, "counted.yaml")
         self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}", create=True)
-        data = {"name": "synthetic", "fingerprint": "f" * 64, "train": 8}
+        data = DatasetInfo("synthetic", "f" * 64, train=8)
         self.ledger.create_study(StudyRecord(ID, study.name, study.seed, TEXT, dataset=data))
         self.scribe = Scribe()
         self.queue = TrialPlanner(

@@ -9,7 +9,7 @@ import pytest
 
 from kdstudy.cli import run as command_line
 from kdstudy.errors import StudyError
-from kdstudy.ledger import Ledger, StudyRecord, WarmStart, best_of
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, WarmStart, best_of
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.planner import TrialPlanner
 from kdstudy.search.warm_start import check_warm_start, choose_warm_start, known_results, warm_start_lines
@@ -29,7 +29,7 @@ search: {trials_per_arm: 6, startup: 3, sampler: tpe}
 confirm: {seeds: 1}
 """
 OLD, NEW = "warm-00000000", "warm-11111111"
-DATA = {"dataset": {"fingerprint": "d"}, "teacher": {"sha256": "t"}}
+DATA = {"dataset": DatasetInfo(fingerprint="d"), "teacher": TeacherInfo(sha256="t")}
 
 
 def study_of(*changes: tuple[str, str]) -> Study:
@@ -150,7 +150,7 @@ def test_other_places_and_resources_may_differ_but_not_the_data_found_there(ledg
     study = study_of(place, ("arms:", "cache: {mode: off}\narms:"))
     create(ledger, study, NEW, choose_warm_start(study, OLD, ledger))
     check_warm_start(ledger, NEW)
-    ledger.update_study(NEW, dataset={"fingerprint": "other"})
+    ledger.update_study(NEW, dataset=DatasetInfo(fingerprint="other"))
     with pytest.raises(StudyError, match=r"fingerprint of this study's dataset is other, that of warm-00000000 is d"):
         check_warm_start(ledger, NEW)
 

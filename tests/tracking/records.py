@@ -6,7 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.ledger import DatasetInfo, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -26,8 +26,8 @@ def make_study(**changes: Any) -> StudyRecord:
                 "directory": {"commit": "c0ffee", "dirty": True, "diff": "-old\n+new\n", "diff_sha256": "ab"},
             },
         },
-        dataset={"name": "digits", "fingerprint": "f" * 64},
-        teacher={"sha256": "7ea", "val": 0.98, "key": "k"},
+        dataset=DatasetInfo("digits", "f" * 64),
+        teacher=TeacherInfo("k", "7ea", 0.98),
     )
     return dataclasses.replace(study, **changes)
 

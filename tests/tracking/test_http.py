@@ -50,15 +50,15 @@ def test_a_study_goes_to_a_server_whole_and_once(
         tracker.close_study(opened, {"comparisons": []}, "table", saved, "<p>")
     client = MlflowClient(uri)
     assert last == 40
-    assert len(client.search_runs([opened.tracking["experiment_id"]])) == 2
+    assert len(client.search_runs([opened.tracking.experiment_id])) == 2
     assert sorted(point.step for point in client.get_metric_history(run_id, "val")) == list(range(1, 41))
-    names = {found.path for found in client.list_artifacts(opened.tracking["run_id"])}
+    names = {found.path for found in client.list_artifacts(opened.tracking.run_id)}
     assert names == {"study.yaml", "environment.json", "git.diff", "comparison.json", "comparison.md", "report.html"}
-    (model,) = client.search_logged_models([opened.tracking["experiment_id"]])
+    (model,) = client.search_logged_models([opened.tracking.experiment_id])
     assert model.artifact_location.startswith("mlflow-artifacts:")
     assert list((store / "served").rglob("student.safetensors"))
     assert not (tmp_path / "unused").exists()
-    assert client.get_model_version_by_alias("smoke", "best").run_id == opened.tracking["run_id"]
+    assert client.get_model_version_by_alias("smoke", "best").run_id == opened.tracking.run_id
     process.terminate()
     process.wait(30)
     with pytest.raises(UnavailableError, match="check that the server runs"):

@@ -56,9 +56,9 @@ def test_the_best_student_is_logged_once_and_loads_to_the_same_logits(
     for _ in range(2):
         tracker.close_study(opened, {}, "", saved)
     client = MlflowClient(default_uri(store))
-    (model,) = client.search_logged_models([opened.tracking["experiment_id"]])
-    assert model.source_run_id == opened.tracking["run_id"]
-    run = client.get_run(opened.tracking["run_id"])
+    (model,) = client.search_logged_models([opened.tracking.experiment_id])
+    assert model.source_run_id == opened.tracking.run_id
+    run = client.get_run(opened.tracking.run_id)
     assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
     loaded = pyfunc().load_model(f"models:/{model.model_id}")
     logits = loaded.predict(images.numpy())
@@ -86,7 +86,7 @@ def test_the_best_student_of_the_newest_study_has_the_alias(
     for number, student in ((0, saved), (2, other), (1, saved), (0, saved)):
         tracker.close_study(opened[number], {}, "", student)
         best.append(client.get_model_version_by_alias("smoke", "best").run_id)
-    assert best == [opened[number].tracking["run_id"] for number in (0, 2, 2, 2)]
+    assert best == [opened[number].tracking.run_id for number in (0, 2, 2, 2)]
     (registered,) = client.search_registered_models()
     assert registered.name == "smoke"
     aliases = {alias: int(version) for alias, version in registered.aliases.items()}

@@ -140,7 +140,7 @@ def test_a_server_that_is_away_when_the_study_begins_gets_everything_later(
     trial = ledger.trial(running.id, 7)
     assert steps(client, trial.run_id) == [1]
     parent = client.get_run(trial.run_id).data.tags["mlflow.parentRunId"]
-    assert parent == ledger.study(running.id).tracking["run_id"]
+    assert parent == ledger.study(running.id).tracking.run_id
 
 
 def test_closing_waits_no_longer_than_asked(tracker: Tracker, ledger: Ledger, running: StudyRecord) -> None:
@@ -177,13 +177,13 @@ def test_a_server_that_lost_everything_is_rebuilt_by_sync(
     publisher.catch_up()
     assert publisher.close(20) == 0
     lost = ledger.trial(running.id, 7).run_id
-    for run in client.search_runs([running.tracking["experiment_id"]]):
+    for run in client.search_runs([running.tracking.experiment_id]):
         client.delete_run(run.info.run_id)
     for _ in range(2):
         sync_study(ledger, running.id, Tracker(default_uri(store), store / "artifacts"))
     study, trial = ledger.study(running.id), ledger.trial(running.id, 7)
-    runs = client.search_runs([study.tracking["experiment_id"]])
-    assert {run.info.run_id for run in runs} == {study.tracking["run_id"], trial.run_id}
+    runs = client.search_runs([study.tracking.experiment_id])
+    assert {run.info.run_id for run in runs} == {study.tracking.run_id, trial.run_id}
     assert trial.run_id != lost
-    assert client.get_run(trial.run_id).data.tags["mlflow.parentRunId"] == study.tracking["run_id"]
+    assert client.get_run(trial.run_id).data.tags["mlflow.parentRunId"] == study.tracking.run_id
     assert steps(client, trial.run_id) == [1, 2]

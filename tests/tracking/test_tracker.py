@@ -51,13 +51,13 @@ def text(client: MlflowClient, run_id: str, name: str, folder: Path) -> str:
 
 
 def runs(client: MlflowClient, study: StudyRecord) -> list[Any]:
-    return list(client.search_runs([study.tracking["experiment_id"]]))
+    return list(client.search_runs([study.tracking.experiment_id]))
 
 
 def test_a_study_is_a_run_with_its_file_environment_diff_and_data(
     opened: StudyRecord, client: MlflowClient, tmp_path: Path
 ) -> None:
-    run_id = opened.tracking["run_id"]
+    run_id = opened.tracking.run_id
     run = client.get_run(run_id)
     assert run.info.run_name == opened.id
     assert run.info.status == "RUNNING"
@@ -84,7 +84,9 @@ def test_a_study_is_a_run_with_its_file_environment_diff_and_data(
 def test_opening_a_study_again_finds_its_run_and_learns_what_came_later(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient
 ) -> None:
-    later = dataclasses.replace(opened, teacher={**opened.teacher, "val": 0.5, "test": 0.97}, status="interrupted")
+    later = dataclasses.replace(
+        opened, teacher=dataclasses.replace(opened.teacher, val=0.5, test=0.97), status="interrupted"
+    )
     assert tracker.open_study(later) == opened.tracking
     (run,) = runs(client, opened)
     assert run.data.params["teacher.test"] == "0.97"
@@ -102,7 +104,7 @@ def test_a_trial_is_a_child_run_with_flat_parameters_and_one_point_an_epoch(
     assert run.info.run_name == "attention/layerwise #7"
     assert run.info.status == "RUNNING"
     tags = run.data.tags
-    assert tags["mlflow.parentRunId"] == opened.tracking["run_id"]
+    assert tags["mlflow.parentRunId"] == opened.tracking.run_id
     assert (tags["arm"], tags["transfer"], tags["policy"]) == (
         "attention/layerwise",
         "attention",
@@ -196,7 +198,7 @@ def test_closing_puts_the_comparison_on_the_study_and_ends_it(
     finished = dataclasses.replace(opened, status="finished")
     for _ in range(2):
         tracker.close_study(finished, COMPARISON, "| attention | inconclusive |", None, "<p>page</p>")
-    run_id = opened.tracking["run_id"]
+    run_id = opened.tracking.run_id
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     moment = round(START.timestamp() * 1000)
@@ -214,7 +216,7 @@ def test_closing_puts_the_comparison_on_the_study_and_ends_it(
 def test_a_deleted_experiment_is_refused_in_one_line(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient
 ) -> None:
-    client.delete_experiment(opened.tracking["experiment_id"])
+    client.delete_experiment(opened.tracking.experiment_id)
     with pytest.raises(RejectedError, match="'smoke' was deleted; restore it in MLflow"):
         tracker.open_study(opened)
 

@@ -1,0 +1,83 @@
+"""What a study's record says beside its status: typed, whatever version wrote it, and the checked study itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from kdstudy.errors import RecordError, StudyError
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrackingRef
+from kdstudy.study import parse_study
+from tests.study.files import STUDY
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(statement, values)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(StudyRecord.of(parse_study(STUDY), {"python": "3.11"}))
+    return tmp_path / "ledger.db"
+
+
+def read(path: Path) -> StudyRecord:
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        return ledger.study(ledger.resolve("latest"))
+
+
+def test_a_part_is_printed_as_it_was_recorded() -> None:
+    for kind, values in (
+        (TeacherInfo, {"key": "k", "val": 0.5, "seen": False, "epochs": 0, "of": {"later": None}}),
+        (DatasetInfo, {"name": "digits", "fingerprints": {"train": "f"}, "multilabel": False, "train": 3}),
+        (TrackingRef, {"uri": "sqlite:///x", "experiment_id": "1", "run_id": "r", "complete": True}),
+        (TrackingRef, {}),
+    ):
+        assert kind.from_json(values).to_json() == values
+    assert TeacherInfo.from_json({"of": 1}) == TeacherInfo(rest={"of": 1})
+
+
+def test_a_part_of_another_type_is_damaged(path: Path) -> None:
+    with pytest.raises(RecordError, match=r"study 'x': the record is damaged \(val: .*number"):
+        TeacherInfo.from_json({"val": "0.5"}, "study 'x'")
+    change(path, "UPDATE kdstudy_studies SET dataset = ?", '{"train": "many"}')
+    with pytest.raises(RecordError, match=r"its dataset: the record is damaged \(train: "):
+        read(path)
+
+
+def test_the_checked_study_comes_back_without_its_text_being_read(path: Path) -> None:
+    change(path, "UPDATE kdstudy_studies SET text = 'no study file'")
+    assert read(path).study() == parse_study(STUDY)
+
+
+def test_a_ledger_from_before_checked_studies_is_read_and_written(path: Path) -> None:
+    change(path, "DROP TABLE kdstudy_checked_studies")
+    record = read(path)
+    assert record.checked is None
+    assert record.study() == parse_study(STUDY)
+    change(path, "UPDATE kdstudy_studies SET text = 'no study file'")
+    with pytest.raises(StudyError, match=record.id):
+        read(path).study()
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        new = StudyRecord.of(parse_study(STUDY), {})
+        ledger.create_study(new)
+        ledger.create_study(new)
+        assert ledger.study(new.id) == new
+        assert ledger.study(record.id).checked is None
+
+
+def test_a_checked_study_that_is_damaged_is_refused(path: Path) -> None:
+    written = parse_study(STUDY).to_json() | {"seed": -1}
+    change(path, "UPDATE kdstudy_checked_studies SET study = ?", json.dumps(written))
+    record = read(path)
+    with pytest.raises(StudyError, match=rf"{record.id}: seed: must be greater than or equal to 0, got -1"):
+        record.study()
+    change(path, "UPDATE kdstudy_checked_studies SET study = '[]'")
+    with pytest.raises(RecordError, match=r"the record is damaged \(checked: "):
+        read(path)
