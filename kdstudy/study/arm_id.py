@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self, final
 
+from kdstudy.results import ArmDocument
+
 
 @final
 class ArmId(NamedTuple):
@@ -37,7 +39,7 @@ class ArmId(NamedTuple):
             raise ValueError(f"an arm is called transfer/policy, got '{name}'")
         return cls(transfer, policy)
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> ArmDocument:
         """Return the arm as JSON documents spell it."""
         return {"transfer": self.transfer, "policy": self.policy}
 
