@@ -19,6 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads
 import numpy as np
 import torch
 
+from kdstudy.formatting import markdown_table
+
 torch.set_num_threads(1)
 
 
@@ -57,7 +59,4 @@ def where() -> str:
     )
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+table = markdown_table

@@ -123,6 +123,12 @@ def _cpu() -> dict[str, Any]:
     return {"model": model or None, "cores": cores, "flags_sha256": digest}
 
 
+def git_state(environment: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the git part of a recorded environment: of kdstudy's own checkout, else of the user's directory."""
+    found = environment.get("git") or {}
+    return found.get("kdstudy") or found.get("directory")
+
+
 def ship(directory: Path, target: Path) -> None:
     """Send the git state of ``directory`` along with what is copied to ``target``, which has none of its own.
 

@@ -17,7 +17,8 @@ A message reads ``where: what is wrong, what was got; what to do``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class KdstudyError(Exception):
@@ -62,3 +63,12 @@ class RecordError(KdstudyError):
 
 class ClusterError(KdstudyError):
     """A cluster that cannot be reached, or cannot run the study."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what to do about an unknown name, to end a message: take the nearest of those known, or one of all."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"choose from {', '.join(names)}" if names else "remove it: there are none"

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdstudy.tracking.client import default_uri
+
+def default_uri(folder: Path) -> str:
+    """The tracking URI of a local store: a SQLite database beside the artifacts."""
+    return f"sqlite:///{(folder / 'mlflow.db').resolve().as_posix()}"
 
 
 def free_port() -> int:

@@ -24,6 +24,8 @@ ROWS: tuple[dict[str, str], ...] = (
         "errors": "what a user can put right, as one tree",
         "seeds": "every random stream derived from one seed, by name",
         "environment": "where a study ran: versions, CPU, git state",
+        "formatting": "numbers, durations and tables as text",
+        "retry": "trying again what may succeed later",
     },
     {
         "storage": "files of a store, on a disk or in a bucket, and where records may point; sole importer of boto3",
@@ -67,7 +69,7 @@ OWNERS = {
 }
 # torchvision is imported through the function that copes with CPU-only builds.
 GUARD = {"kdstudy.data.import_torchvision", "kdstudy.data.torchvision_import.import_torchvision"}
-MAX_ENTRIES = 26
+MAX_ENTRIES = 28
 # What a command that only reads or checks does not pay for.
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")
 LIGHT = (

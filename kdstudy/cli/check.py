@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import json_option, plugin_option, print_json, table
+from kdstudy.cli.options import json_option, plugin_option, print_json
+from kdstudy.formatting import table
 from kdstudy.study import Study, load_study
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -47,32 +47,3 @@ study_argument = click.argument("study", metavar="ID", default="latest")
 def print_json(document: Any) -> None:
     """Print one JSON document; NaN is a bug, not a value."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a plain text table: columns as wide as needed, numbers to the right."""
-    cells = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    right = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
-    lines = []
-    for row in cells:
-        parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        lines.append("  ".join(parts).rstrip())
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _is_number(text: str) -> bool:
-    return text.strip("+-.%0123456789e ") in ("", "s")
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """Return a number for people; a dash where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def value_text(value: Any) -> str:
-    """Return a searched value for people."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

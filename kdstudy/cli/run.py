@@ -14,9 +14,9 @@ from kdstudy.cli.options import (
     print_json,
     store_options,
     study_argument,
-    value_text,
 )
 from kdstudy.errors import StudyError
+from kdstudy.formatting import brief
 from kdstudy.storage import Store
 from kdstudy.study import load_study
 
@@ -105,7 +105,7 @@ def _tell_people(outcome: Outcome) -> None:
     ended = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
     if best is not None:
-        values = ", ".join(f"{path} {value_text(value)}" for path, value in best.values.items())
+        values = ", ".join(f"{path} {brief(value)}" for path, value in best.values.items())
         click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
     click.echo("\nnext:")
     commands = {

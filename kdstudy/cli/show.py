@@ -10,16 +10,14 @@ import click
 from kdstudy.cli.options import (
     TRIAL_NUMBER,
     json_option,
-    number,
     plugin_option,
     print_json,
     store_options,
     study_argument,
-    table,
-    value_text,
 )
+from kdstudy.formatting import brief, decimal, table
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.results import EpochRecord, LayerRecord, ShowDocument, TrialHistoryDocument
+from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, ShowDocument, TrialHistoryDocument
 from kdstudy.storage import Store
 from kdstudy.study import ArmId
 
@@ -46,7 +44,7 @@ def list_command(store: Store, as_json: bool) -> None:
                         each.id,
                         each.status,
                         str(each.trials),
-                        number(each.best_val),
+                        decimal(each.best_val),
                         f"{each.created:%Y-%m-%d %H:%M} UTC",
                     ]
                     for each in summaries
@@ -137,26 +135,26 @@ def _watch(ledger: Ledger, record: StudyRecord) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from kdstudy.report import look, table
+    from kdstudy.report import progress_table, snapshot
 
     study = record.study()
-    now, console = look(ledger, study, record.id), Console()
+    now, console = snapshot(ledger, study, record.id), Console()
     if not console.is_terminal:
         click.echo(now.line())
         told = now.ended
         while now.status == "running":
             time.sleep(WATCH_SECONDS)
-            now = look(ledger, study, record.id)
+            now = snapshot(ledger, study, record.id)
             if now.ended != told:
                 click.echo(now.line())
                 told = now.ended
         click.echo(f"{record.id}: {now.status}")
         return
-    with Live(table(now), console=console, auto_refresh=False) as live:
+    with Live(progress_table(now), console=console, auto_refresh=False) as live:
         while now.status == "running":
             time.sleep(WATCH_SECONDS)
-            now = look(ledger, study, record.id)
-            live.update(table(now), refresh=True)
+            now = snapshot(ledger, study, record.id)
+            live.update(progress_table(now), refresh=True)
 
 
 def _yaml(record: StudyRecord, trial: TrialRecord | None) -> str:
@@ -183,16 +181,16 @@ def _show_study(document: ShowDocument) -> None:
     click.echo()
     click.echo(
         table(
-            ["arm", "trials", "completed", "stopped", "diverged", "failed", "best", "val", "seeds", "test", "sd"],
+            ["arm", "trials", *FINISHED_STATES, "best", "val", "seeds", "test", "sd"],
             [
                 [
                     ArmId.from_json(row["arm"]).name,
-                    *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
+                    *(str(row[key]) for key in ("trials", *FINISHED_STATES)),
                     "-" if row["best"] is None else str(row["best"]),
-                    number(row["best_val"]),
+                    decimal(row["best_val"]),
                     str(row["confirmed"]),
-                    number(row["test_mean"]),
-                    number(row["test_sd"]),
+                    decimal(row["test_mean"]),
+                    decimal(row["test_sd"]),
                 ]
                 for row in document["arms"]
             ],
@@ -202,7 +200,7 @@ def _show_study(document: ShowDocument) -> None:
         best = document["best"]
         click.echo(f"\nbest trial by validation: {best['trial']}, {best['arm']}, {best['val']:.4f}")
         for path, value in best["values"].items():
-            click.echo(f"  {path}: {value_text(value)}")
+            click.echo(f"  {path}: {brief(value)}")
     for arm, shares in document["importance"].items():
         mattered = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
         click.echo(f"what mattered in {arm}: {mattered}")
@@ -214,7 +212,7 @@ def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
         f"init_seed {trial.init_seed}"
     )
     for path, value in trial.values.items():
-        click.echo(f"  {path}: {value_text(value)}")
+        click.echo(f"  {path}: {brief(value)}")
     layers = [layer.layer for epoch in epochs for layer in epoch.layers]
     names = list(dict.fromkeys(layers))
     rows = []
@@ -223,15 +221,15 @@ def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
         rows.append(
             [
                 str(epoch.epoch),
-                number(epoch.loss),
-                number(epoch.val),
+                decimal(epoch.loss),
+                decimal(epoch.val),
                 f"{epoch.rate:.3g}",
                 *(_layer_text(updated.get(name)) for name in names),
             ]
         )
     click.echo()
     click.echo(table(["epoch", "loss", "val", "rate", *(f"{name} d, x" for name in names)], rows))
-    click.echo(f"\nval {number(trial.val)}, test {number(trial.test)}, weights {trial.weights_sha256 or '-'}")
+    click.echo(f"\nval {decimal(trial.val)}, test {decimal(trial.test)}, weights {trial.weights_sha256 or '-'}")
     if trial.error:
         click.echo(f"\n{trial.error}")
 

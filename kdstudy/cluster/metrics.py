@@ -13,9 +13,9 @@ from collections import Counter as Tally
 from ray.util.metrics import Counter, Gauge
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.results import EpochRecord
+from kdstudy.results import FINISHED_STATES, EpochRecord
 
-STATES = ("pending", "queued", "running", "completed", "stopped", "diverged", "failed")
+STATES = ("pending", "queued", "running", *FINISHED_STATES)
 
 
 class StudyMetrics:

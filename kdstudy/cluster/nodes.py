@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdstudy.cluster.connection import fetch
 from kdstudy.errors import ClusterError
+from kdstudy.retry import wait_until
 
 WAIT_SECONDS = 300.0
 """How long a cluster without room for a trial is waited for: an autoscaler needs minutes for a machine."""
@@ -61,10 +61,7 @@ def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds
         say(f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join")
         # A task that waits for its resources is what an autoscaler looks at.
         wanted = ray.remote(_nothing).options(num_cpus=cpus, num_gpus=gpus).remote()
-        deadline = time.monotonic() + seconds
-        while found == 0 and time.monotonic() < deadline:
-            time.sleep(0.5)
-            found = room(cpus, gpus)
+        found = wait_until(lambda: room(cpus, gpus), seconds=seconds)
         ray.cancel(wanted, force=True)
     if found == 0:
         raise ClusterError(

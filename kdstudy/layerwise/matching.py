@@ -6,11 +6,10 @@ crucial. We match by height and width, since maps average over channels, and tak
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from kdstudy.errors import ModelError
+from kdstudy.errors import ModelError, did_you_mean
 
 Trace = Sequence[tuple[str, tuple[int, ...]]]
 """What `kdstudy.models.features.trace` gives: names and output shapes without the batch, in order of completion."""
@@ -122,9 +121,9 @@ def _named(student_trace: Trace, teacher_trace: Trace, student: str, teacher: st
 def _shape(role: str, trace: Trace, name: str) -> tuple[int, int, int]:
     shapes = dict(trace)
     if name not in shapes:
-        near = difflib.get_close_matches(name, shapes, n=1)
-        advice = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(shapes)}"
-        raise ModelError(f"layers: the {role} has no layer '{name}' that runs and gives one tensor; {advice}")
+        raise ModelError(
+            f"layers: the {role} has no layer '{name}' that runs and gives one tensor; {did_you_mean(name, shapes)}"
+        )
     shape = shapes[name]
     if len(shape) != 3:
         raise ModelError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,19 +13,20 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import engine
 from kdstudy.ledger.tables import METADATA, SCHEMA, SCHEMA_VERSION
 from kdstudy.ledger.validation import DAMAGE
+from kdstudy.retry import retry
 
 T = TypeVar("T")
 
-PATIENCE = 180.0
+RETRY_SECONDS = 180.0
 """Seconds for which a transaction is tried again while the database is locked or away, as in a restart."""
 
-HASTE = 5.0
-"""The same for a process that is told to go."""
+SHUTDOWN_RETRY_SECONDS = 5.0
+"""The same while the process shuts down."""
 
 _CREATION_LOCK = 0x6B647374  # any constant: under it PostgreSQL lets one process at a time create the tables
 
 
-class Store:
+class Database:
     """A database with the ledger's tables.
 
     Args:
@@ -41,7 +40,7 @@ class Store:
         StoreError: The database cannot be used, or a newer kdstudy wrote it.
     """
 
-    def __init__(self, url: str, *, create: bool, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, create: bool, patience: float = RETRY_SECONDS) -> None:
         self._url = engine.parse(url)
         self.place = engine.place(self._url)
         self._file = Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
@@ -69,7 +68,7 @@ class Store:
             return work(connection)
 
         try:
-            return self._patiently(self._engine, on_empty if self._missing else work)
+            return self._retried(self._engine, on_empty if self._missing else work)
         except DAMAGE as error:
             said = " ".join(str(error).split())[:100] or type(error).__name__
             raise StoreError(f"ledger {self.place}: a record in it is damaged ({said}); restore a copy") from error
@@ -85,11 +84,11 @@ class Store:
         """
         if self._missing:
             raise StoreError(f"ledger {self.place}: there is none; start a study with 'kdstudy run' first")
-        return self._patiently(self._writer, work)
+        return self._retried(self._writer, work)
 
-    def hurry(self) -> None:
-        """Have no more patience than `HASTE`, for a transaction that is being tried already, too."""
-        self._patience = min(self._patience, HASTE)
+    def shorten_retries(self) -> None:
+        """Retry for at most `SHUTDOWN_RETRY_SECONDS`, a transaction that is being retried now included."""
+        self._patience = min(self._patience, SHUTDOWN_RETRY_SECONDS)
 
     def close(self) -> None:
         """Close every connection."""
@@ -120,7 +119,7 @@ class Store:
                 ) from error
         creator = self._connect(create=True)
         try:
-            self._patiently(creator.execution_options(kdstudy_write=True), build)
+            self._retried(creator.execution_options(kdstudy_write=True), build)
         finally:
             creator.dispose()
 
@@ -130,7 +129,7 @@ class Store:
             return None
         found = self._connect(create=False)
         try:
-            version = self._patiently(found, _version)
+            version = self._retried(found, _version)
             if version is not None and version > SCHEMA_VERSION:
                 raise StoreError(
                     f"ledger {self.place}: a newer kdstudy wrote it, got schema {version}, this one knows "
@@ -143,22 +142,24 @@ class Store:
             found.dispose()
         return None if version is None else found
 
-    def _patiently(self, database: Engine, work: Callable[[Connection], T]) -> T:
+    def _retried(self, database: Engine, work: Callable[[Connection], T]) -> T:
         """Run one transaction, again and again while the database is locked or, once opened, away."""
-        began = time.monotonic()
-        pause = 0.01
-        while True:
-            try:
-                with database.begin() as connection:
-                    return work(connection)
-            except IntegrityError:
-                raise
-            except DBAPIError as error:
-                passing = engine.locked(error) or (self._opened and engine.away(error))
-                if not passing or time.monotonic() + pause > began + self._patience:
-                    raise engine.explain(error, self._url) from error
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, 1.0)
+
+        def transaction() -> T:
+            with database.begin() as connection:
+                return work(connection)
+
+        try:
+            return retry(transaction, self._passing, seconds=lambda: self._patience, first=0.01, longest=1.0)
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise engine.explain(error, self._url) from error
+
+    def _passing(self, error: Exception) -> bool:
+        if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
+            return False
+        return engine.locked(error) or (self._opened and engine.away(error))
 
 
 def _version(connection: Connection) -> int | None:

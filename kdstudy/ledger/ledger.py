@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kdstudy.errors import RecordError
 from kdstudy.ledger import studies, trials
-from kdstudy.ledger.database import PATIENCE, Store
+from kdstudy.ledger.database import RETRY_SECONDS, Database
 from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord, WarmStart
 from kdstudy.results import EpochRecord, Phase, State, TrialResult
@@ -37,36 +37,36 @@ class Ledger:
         StoreError: The database cannot be used, or a newer kdstudy wrote it.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
-        self._use(Store(url, create=True, patience=patience))
+    def __init__(self, url: str, *, patience: float = RETRY_SECONDS) -> None:
+        self._use(Database(url, create=True, patience=patience))
 
-    def _use(self, store: Store) -> None:
-        self._store = store
+    def _use(self, database: Database) -> None:
+        self._database = database
         self._holders: dict[str, Holder] = {}
 
     @classmethod
-    def open(cls, url: str, create: bool = False, *, patience: float = PATIENCE) -> Self:
+    def open(cls, url: str, create: bool = False, *, patience: float = RETRY_SECONDS) -> Self:
         """Open a ledger; unless ``create``, a missing one is not created, reads as empty and refuses writes.
 
         Raises:
             StoreError: As for the class.
         """
         ledger = cls.__new__(cls)
-        ledger._use(Store(url, create=create, patience=patience))
+        ledger._use(Database(url, create=create, patience=patience))
         return ledger
 
     @property
     def place(self) -> str:
         """Where it is, for people: a path, or a URL without password."""
-        return self._store.place
+        return self._database.place
 
-    def hurry(self) -> None:
+    def shorten_retries(self) -> None:
         """From now on wait for a database that is locked or away for a few seconds at most: there is no time left."""
-        self._store.hurry()
+        self._database.shorten_retries()
 
     def close(self) -> None:
         """Close every connection; a later call opens new ones."""
-        self._store.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -95,17 +95,17 @@ class Ledger:
             if holder is not None:
                 studies.hold(connection, study.id, holder)
 
-        self._store.write(work)
+        self._database.write(work)
         if holder is not None:
             self._holders[study.id] = holder
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return all studies, the oldest first."""
-        return self._store.read(studies.read)
+        return self._database.read(studies.read)
 
     def summaries(self) -> tuple[StudySummary, ...]:
         """Return a line for each study, the oldest first. Cheap: it reads no trial."""
-        return self._store.read(studies.summaries)
+        return self._database.read(studies.summaries)
 
     def resolve(self, reference: str) -> str:
         """Return the ID that a unique prefix, or ``latest``, means.
@@ -113,18 +113,18 @@ class Ledger:
         Raises:
             RecordError: None, or several (some are named).
         """
-        return self._store.read(lambda connection: studies.resolve(connection, reference, self.place))
+        return self._database.read(lambda connection: studies.resolve(connection, reference, self.place))
 
     def study(self, study_id: str) -> StudyRecord:
         """Return a study. A running one that nobody drives reads as ``interrupted``."""
-        found = self._store.read(lambda connection: studies.read(connection, study_id))
+        found = self._database.read(lambda connection: studies.read(connection, study_id))
         if not found:
             raise studies.missing(study_id)
         return found[0]
 
     def warm_start(self, study_id: str) -> WarmStart | None:
         """Return what a study's samplers were told of at its start; None for nothing."""
-        return self._store.read(lambda connection: studies.read_warm_start(connection, study_id))
+        return self._database.read(lambda connection: studies.read_warm_start(connection, study_id))
 
     def update_study(self, study_id: str, **values: Any) -> None:
         """Set some of a study's status, environment, dataset, teacher, lag, seeds, tracking and message.
@@ -144,7 +144,7 @@ class Ledger:
         Raises:
             StoreError: Another driver holds it: its process, host and since when.
         """
-        self._store.write(lambda connection: studies.hold(connection, study_id, holder))
+        self._database.write(lambda connection: studies.hold(connection, study_id, holder))
         self._holders[study_id] = holder
 
     def renew(self, study_id: str, holder: Holder) -> None:
@@ -153,16 +153,16 @@ class Ledger:
         Raises:
             StoreError: It has lost its hold; it must stop.
         """
-        self._store.write(lambda connection: studies.renew(connection, study_id, holder))
+        self._database.write(lambda connection: studies.renew(connection, study_id, holder))
 
     def release(self, study_id: str, holder: Holder) -> None:
         """Let go of a study; nothing happens if it was taken over meanwhile."""
-        self._store.write(lambda connection: studies.release(connection, study_id, holder))
+        self._database.write(lambda connection: studies.release(connection, study_id, holder))
         self._holders.pop(study_id, None)
 
     def held_by(self, study_id: str) -> Hold | None:
         """Return who holds a study, stale or not."""
-        return self._store.read(lambda connection: studies.read_hold(connection, study_id))
+        return self._database.read(lambda connection: studies.read_hold(connection, study_id))
 
     # Trials
 
@@ -193,18 +193,18 @@ class Ledger:
 
     def trials(self, study_id: str, phase: Phase | None = None) -> tuple[TrialRecord, ...]:
         """Return the trials of a study, or of one phase, in order of their numbers."""
-        return self._store.read(lambda connection: trials.read(connection, study_id, phase))
+        return self._database.read(lambda connection: trials.read(connection, study_id, phase))
 
     def trial(self, study_id: str, number: int) -> TrialRecord:
         """Return one trial."""
-        found = self._store.read(lambda connection: trials.read(connection, study_id, number=number))
+        found = self._database.read(lambda connection: trials.read(connection, study_id, number=number))
         if not found:
             raise trials.missing(study_id, number)
         return found[0]
 
     def arms(self, study_id: str) -> tuple[ArmId, ...]:
         """Return each arm that has a trial, in order of their first."""
-        return self._store.read(lambda connection: trials.read_arms(connection, study_id))
+        return self._database.read(lambda connection: trials.read_arms(connection, study_id))
 
     def start_trial(self, study_id: str, number: int) -> bool:
         """Mark a trial as running. Return False, and change nothing, if it was over already."""
@@ -230,11 +230,11 @@ class Ledger:
 
     def epochs(self, study_id: str, number: int) -> tuple[EpochRecord, ...]:
         """Return a trial's epochs in order."""
-        return self._store.read(lambda connection: trials.read_epochs(connection, study_id, number))
+        return self._database.read(lambda connection: trials.read_epochs(connection, study_id, number))
 
     def scores(self, study_id: str) -> dict[int, dict[int, float]]:
         """Return, by trial number and epoch, every validation score of a study, by one query."""
-        return self._store.read(lambda connection: trials.read_scores(connection, study_id))
+        return self._database.read(lambda connection: trials.read_scores(connection, study_id))
 
     # The published view
 
@@ -243,11 +243,11 @@ class Ledger:
     ) -> None:
         """Note what the published view has of a trial: its run, the last epoch, the last state."""
         values = {"run_id": run_id, "published": epoch, "published_state": state}
-        self._store.write(lambda connection: trials.mark_published(connection, study_id, number, values))
+        self._database.write(lambda connection: trials.mark_published(connection, study_id, number, values))
 
     def unpublished(self, study_id: str) -> tuple[int, ...]:
         """Return the numbers of the trials of which the published view lacks an epoch or the state."""
-        return self._store.read(lambda connection: trials.unpublished(connection, study_id))
+        return self._database.read(lambda connection: trials.unpublished(connection, study_id))
 
     def _change(self, study_id: str, work: Callable[[Connection], T]) -> T:
         """Change a study, unless a hold on it that was taken through this ledger is lost."""
@@ -258,4 +258,4 @@ class Ledger:
                 studies.guard(connection, study_id, holder)
             return work(connection)
 
-        return self._store.write(guarded)
+        return self._database.write(guarded)

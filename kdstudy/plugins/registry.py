@@ -8,7 +8,6 @@ A study file may also name a plug-in of the user's own as ``package.module:Name`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import typing
@@ -16,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdstudy.errors import PluginError
+from kdstudy.errors import PluginError, did_you_mean
 from kdstudy.plugins.trust import require_allowed
 
 
@@ -60,8 +59,7 @@ class Registry:
 
     def suggest(self, name: str) -> str:
         """Return what to do about an unknown name: the nearest one, or all of them."""
-        near = difflib.get_close_matches(name, self._entries, n=1)
-        return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(self._entries)}"
+        return did_you_mean(name, self._entries)
 
     def load(self, name: str) -> Any:
         """Import and return the plug-in called ``name``.

@@ -4,7 +4,7 @@ from kdstudy.report.comparison_text import render_comparison
 from kdstudy.report.markdown import to_summary
 from kdstudy.report.model import Report, StudyReport, report_of
 from kdstudy.report.optuna_dashboard import serve
-from kdstudy.report.status import clock, look, table
+from kdstudy.report.status import progress_table, snapshot
 from kdstudy.report.write import FORMATS, PAGE, render, write_report
 
 __all__ = [
@@ -12,13 +12,12 @@ __all__ = [
     "PAGE",
     "Report",
     "StudyReport",
-    "clock",
-    "look",
+    "progress_table",
     "render",
     "render_comparison",
     "report_of",
     "serve",
-    "table",
+    "snapshot",
     "to_summary",
     "write_report",
 ]

@@ -6,13 +6,13 @@ Scores and shares are in percent, differences in percentage points. ASCII only, 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from kdstudy.analysis import MIN_PAIRS, POWER, SIGNIFICANCE, Analysis, Comparison, Gain, GainDifference, Row
+from kdstudy.formatting import UNKNOWN, p_value, points, signed_points, table
 
 _WIDTH = 100
-_UNKNOWN = "-"
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -54,7 +54,7 @@ def _finding(analysis: Analysis, decimals: int) -> str:
         return "not compared: no seed has a score in both arms"
     found = _interval(pairs.difference, pairs.ci_low, pairs.ci_high, decimals)
     if pairs.p_value is not None:
-        found += f", p {_p(pairs.p_value)} (Holm {_p(analysis.p_adjusted)})"
+        found += f", p {p_value(pairs.p_value)} (Holm {_or_unknown(analysis.p_adjusted, p_value)})"
     return f"{found}: {analysis.verdict} (n = {pairs.n}; {_reach(analysis, decimals)})"
 
 
@@ -64,7 +64,7 @@ def _reach(analysis: Analysis, decimals: int) -> str:
         return f"a verdict takes {MIN_PAIRS} seeds"
     if analysis.detectable is None:
         return "equal scores for every seed" if analysis.pairs.difference == 0 else "no spread, so no test"
-    return f"could have detected {_points(analysis.detectable, decimals)} points"
+    return f"could have detected {points(analysis.detectable, decimals)} points"
 
 
 def _table(comparison: Comparison, decimals: int) -> str:
@@ -90,7 +90,7 @@ def _table(comparison: Comparison, decimals: int) -> str:
                 f"{row.baseline} {_mean(pairs.baseline_mean, pairs.baseline_sd, decimals)}",
                 f"{row.treatment} {_mean(pairs.treatment_mean, pairs.treatment_sd, decimals)}",
                 str(pairs.n),
-                _or_unknown(pairs.difference, lambda value: _signed(value, decimals)),
+                _or_unknown(pairs.difference, lambda value: signed_points(value, decimals)),
                 _or_unknown(pairs.effect_size, lambda value: f"{value:+.2f}"),
                 _or_unknown(pairs.p_improvement, _percent),
                 f"{_or_unknown(row.analysis.diverged_baseline, _percent)}, "
@@ -98,7 +98,7 @@ def _table(comparison: Comparison, decimals: int) -> str:
                 row.analysis.verdict,
             ]
         )
-    return _aligned([header, *lines], right=frozenset(("n", "difference", "effect", "P(better)")))
+    return table(header, lines)
 
 
 def _exploratory(comparison: Comparison, decimals: int) -> str:
@@ -151,20 +151,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _aligned(lines: Sequence[Sequence[str]], *, right: frozenset[str]) -> str:
-    """Return columns two spaces apart under a rule; those whose header is in ``right`` end in line."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    header = lines[0]
-    texts = [
-        "  ".join(
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for cell, width, name in zip(line, widths, header, strict=True)
-        ).rstrip()
-        for line in [header, ["-" * width for width in widths], *lines[1:]]
-    ]
-    return "\n".join(texts)
-
-
 def decimals_of(rows: Iterable[Row]) -> int:
     """Return 1, or 2 where an interval is so narrow that tenths of a point would hide it."""
     ends = [(row.analysis.pairs.ci_low, row.analysis.pairs.ci_high) for row in rows]
@@ -173,36 +159,19 @@ def decimals_of(rows: Iterable[Row]) -> int:
 
 
 def _or_unknown(value: float | None, show: Callable[[float], str]) -> str:
-    return _UNKNOWN if value is None else show(value)
+    return UNKNOWN if value is None else show(value)
 
 
 def _mean(mean: float | None, sd: float | None, decimals: int) -> str:
     if mean is None:
-        return _UNKNOWN
-    return _points(mean, decimals) + ("" if sd is None else f" ({_points(sd, decimals)})")
+        return UNKNOWN
+    return points(mean, decimals) + ("" if sd is None else f" ({points(sd, decimals)})")
 
 
 def _interval(difference: float, low: float | None, high: float | None, decimals: int) -> str:
-    ends = "" if low is None or high is None else f" [{_signed(low, decimals)}, {_signed(high, decimals)}]"
-    return f"{_signed(difference, decimals)} points{ends}"
-
-
-def _points(fraction: float, decimals: int) -> str:
-    return f"{100 * fraction:.{decimals}f}"
-
-
-def _signed(fraction: float, decimals: int) -> str:
-    # Adding 0 turns a rounded -0.0 into 0.0.
-    return f"{round(100 * fraction, decimals) + 0.0:+.{decimals}f}"
+    ends = "" if low is None or high is None else f" [{signed_points(low, decimals)}, {signed_points(high, decimals)}]"
+    return f"{signed_points(difference, decimals)} points{ends}"
 
 
 def _percent(share: float) -> str:
     return f"{share:.0%}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return _UNKNOWN
-    if value < 0.001:
-        return "< 0.001"
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

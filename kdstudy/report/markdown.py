@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kdstudy.formatting import NONE, brief, duration, markdown_table, percent
 from kdstudy.report.comparison_text import footnotes
-from kdstudy.report.formatting import NONE, brief, duration, percent
 from kdstudy.report.model import Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import answers, headline
+from kdstudy.results import FINISHED_STATES
 from kdstudy.study import ArmId
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
@@ -64,13 +65,13 @@ def _study(study: StudyReport) -> list[str]:
 
 
 def _arms(study: StudyReport) -> str:
-    header = ["arm", "trials", "completed", "stopped", "diverged", "failed", "best val %", "seeds", "test %", "sd"]
+    header = ["arm", "trials", *FINISHED_STATES, "best val %", "seeds", "test %", "sd"]
     return _table(
         header,
         [
             [
                 ArmId.from_json(row["arm"]).name,
-                *(str(row[key]) for key in ("trials", "completed", "stopped", "diverged", "failed")),
+                *(str(row[key]) for key in ("trials", *FINISHED_STATES)),
                 percent(row["best_val"]),
                 str(row["confirmed"]),
                 percent(row["test_mean"]),
@@ -118,8 +119,7 @@ def _trials(study: StudyReport) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *([_text(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(header, [[_text(cell) for cell in row] for row in rows])
 
 
 def _text(text: str) -> str:

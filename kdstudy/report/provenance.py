@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kdstudy.environment import git_state
 from kdstudy.ledger import best_of
 from kdstudy.report.model import StudyReport
 
@@ -46,8 +47,7 @@ def facts(study: StudyReport) -> list[tuple[str, str]]:
 
 
 def _code(environment: dict[str, Any]) -> str | None:
-    git = environment.get("git") or {}
-    state = git.get("kdstudy") or git.get("directory")
+    state = git_state(environment)
     if not state:
         return None
     return f"commit {state['commit']}" + (", with uncommitted changes" if state.get("dirty") else "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from kdstudy.formatting import clock
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, utc_now
 from kdstudy.report.system_usage import usage
 from kdstudy.results import StudyStatus
@@ -24,7 +25,7 @@ _BAR_CELLS = 40
 
 
 @dataclass(frozen=True)
-class ArmNow:
+class ArmSnapshot:
     """One arm as it stands.
 
     Args:
@@ -56,7 +57,7 @@ class ArmNow:
 
 
 @dataclass(frozen=True)
-class Now:
+class Snapshot:
     """A study as it stands.
 
     Args:
@@ -70,7 +71,7 @@ class Now:
     study_id: str
     status: StudyStatus
     epochs: int
-    arms: tuple[ArmNow, ...]
+    arms: tuple[ArmSnapshot, ...]
     left: float | None
 
     @property
@@ -91,7 +92,7 @@ class Now:
         return f"[{self.ended}/{self.planned}] {running} running{best}, {left_text(self.left)}"
 
 
-def look(ledger: Ledger, study: Study, study_id: str, now: datetime | None = None) -> Now:
+def snapshot(ledger: Ledger, study: Study, study_id: str, now: datetime | None = None) -> Snapshot:
     """Return a study as the record has it.
 
     Args:
@@ -110,7 +111,7 @@ def look(ledger: Ledger, study: Study, study_id: str, now: datetime | None = Non
     slots = max(1, sum(arm.running for arm in arms))
     known = [arm.seconds for arm in arms]
     left = None if None in known else sum(seconds or 0.0 for seconds in known) / slots
-    return Now(study_id, record.status, study.max_epochs, arms, left)
+    return Snapshot(study_id, record.status, study.max_epochs, arms, left)
 
 
 def _durations(trials: Sequence[TrialRecord]) -> dict[str, float]:
@@ -131,7 +132,7 @@ def _arm_now(
     trials: Sequence[TrialRecord],
     durations: dict[str, float],
     now: datetime,
-) -> ArmNow:
+) -> ArmSnapshot:
     states = [trial.state for trial in trials]
     searched = [trial for trial in trials if trial.phase == "search"]
     best, search, over = best_of(trials), expected(study, searched), is_over(study, searched)
@@ -142,7 +143,7 @@ def _arm_now(
     each = durations.get(arm.name, durations.get(""))
     gone = sum((now - trial.started).total_seconds() for trial in running if trial.started is not None)
     remaining = max(0, planned - ended)
-    return ArmNow(
+    return ArmSnapshot(
         arm=arm.name,
         planned=planned,
         running=len(running),
@@ -155,7 +156,7 @@ def _arm_now(
     )
 
 
-def table(now: Now) -> RenderableType:
+def progress_table(now: Snapshot) -> RenderableType:
     """Return the study for a terminal."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -188,13 +189,3 @@ def table(now: Now) -> RenderableType:
 def left_text(seconds: float | None) -> str:
     """Return what remains, for people."""
     return "time left not known yet" if seconds is None else f"about {clock(seconds)} left"
-
-
-def clock(seconds: float) -> str:
-    """Return ``seconds`` as people read them: ``42 s``, ``3:07``, ``2:03:07``."""
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

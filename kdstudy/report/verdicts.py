@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from kdstudy.analysis import MIN_PAIRS, Analysis, Comparison, Row
+from kdstudy.formatting import MINUS, NONE, p_value, points, signed_points
 from kdstudy.report.comparison_text import decimals_of
-from kdstudy.report.formatting import MINUS, NONE
 from kdstudy.results import Verdict
 
 
@@ -76,7 +76,7 @@ def _sentence(row: Row, analysis: Analysis, decimals: int) -> str:
     else:
         size += " points"
     if analysis.p_adjusted is not None:
-        size += f", Holm-adjusted p {p_text(analysis.p_adjusted)}"
+        size += f", Holm-adjusted p {p_value(analysis.p_adjusted)}"
     if analysis.verdict == "better":
         return f"{names[0]} scores higher than {names[1]}: {size} (n = {pairs.n} seeds)."
     if analysis.verdict == "worse":
@@ -90,19 +90,9 @@ def _sentence(row: Row, analysis: Analysis, decimals: int) -> str:
 def _reach(analysis: Analysis, decimals: int) -> str:
     if analysis.detectable is None:
         return "The differences have no spread, so there is no test."
-    return f"These {analysis.pairs.n} seeds could have detected {100 * analysis.detectable:.{decimals}f} points."
+    return f"These {analysis.pairs.n} seeds could have detected {points(analysis.detectable, decimals)} points."
 
 
 def signed(fraction: float | None, decimals: int) -> str:
     """Return a difference of scores in points, with a true minus sign; a dash where there is none."""
-    if fraction is None:
-        return NONE
-    points = round(100 * fraction, decimals) + 0.0  # adding 0 turns a rounded -0.0 into 0.0
-    return f"{points:+.{decimals}f}".replace("-", MINUS)
-
-
-def p_text(value: float) -> str:
-    """Return a p value as papers print it."""
-    if value < 0.001:
-        return "< 0.001"
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+    return NONE if fraction is None else signed_points(fraction, decimals).replace("-", MINUS)

@@ -14,8 +14,8 @@ import time
 from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected, wait_for_room
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
+from kdstudy.formatting import clock
 from kdstudy.ledger import Holder, Ledger, StudyRecord
-from kdstudy.report import clock
 from kdstudy.runner.execution import Execution
 from kdstudy.runner.outcome import Outcome, deliver, outcome_of, publish_outcome, write_page
 from kdstudy.runner.preparation import prepare, score_teacher
@@ -169,7 +169,7 @@ class _Drive:
 
         Where not even that can be written, the record says the same once the hold is stale.
         """
-        self._ledger.hurry()
+        self._ledger.shorten_retries()
         with contextlib.suppress(StoreError):  # a hold that was lost: the study is another driver's now
             if self._ledger.study(self._id).status == "finished":
                 return

@@ -101,7 +101,7 @@ class Execution:
                     if stopping():
                         raise KeyboardInterrupt
             except BaseException:
-                self._ledger.hurry()
+                self._ledger.shorten_retries()
                 with contextlib.suppress(Exception):  # what has been reported is written, if it can be
                     scribe.close()
                 raise

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kdstudy.errors import StoreError
+from kdstudy.formatting import clock
 from kdstudy.ledger import Ledger, TrialRecord
-from kdstudy.report import clock, look, table
+from kdstudy.report import progress_table, snapshot
 from kdstudy.results import EpochRecord
 from kdstudy.study import Study
 
@@ -98,7 +99,7 @@ class _LiveTable:
     def _draw(self) -> RenderableType:
         # The record may be away for a moment; the driver itself tells if it stays away.
         with contextlib.suppress(StoreError):
-            self._last = table(look(self._ledger, self._study, self._id))
+            self._last = progress_table(snapshot(self._ledger, self._study, self._id))
         return self._last
 
 

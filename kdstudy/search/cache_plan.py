@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kdstudy.formatting import byte_count
 from kdstudy.results import Phase
 from kdstudy.study import CacheMode, Study, TrialConfig
 
@@ -90,13 +91,15 @@ class CachePlan:
             return f"the teacher is run in every step{views}: its outputs are not of a kind that is kept"
         size, limit = self._size(keep), cache.max_bytes
         if cache.mode == "auto" and transfer not in self._shared:
-            why = self._own(transfer, keep) or f"{_bytes(size)} do not fit in cache.max_bytes ({_bytes(limit)})"
+            why = self._own(transfer, keep) or f"{byte_count(size)} do not fit in cache.max_bytes ({byte_count(limit)})"
             return f"off: the teacher is run in every step, since {why}"
         if size > limit:
-            return f"{_bytes(size)} are above cache.max_bytes ({_bytes(limit)}): the teacher is run in every step"
+            return (
+                f"{byte_count(size)} are above cache.max_bytes ({byte_count(limit)}): the teacher is run in every step"
+            )
         if cache.mode == "views":
             count = min(cache.views, self._study.max_epochs)
-            return f"views, {count} an image, {_bytes(size)} a data seed; pays from epoch {count + 1} of a seed on"
+            return f"views, {count} an image, {byte_count(size)} a data seed; pays from epoch {count + 1} of a seed on"
         counted = self._study.search.trials_per_arm  # None: as many as hours allow
         if cache.mode == "all_views":
             trials = math.inf if counted is None else counted + self._study.confirm.seeds
@@ -104,12 +107,12 @@ class CachePlan:
             verdict = f"pays from epoch {keep.views + 1} of its trials on" if most > keep.views else "does not pay"
             instead = "one an epoch" if counted is None else f"up to {most}"
             return (
-                f"all_views, {keep.views} an image, {_bytes(size)} for any data seed; the teacher runs over all images "
-                f"{keep.views} times in place of {instead}, and {verdict}"
+                f"all_views, {keep.views} an image, {byte_count(size)} for any data seed; the teacher runs over all "
+                f"images {keep.views} times in place of {instead}, and {verdict}"
             )
         shared = "all" if counted is None else counted * self._policies
         return (
-            f"schedule, {_bytes(size)} a data seed; the teacher runs once for {shared} search trials "
+            f"schedule, {byte_count(size)} a data seed; the teacher runs once for {shared} search trials "
             "and pays from the second on"
         )
 
@@ -151,10 +154,3 @@ def keep_from_json(values: dict[str, Any] | None) -> Keep | None:
 
 def _wanted(mode: Any) -> Any:
     return "schedule" if mode == "auto" else mode
-
-
-def _bytes(size: int) -> str:
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= scale:
-            return f"{size / scale:.3g} {unit}"
-    return f"{size} bytes"

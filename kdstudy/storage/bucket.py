@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +16,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kdstudy.errors import StoreError
+from kdstudy.retry import retry
 from kdstudy.storage.disk import DiskFolder, locked
 from kdstudy.storage.folder import Folder
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+RETRY_SECONDS = 60.0
 """Seconds for which a request is tried again while the server is away."""
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 
 _GONE = ("NoSuchKey", "404")
-_PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504")
+_PASSING_CODES = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503", "504")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class BucketFolder(Folder):
 
     def write(self, name: str, content: bytes) -> None:
         """As `Folder.write`."""
-        self._patiently("written", lambda: self._client.put_object(**self._object(name), Body=content))
+        self._retried("written", lambda: self._client.put_object(**self._object(name), Body=content))
 
     def read(self, name: str) -> bytes | None:
         """As `Folder.read`."""
@@ -77,7 +77,7 @@ class BucketFolder(Folder):
                 raise
             return content
 
-        return self._patiently("read", receive)
+        return self._retried("read", receive)
 
     def files(self) -> list[str]:
         """As `Folder.files`."""
@@ -87,7 +87,7 @@ class BucketFolder(Folder):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
             return [entry["Key"].removeprefix(start) for page in pages for entry in page.get("Contents", ())]
 
-        return sorted(filter(None, self._patiently("listed", listing)))
+        return sorted(filter(None, self._retried("listed", listing)))
 
     def remove(self, name: str) -> None:
         """As `Folder.remove`."""
@@ -123,28 +123,26 @@ class BucketFolder(Folder):
     def _client(self) -> Any:
         return _connect(self.endpoint, self.region)
 
-    def _patiently(self, what: str, work: Callable[[], T]) -> T:
+    def _retried(self, what: str, work: Callable[[], T]) -> T:
         """Try again while the server is away; what it refuses is refused at once."""
-        from botocore import exceptions
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        deadline, pause = time.monotonic() + PATIENCE, 0.5
-        while True:
-            try:
-                return work()
-            except exceptions.ClientError as error:
-                passing, reason = error.response["Error"]["Code"] in _PASSING, str(error)
-                cause: Exception = error
-            except exceptions.BotoCoreError as error:
-                away = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
-                passing, reason = away, str(error)
-                cause = error
-            if not passing or time.monotonic() + pause > deadline:
-                raise StoreError(
-                    f"{self}: cannot be {what} ({' '.join(reason.split())[:200]}); check that the server runs, that "
-                    "the bucket exists, and the credentials"
-                ) from cause
-            time.sleep(pause)
-            pause = min(2 * pause, 8.0)
+        try:
+            return retry(work, _passing, seconds=lambda: RETRY_SECONDS, first=0.5, longest=8.0)
+        except (BotoCoreError, ClientError) as error:
+            raise StoreError(
+                f"{self}: cannot be {what} ({' '.join(str(error).split())[:200]}); check that the server runs, that "
+                "the bucket exists, and the credentials"
+            ) from error
+
+
+def _passing(error: Exception) -> bool:
+    """Return whether the server is away or overloaded, rather than refuses."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        return error.response["Error"]["Code"] in _PASSING_CODES
+    return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from kdstudy.errors import StoreError
 from kdstudy.storage.folder import Folder
@@ -114,12 +115,13 @@ def locked(path: Path) -> Iterator[None]:
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if parent.stat().st_uid != os.getuid():
             raise StoreError(f"{parent}: belongs to another user; name a folder of your own by KDSTUDY_CACHE")
-        lock = parent / f".{path.name}.lock"
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock = FileLock(parent / f".{path.name}.lock", mode=0o600)
+        lock.acquire()
     except OSError as error:
         raise StoreError(
             f"{parent}: cannot be used ({error.strerror}); name another folder of this machine by KDSTUDY_CACHE"
         ) from error
-    with os.fdopen(descriptor) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()

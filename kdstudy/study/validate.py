@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from typing import Any
 
 from pydantic.errors import PydanticSchemaGenerationError
 
-from kdstudy.errors import PluginError
+from kdstudy.errors import PluginError, did_you_mean
 from kdstudy.plugins import Option, Registry
 from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
@@ -267,15 +266,8 @@ class Reader:
     def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place, what: str) -> bool:
         for name in tree:
             if name not in known:
-                self.problems.add(place.key(name), f"unknown {what}; {_nearest(name, known)}", unknown=True)
+                self.problems.add(place.key(name), f"unknown {what}; {did_you_mean(name, known)}", unknown=True)
         return all(name in known for name in tree)
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"did you mean '{near[0]}'?"
-    return f"choose from {', '.join(known)}" if known else "remove it: there are none"
 
 
 def _plugin_name(value: Any) -> str | None:

@@ -44,11 +44,6 @@ class RejectedError(StoreError):
     """The server refuses the request: sending it again changes nothing."""
 
 
-def default_uri(store: Path) -> str:
-    """Return the tracking URI of a local store: a SQLite database beside the artifacts."""
-    return f"sqlite:///{(store / 'mlflow.db').resolve().as_posix()}"
-
-
 def redact(uri: str) -> str:
     """Return ``uri`` without user, password, query and fragment, any of which may be a secret."""
     parts = urllib.parse.urlsplit(uri)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from kdstudy.environment import git_state
 from kdstudy.ledger import StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, flatten
@@ -120,15 +121,8 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
 
 def git_commit(study: StudyRecord) -> str | None:
     """Return the commit of kdstudy's own checkout, else of the directory the study was started in."""
-    state = git_state(study)
+    state = git_state(study.environment)
     return str(state["commit"]) if state else None
-
-
-def git_state(study: StudyRecord) -> Mapping[str, Any] | None:
-    """Return the git part of the study's environment that `git_commit` names."""
-    found = study.environment.get("git") or {}
-    state: Mapping[str, Any] | None = found.get("kdstudy") or found.get("directory")
-    return state
 
 
 def points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> Iterator[list[Point]]:

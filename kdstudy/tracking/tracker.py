@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdstudy.environment import git_state
 from kdstudy.ledger import StudyRecord, TrackingRef, TrialRecord
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
@@ -31,8 +32,7 @@ class Tracker:
     between creating a run and recording it leaves one run, not two.
 
     Args:
-        uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``; `kdstudy.tracking.client.default_uri` for a
-            store.
+        uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``.
         artifacts: Where a local database keeps artifacts; a server has its own place.
         speak: Ask the server at once whether it can be used; else the first request will tell.
 
@@ -254,7 +254,7 @@ class Tracker:
         """Write the environment, and the uncommitted changes as a patch of their own."""
         if not record.environment:
             return
-        state = naming.git_state(record)
+        state = git_state(record.environment)
         diff = state.get("diff") if state else None
         if diff:
             self._client.log_text(run_id, diff, "git.diff")

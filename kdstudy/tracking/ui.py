@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from kdstudy.errors import StoreError
+from kdstudy.retry import wait_until
 from kdstudy.tracking.client import check_database
 
 HOST = "127.0.0.1"
@@ -101,13 +100,16 @@ def _require_free(port: int) -> None:
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise StoreError(
-        f"ui: the MLflow server did not come up on port {port}; try `mlflow server --port {port}` to see why"
-    )
+    wait_until(lambda: process.poll() is not None or _answers(port), seconds=START_SECONDS)
+    if process.poll() is not None or not _answers(port):
+        raise StoreError(
+            f"ui: the MLflow server did not come up on port {port}; try `mlflow server --port {port}` to see why"
+        )
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
+            return True
+    except OSError:  # URLError included
+        return False

@@ -270,7 +270,7 @@ def test_an_error_within_a_transaction_leaves_nothing_of_it(filled: Path) -> Non
     with Ledger(f"sqlite:///{filled}") as ledger:
         other = StudyRecord("other-00000001", "other", 0, "")
         with pytest.raises(KdstudyError):
-            ledger._store.write(lambda connection: _half(connection, other))
+            ledger._database.write(lambda connection: _half(connection, other))
         assert [study.id for study in ledger.studies()] == [STUDY.id]
 
 

@@ -60,7 +60,7 @@ def driver(ledger: Ledger) -> Iterator[subprocess.Popen[str]]:
 def silence(ledger: Ledger, seconds: float) -> None:
     """Make every hold look as if it had last been renewed so long ago."""
     renewed = datetime.now(UTC) - timedelta(seconds=seconds)
-    ledger._store.write(lambda connection: connection.execute(update(HOLDS), {"renewed": renewed}))
+    ledger._database.write(lambda connection: connection.execute(update(HOLDS), {"renewed": renewed}))
 
 
 def test_the_second_driver_is_refused_with_who_where_and_since_when(

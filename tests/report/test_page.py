@@ -17,9 +17,10 @@ import pytest
 
 from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
+from kdstudy.formatting import p_value
 from kdstudy.ledger import DatasetInfo, Ledger
 from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
-from kdstudy.report.verdicts import answers, headline, p_text, signed
+from kdstudy.report.verdicts import answers, headline, signed
 from kdstudy.storage import DiskFolder
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -208,4 +209,4 @@ def test_numbers_in_words() -> None:
     assert signed(-0.0123, 1) == "\N{MINUS SIGN}1.2"
     assert signed(-0.0001, 1) == "+0.0"
     assert signed(None, 1) == "\N{EN DASH}"
-    assert [p_text(p) for p in (0.0004, 0.012, 0.5)] == ["< 0.001", "0.012", "0.50"]
+    assert [p_value(p) for p in (0.0004, 0.012, 0.5)] == ["< 0.001", "0.012", "0.50"]

@@ -18,8 +18,9 @@ import pytest
 from rich.console import Console
 from sqlalchemy import create_engine, text
 
+from kdstudy.formatting import clock
 from kdstudy.ledger import Holder, Ledger, StudyRecord, TrialRecord, utc_now
-from kdstudy.report.status import clock, look, table
+from kdstudy.report.status import progress_table, snapshot
 from kdstudy.report.system_usage import Usage, usage
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.study import parse_study
@@ -59,7 +60,7 @@ def end(ledger: Ledger, number: int, state: Any, val: float | None, seconds: flo
 
 def test_what_is_done_who_leads_and_what_remains(ledger: Ledger, tmp_path: Path) -> None:
     # Two arms of 2 search trials and 2 seeds.
-    assert look(ledger, STUDY, ID).left is None
+    assert snapshot(ledger, STUDY, ID).left is None
     add(ledger, 0, "constant", 0)
     end(ledger, 0, "completed", 0.5, 10.0, tmp_path)
     add(ledger, 1, "layerwise", 0)
@@ -68,7 +69,7 @@ def test_what_is_done_who_leads_and_what_remains(ledger: Ledger, tmp_path: Path)
     ledger.record_epoch(ID, 2, EpochRecord(1, 1.0, {}, 0.4, 1.0, 0.1, {}))
     started = ledger.trial(ID, 2).started
     assert started is not None
-    now = look(ledger, STUDY, ID, started + timedelta(seconds=4))
+    now = snapshot(ledger, STUDY, ID, started + timedelta(seconds=4))
     constant, layerwise = now.arms
     assert (constant.planned, constant.completed, constant.running, constant.best) == (4, 1, 1, 0.5)
     assert constant.epochs == (1,)
@@ -83,14 +84,14 @@ def test_an_arm_without_a_completed_trial_is_not_confirmed(ledger: Ledger, tmp_p
     for number in (1, 3):
         add(ledger, number, "layerwise", number // 2)
         end(ledger, number, "failed", None, 1.0, tmp_path)
-    assert [arm.planned for arm in look(ledger, STUDY, ID, utc_now()).arms] == [4, 2]
+    assert [arm.planned for arm in snapshot(ledger, STUDY, ID, utc_now()).arms] == [4, 2]
 
 
 def test_the_table_on_a_terminal(ledger: Ledger, tmp_path: Path) -> None:
     add(ledger, 0, "constant", 0)
     end(ledger, 0, "completed", 0.5, 10.0, tmp_path)
     screen = io.StringIO()
-    Console(file=screen, width=100, force_terminal=False).print(table(look(ledger, STUDY, ID)))
+    Console(file=screen, width=100, force_terminal=False).print(progress_table(snapshot(ledger, STUDY, ID)))
     shown = screen.getvalue()
     assert re.search(r"attention/constant +1/4 +0\.5000", shown)
     assert "1/8 trials" in shown

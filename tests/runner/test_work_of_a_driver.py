@@ -24,7 +24,7 @@ from kdstudy.search import TrialPlanner
 from kdstudy.storage import Store
 from kdstudy.study import parse_study
 from kdstudy.tracking import Publisher, Tracker
-from kdstudy.tracking.client import default_uri
+from tests.servers import default_uri
 
 EPOCHS = 5
 TEXT = f"""

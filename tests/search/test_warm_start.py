@@ -158,7 +158,7 @@ def test_other_places_and_resources_may_differ_but_not_the_data_found_there(ledg
 def test_a_ledger_from_before_warm_starts_is_read_and_written(ledger: Ledger) -> None:
     from sqlalchemy import text
 
-    ledger._store.write(lambda connection: connection.execute(text("DROP TABLE kdstudy_warm_starts")))
+    ledger._database.write(lambda connection: connection.execute(text("DROP TABLE kdstudy_warm_starts")))
     assert ledger.warm_start(OLD) is None
     assert known_results(ledger, OLD) == {}
     warm = choose_warm_start(study_of(), OLD, ledger)

@@ -75,7 +75,7 @@ def test_its_files_can_be_had_as_a_path(folder: Folder, tmp_path: Path) -> None:
 def test_a_server_that_comes_back_is_waited_for_and_one_that_does_not_is_one_line(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(bucket_module, "RETRY_SECONDS", 1.0)
     away = folder_at("s3://bucket/x?endpoint_override=http://127.0.0.1:1")
     began = time.monotonic()
     with pytest.raises(StoreError, match="cannot be written") as error:

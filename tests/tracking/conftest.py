@@ -8,7 +8,7 @@ import pytest
 
 from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.client import default_uri
+from tests.servers import default_uri
 from tests.tracking.records import make_study
 
 

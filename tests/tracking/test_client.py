@@ -13,7 +13,8 @@ import pytest
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.client import RejectedError, UnavailableError, close, connect, default_uri, redact
+from kdstudy.tracking.client import RejectedError, UnavailableError, close, connect, redact
+from tests.servers import default_uri
 
 
 def answering(status: int) -> type[http.server.BaseHTTPRequestHandler]:

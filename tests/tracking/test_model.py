@@ -17,8 +17,9 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.models import build_model, save_student
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.client import default_uri, pyfunc
+from kdstudy.tracking.client import pyfunc
 from kdstudy.tracking.model import write_model
+from tests.servers import default_uri
 
 SHAPE = (1, 8, 8)
 

@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from kdstudy.ledger import Ledger, StudyRecord
 from kdstudy.results import TrialResult
 from kdstudy.tracking import Publisher, Tracker
-from kdstudy.tracking.client import default_uri
 from kdstudy.tracking.sync import sync_study
+from tests.servers import default_uri
 from tests.tracking.records import make_epoch, make_trial
 
 

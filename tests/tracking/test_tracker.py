@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.client import RejectedError, default_uri
+from kdstudy.tracking.client import RejectedError
+from tests.servers import default_uri
 from tests.tracking.records import START, make_epoch, make_trial
 
 COMPARISON = {

@@ -18,8 +18,8 @@ import pytest
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.client import default_uri
 from kdstudy.tracking.ui import serve
+from tests.servers import default_uri
 
 
 def free_port() -> int:
