@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 
 from kdstudy.retry import retry, wait_until
 
 
-def failing(times: int, error: type[Exception] = ConnectionError):
+def failing(times: int, error: type[Exception] = ConnectionError) -> Callable[[], int]:
     """Work that fails so many times, then says at which attempt it succeeded."""
     attempts = iter(range(1, 1000))
 

@@ -32,14 +32,14 @@ _SLICES = 4_000  # of the distribution of an estimated sd; the power is then goo
 
 @dataclass(frozen=True)
 class PairedResult:
-    """What the differences treatment - baseline, one a seed, say.
+    """What the differences treatment - baseline, one per seed, say.
 
     Args:
         n: Pairs.
         baseline_mean: None if n = 0.
-        treatment_mean: Likewise.
+        treatment_mean: None if n = 0.
         baseline_sd: Of the sample (n - 1 in the denominator); None if n < 2.
-        treatment_sd: Likewise.
+        treatment_sd: Of the sample; None if n < 2.
         difference: Mean of the differences; None if n = 0.
         sd: Of the differences; None if n < 2.
         ci_low: Lower end of the 95 % t interval of the difference. None if n < 2, and if all differences are
@@ -68,7 +68,7 @@ def compare_paired(baseline: Sequence[float], treatment: Sequence[float]) -> Pai
     """Compare two arms over the same seeds.
 
     Args:
-        baseline: One finite score a seed.
+        baseline: One finite score per seed.
         treatment: The scores of the same seeds, in the same order.
 
     Raises:
@@ -79,7 +79,7 @@ def compare_paired(baseline: Sequence[float], treatment: Sequence[float]) -> Pai
     if n == 0:
         return PairedResult(0)
     mean, sd = statistics.fmean(differences), _sd(differences)
-    test = _t_test(n, mean, sd)
+    p_value, ci_low, ci_high = _t_test(differences)
     return PairedResult(
         n=n,
         baseline_mean=statistics.fmean(baseline),
@@ -88,10 +88,10 @@ def compare_paired(baseline: Sequence[float], treatment: Sequence[float]) -> Pai
         treatment_sd=_sd(treatment),
         difference=mean,
         sd=sd,
-        ci_low=test.ci_low,
-        ci_high=test.ci_high,
-        p_value=test.p_value,
-        effect_size=test.effect_size,
+        ci_low=ci_low,
+        ci_high=ci_high,
+        p_value=p_value,
+        effect_size=None if p_value is None or sd is None else mean / sd if sd else 0.0,
         p_improvement=sum(1.0 if d > 0 else 0.5 if d == 0 else 0.0 for d in differences) / n,
     )
 
@@ -104,7 +104,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     Source:
         Holm 1979, "A simple sequentially rejective multiple test procedure": the k-th smallest of m is
-        multiplied by m - k + 1, made monotone, and cut at 1.
+        multiplied by m - k + 1, made monotone, and cut at 1. Written out because scipy has no Holm and this would be
+        all that statsmodels is installed for.
     """
     ranked = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -166,36 +167,23 @@ def welch_interval(first: Sequence[float], second: Sequence[float]) -> tuple[flo
 
     if min(len(first), len(second)) < 2:
         return None
-    parts = [statistics.variance(sample) / len(sample) for sample in (first, second)]
-    if sum(parts) == 0:
+    if len({*first}) == len({*second}) == 1:
         return None
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True)
-    )
-    centre = statistics.fmean(second) - statistics.fmean(first)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(sum(parts))
-    return centre - reach, centre + reach
+    interval = stats.ttest_ind(second, first, equal_var=False).confidence_interval(CONFIDENCE)
+    return float(interval.low), float(interval.high)
 
 
-@dataclass(frozen=True)
-class _TTest:
-    ci_low: float | None = None
-    ci_high: float | None = None
-    p_value: float | None = None
-    effect_size: float | None = None
-
-
-def _t_test(n: int, mean: float, sd: float | None) -> _TTest:
+def _t_test(differences: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Return p value and interval of the paired t test, on differences that are rid of rounding already."""
     from scipy import stats
 
-    if sd is None:
-        return _TTest()
-    if sd == 0:
-        return _TTest(0.0, 0.0, 1.0, 0.0) if mean == 0 else _TTest()
-    error = sd / math.sqrt(n)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    p_value = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
-    return _TTest(mean - reach, mean + reach, p_value, mean / sd)
+    if len(differences) < 2:
+        return None, None, None
+    if len({*differences}) == 1:
+        return (1.0, 0.0, 0.0) if differences[0] == 0 else (None, None, None)
+    test = stats.ttest_1samp(differences, 0.0)
+    interval = test.confidence_interval(CONFIDENCE)
+    return float(test.pvalue), float(interval.low), float(interval.high)
 
 
 def paired_differences(baseline: Sequence[float], treatment: Sequence[float]) -> list[float]:
@@ -231,7 +219,7 @@ def _power(noncentrality: float, critical: float, spreads: FloatArray) -> float:
 
     P(|T| > c) is the mean, over the estimated sd s, of the normal tails beyond c s. Unlike scipy's `nct`,
     which gives NaN for 2 degrees of freedom and a large noncentrality (met with 3 pairs and a hundred
-    comparisons), this always works.
+    comparisons) and on which statsmodels' `TTestPower` builds, this always works.
     """
     from scipy import stats
 
