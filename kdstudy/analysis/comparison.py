@@ -1,4 +1,4 @@
-"""What a comparison says: plain records that print as JSON or as text."""
+"""The result of a comparison, as plain records that print as JSON or as text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kdstudy.results import (
 
 @dataclass(frozen=True)
 class Analysis:
-    """What one set of seeds says of two arms.
+    """Two arms compared over one set of seeds.
 
     Args:
         pairs: The statistics of the differences.
         diverged_baseline: Share, in [0, 1], of the baseline's runs that diverged rather than completed; None
             without any. Failed runs count in neither: an exception tells nothing of stability.
-        diverged_treatment: The treatment's.
+        diverged_treatment: The same for the treatment.
         left_out: Seeds for which a run of either arm diverged or failed.
         p_adjusted: Holm over all comparisons of the call.
         detectable: The smallest true difference that would be found with 80 % power at the strictest of
@@ -176,7 +176,7 @@ class Comparison:
 
     Args:
         study_ids: The studies, in the order asked for.
-        rows: One a comparison.
+        rows: One per comparison.
         gain_differences: For every two studies that share a comparison.
     """
 

@@ -1,4 +1,4 @@
-"""Rerun a trial from the record alone and say, epoch by epoch, whether the same numbers come out."""
+"""Rerun a trial from the record alone, and compare its numbers epoch by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the record says of one study at a glance: arms, best trial, importance of what was searched."""
+"""Summary of one study for `show`, `run` and the report: arms, best trial, importance of what was searched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def best_json(trials: Sequence[TrialRecord]) -> BestDocument | None:
 
 
 def arm_rows(study: Study, trials: Sequence[TrialRecord]) -> list[ArmRowDocument]:
-    """Return one row an arm: its search and its confirmation."""
+    """Return one row per arm: its search and its confirmation."""
     return [_row(arm.id, [trial for trial in trials if trial.arm_id == arm.id]) for arm in study.arms]
 
 

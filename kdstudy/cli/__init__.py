@@ -1,6 +1,6 @@
 """The command line: `main` is the entry point, each module beside this one holds a group of commands.
 
-Results go to stdout, progress and complaints to stderr. Exit codes: 0 done, 1 what the user can put right (or a rerun
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 what the user can put right (or a rerun
 that differs), 2 wrong usage, 3 a finished study with failed trials, 4 a finished one of which MLflow lacks something,
 130 interrupted.
 """

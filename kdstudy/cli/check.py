@@ -1,4 +1,4 @@
-"""``check`` and ``schema``: what can be said of a study file without running it."""
+"""``check`` and ``schema``: validate a study file without running it, and print its JSON Schema."""
 
 from __future__ import annotations
 

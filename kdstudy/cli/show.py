@@ -1,4 +1,4 @@
-"""``list``, ``show`` and ``compare``: what the record says."""
+"""``list``, ``show`` and ``compare``: studies, trials and verdicts from the record."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def list_command(store: Store, as_json: bool) -> None:
 @click.option("--watch", is_flag=True, help="Show the study as it runs, until it stands still.")
 @store_options
 @json_option
-def show_command(  # noqa: PLR0913 - one a command-line option
+def show_command(  # noqa: PLR0913 - one per command-line option
     *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
 ) -> None:
     """Show study ID: arms, best trials, what mattered; or one trial."""
@@ -141,13 +141,13 @@ def _watch(ledger: Ledger, record: StudyRecord) -> None:
     now, console = snapshot(ledger, study, record.id), Console()
     if not console.is_terminal:
         click.echo(now.line())
-        told = now.ended
+        shown = now.ended
         while now.status == "running":
             time.sleep(WATCH_SECONDS)
             now = snapshot(ledger, study, record.id)
-            if now.ended != told:
+            if now.ended != shown:
                 click.echo(now.line())
-                told = now.ended
+                shown = now.ended
         click.echo(f"{record.id}: {now.status}")
         return
     with Live(progress_table(now), console=console, auto_refresh=False) as live:

@@ -17,6 +17,11 @@ from kdstudy.data.torchvision_import import import_torchvision
 from kdstudy.errors import DataError
 
 PAD = 4
+# Mean and standard deviation of the channels, as they are customary.
+_STATISTICS = {
+    "CIFAR10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "CIFAR100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
 Cutout = Annotated[int, Ge(0), Le(32)]
 
 
@@ -31,14 +36,7 @@ def load_cifar10(root: Path, download: bool, *, cutout: Cutout = 0) -> Source:
         cutout: Side of a black square put at a random place of each training image, in pixels, 0 (none) to
             32. DeVries & Taylor (2017, arXiv 1708.04552) take 16 for CIFAR-10; theirs is of the mean colour.
     """
-    return _load(
-        "CIFAR10",
-        root,
-        download,
-        Augmentation(pad=PAD, flip=True, cutout=cutout),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-    )
+    return _load("CIFAR10", root, download, cutout)
 
 
 def load_cifar100(root: Path, download: bool, *, cutout: Cutout = 0) -> Source:
@@ -52,25 +50,10 @@ def load_cifar100(root: Path, download: bool, *, cutout: Cutout = 0) -> Source:
         cutout: Side of a black square put at a random place of each training image, in pixels, 0 (none) to
             32. DeVries & Taylor (2017, arXiv 1708.04552) take 8 for CIFAR-100; theirs is of the mean colour.
     """
-    return _load(
-        "CIFAR100",
-        root,
-        download,
-        Augmentation(pad=PAD, flip=True, cutout=cutout),
-        mean=(0.5071, 0.4865, 0.4409),
-        std=(0.2673, 0.2564, 0.2762),
-    )
+    return _load("CIFAR100", root, download, cutout)
 
 
-def _load(
-    name: str,
-    root: Path,
-    download: bool,
-    augmentation: Augmentation,
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> Source:
+def _load(name: str, root: Path, download: bool, cutout: int) -> Source:
     import_torchvision()
     from torchvision import datasets
 
@@ -83,14 +66,9 @@ def _load(
     except (RuntimeError, OSError) as error:
         reason = "could not be downloaded" if download else "is incomplete or damaged (an MD5 sum differs)"
         raise DataError(f"data.root: {name} at {folder} {reason}; unpack {kind.url} in {root}") from error
-    return Source(
-        num_classes=len(train.classes),
-        train=_split(train),
-        test=_split(test),
-        mean=mean,
-        std=std,
-        augmentation=augmentation,
-    )
+    mean, std = _STATISTICS[name]
+    augmentation = Augmentation(pad=PAD, flip=True, cutout=cutout)
+    return Source(len(train.classes), _split(train), _split(test), mean, std, augmentation)
 
 
 def _split(part: Any) -> Split:

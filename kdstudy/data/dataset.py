@@ -76,8 +76,8 @@ class Source:
         num_classes: K, >= 2.
         train: The official training split.
         test: The official test split; never dependent on a study's seed.
-        mean: Of the training images in [0, 1], one number a channel; the customary ones for photographs.
-        std: Likewise, positive.
+        mean: Of the training images in [0, 1], one number per channel; the customary ones for photographs.
+        std: Of the training images, one number per channel, positive.
         augmentation: What is customary for this data set.
         multilabel: Whether an image has any number of classes.
     """
@@ -103,8 +103,8 @@ class Dataset:
         train: What students learn from.
         val: Carved from the official training split; what search looks at.
         test: The official test split; None unless it was asked for.
-        mean: The source's: how networks normalise their input, one number a channel.
-        std: Likewise.
+        mean: The source's: how networks normalise their input, one number per channel.
+        std: The source's, one number per channel.
         augmentation: Of training batches.
         fingerprint: SHA-256 over ``fingerprints``, in hex; the same whether test was asked for or not.
         fingerprints: SHA-256 of images and labels of ``train``, ``val`` and ``test``, and of the ``split``'s

@@ -68,7 +68,7 @@ class ImageFiles:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the tensor that this stands for."""
+        """Of the tensor that all images together would be."""
         return torch.Size((len(self.paths), CHANNELS, self.size, self.size))
 
     @property

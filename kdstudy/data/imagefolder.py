@@ -31,7 +31,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     mirrored.
 
     Args:
-        root: Holds ``train`` and ``test``, with one folder a class, the same ones in both.
+        root: Holds ``train`` and ``test``, with one folder per class, the same ones in both.
         download: There is nothing to fetch.
         size: Height and width in pixels, >= 8.
         crop: Smallest share of an image's area that a training window keeps, in (0, 1]; 1 keeps all.

@@ -1,7 +1,9 @@
 """The ledger: the record of every study, trial and epoch, in SQLite or PostgreSQL.
 
-Only the driver writes it, one transaction per change of state, so that whatever kills a process leaves a
-record that can be read and continued.
+Only the driver writes it, in one transaction per change of state, so that whatever kills a process leaves a record that
+can be read and continued. It is not an Optuna storage: that keeps one number per step of a trial and knows neither
+confirmation runs, teachers, layers and what MLflow has of a trial, nor a lease on a study. Alembic waits for the first
+change of a column; so far the schema has only gained tables, which are created when they are first needed.
 """
 
 from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder

@@ -1,4 +1,4 @@
-"""The database under the ledger: its tables created or found, its transactions tried again if that helps."""
+"""The database below the ledger: creates or finds its tables, and retries its transactions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to the ledger's database, and what its errors mean."""
+"""SQLAlchemy engines for SQLite and PostgreSQL, and what their errors mean to a user."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _options() -> dict[str, Any]:
 
 
 def _read_only(path: Path) -> bool:
-    """Whether SQLite must be told that nobody can write: beside a file in WAL mode it would create others."""
+    """Return whether to open the file as immutable: beside one in WAL mode SQLite would create others."""
     return path.exists() and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
 
 
@@ -137,13 +137,13 @@ def away(error: DBAPIError) -> bool:
 
 
 def explain(error: DBAPIError, url: URL) -> StoreError:
-    """Return what to tell a person: one line, without the password."""
-    said = " ".join(str(error.orig).split())
+    """Return the error for the user: one line, without the password."""
+    reason = " ".join(str(error.orig).split())
     if url.password:
-        said = said.replace(str(url.password), "***")
+        reason = reason.replace(str(url.password), "***")
     code = _code(error)
     remedy = _REMEDY_SERVER if code is None else _REMEDIES.get(code, _REMEDY_SQLITE)
-    return StoreError(f"ledger {place(url)}: cannot be used, got '{said}'; {remedy}")
+    return StoreError(f"ledger {place(url)}: cannot be used, got '{reason}'; {remedy}")
 
 
 def _code(error: DBAPIError) -> int | None:

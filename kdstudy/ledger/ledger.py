@@ -1,4 +1,4 @@
-"""What may be asked of the ledger, and every change it may go through."""
+"""`Ledger`: every query of the record and every change to it, one transaction each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Ledger:
         return self._database.place
 
     def shorten_retries(self) -> None:
-        """From now on wait for a database that is locked or away for a few seconds at most: there is no time left."""
+        """From now on retry for a few seconds at most, because the process shuts down."""
         self._database.shorten_retries()
 
     def close(self) -> None:
@@ -99,10 +99,6 @@ class Ledger:
         if holder is not None:
             self._holders[study.id] = holder
 
-    def studies(self) -> tuple[StudyRecord, ...]:
-        """Return all studies, the oldest first."""
-        return self._database.read(studies.read)
-
     def summaries(self) -> tuple[StudySummary, ...]:
         """Return a line for each study, the oldest first. Cheap: it reads no trial."""
         return self._database.read(studies.summaries)
@@ -118,12 +114,12 @@ class Ledger:
     def study(self, study_id: str) -> StudyRecord:
         """Return a study. A running one that nobody drives reads as ``interrupted``."""
         found = self._database.read(lambda connection: studies.read(connection, study_id))
-        if not found:
+        if found is None:
             raise studies.missing(study_id)
-        return found[0]
+        return found
 
     def warm_start(self, study_id: str) -> WarmStart | None:
-        """Return what a study's samplers were told of at its start; None for nothing."""
+        """Return the earlier trials that a study's samplers started from; None without any."""
         return self._database.read(lambda connection: studies.read_warm_start(connection, study_id))
 
     def update_study(self, study_id: str, **values: Any) -> None:
@@ -167,7 +163,7 @@ class Ledger:
     # Trials
 
     def add_trial(self, trial: TrialRecord) -> None:
-        """Record a new trial; the same once more changes nothing.
+        """Record a new trial; repeating it changes nothing.
 
         Raises:
             RecordError: Another trial has its number, or its place in the arm.
@@ -178,7 +174,7 @@ class Ledger:
         """Record new trials of one study, all or none.
 
         Raises:
-            RecordError: As `add_trial`.
+            RecordError: Another trial has the number of one of them, or its place in the arm.
         """
         if not new:
             return
@@ -188,7 +184,7 @@ class Ledger:
         except IntegrityError as error:
             raise RecordError(
                 f"study '{first.study_id}': trial {first.number}, or one added with it, has the place of "
-                "another in its arm, or there is no such study; see whether two drivers are at work"
+                "another in its arm, or there is no such study; check whether two drivers are running"
             ) from error
 
     def trials(self, study_id: str, phase: Phase | None = None) -> tuple[TrialRecord, ...]:
@@ -215,7 +211,7 @@ class Ledger:
         return self._change(study_id, lambda connection: trials.requeue(connection, study_id, number))
 
     def finish_trial(self, study_id: str, number: int, result: TrialResult) -> bool:
-        """Record how a trial ended; if it had ended already, that result stands: return False.
+        """Record how a trial ended; return False, and change nothing, if it had ended already.
 
         Epochs beyond the result's are dropped if it is ``completed`` or ``stopped``: an earlier attempt left
         them.
@@ -236,17 +232,17 @@ class Ledger:
         """Return, by trial number and epoch, every validation score of a study, by one query."""
         return self._database.read(lambda connection: trials.read_scores(connection, study_id))
 
-    # The published view
+    # What MLflow has
 
     def mark_published(
         self, study_id: str, number: int, *, run_id: str | None, epoch: int, state: State | None
     ) -> None:
-        """Note what the published view has of a trial: its run, the last epoch, the last state."""
+        """Note what MLflow has of a trial: its run, the last epoch, the last state."""
         values = {"run_id": run_id, "published": epoch, "published_state": state}
         self._database.write(lambda connection: trials.mark_published(connection, study_id, number, values))
 
     def unpublished(self, study_id: str) -> tuple[int, ...]:
-        """Return the numbers of the trials of which the published view lacks an epoch or the state."""
+        """Return the numbers of the trials that MLflow lacks an epoch or the state of."""
         return self._database.read(lambda connection: trials.unpublished(connection, study_id))
 
     def _change(self, study_id: str, work: Callable[[Connection], T]) -> T:

@@ -14,7 +14,7 @@ from kdstudy.ledger.lease import Hold, Holder
 from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
 from kdstudy.ledger.tables import CHECKED_STUDIES, HOLDS, STUDIES, TRIALS, WARM_STARTS
-from kdstudy.ledger.validation import whole
+from kdstudy.ledger.validation import validate_record
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
 
@@ -29,7 +29,7 @@ _HOLD_COLUMNS = [HOLDS.c[field.name].label(f"hold_{field.name}") for field in fi
 
 
 def create(connection: Connection, study: StudyRecord, place: str) -> None:
-    """Record a new study; the same once more changes nothing."""
+    """Record a new study; repeating it changes nothing."""
     created = connection.scalar(select(STUDIES.c.created).where(STUDIES.c.id == study.id))
     if created is None:
         connection.execute(insert(STUDIES), _row({name: getattr(study, name) for name in _COLUMNS}))
@@ -41,7 +41,7 @@ def create(connection: Connection, study: StudyRecord, place: str) -> None:
 
 
 def add_warm_start(connection: Connection, study_id: str, warm: WarmStart) -> None:
-    """Record what a new study learns from; the same once more changes nothing."""
+    """Record what a new study learns from; repeating it changes nothing."""
     WARM_STARTS.create(connection, checkfirst=True)
     if read_warm_start(connection, study_id) is None:
         connection.execute(insert(WARM_STARTS), {"study_id": study_id, "source": warm.source, "trials": warm.trials})
@@ -53,36 +53,28 @@ def read_warm_start(connection: Connection, study_id: str) -> WarmStart | None:
         return None
     query = select(WARM_STARTS.c.source, WARM_STARTS.c.trials).where(WARM_STARTS.c.study_id == study_id)
     row = connection.execute(query).one_or_none()
-    return None if row is None else whole(WarmStart, row._mapping, f"study '{study_id}': its warm start")
+    return None if row is None else validate_record(WarmStart, row._mapping, f"study '{study_id}': its warm start")
 
 
-def read(connection: Connection, study_id: str | None = None) -> tuple[StudyRecord, ...]:
-    """Return one study, or all, the oldest first, with the status a reader should see."""
-    query = (
-        select(STUDIES, *_HOLD_COLUMNS).select_from(STUDIES.outerjoin(HOLDS)).order_by(STUDIES.c.created, STUDIES.c.id)
-    )
-    if study_id is not None:
-        query = query.where(STUDIES.c.id == study_id)
-    now = clock(connection)
-    checked = _read_checked(connection, study_id)
-    records = []
-    for row in connection.execute(query):
-        where = f"study '{row.id}'"
-        parts = {name: kind.from_json(row._mapping[name], f"{where}: its {name}") for name, kind in _PARTS.items()}
-        values = {**{name: row._mapping[name] for name in _COLUMNS}, **parts, "checked": checked.get(row.id)}
-        record = _safe(whole(StudyRecord, values, where))
-        records.append(replace(record, status=_status(record.status, row, now)))
-    return tuple(records)
+def read(connection: Connection, study_id: str) -> StudyRecord | None:
+    """Return a study with the status a reader should see; None if there is none."""
+    query = select(STUDIES, *_HOLD_COLUMNS).select_from(STUDIES.outerjoin(HOLDS)).where(STUDIES.c.id == study_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    where = f"study '{row.id}'"
+    parts = {name: kind.from_json(row._mapping[name], f"{where}: its {name}") for name, kind in _PARTS.items()}
+    columns = {name: row._mapping[name] for name in _COLUMNS}
+    values = {**columns, **parts, "checked": _read_checked(connection, study_id)}
+    record = _safe(validate_record(StudyRecord, values, where))
+    return replace(record, status=_status(record.status, row, clock(connection)))
 
 
-def _read_checked(connection: Connection, study_id: str | None) -> dict[str, Any]:
-    """Return by ID what the studies' files said, as they were checked; studies of older ledgers have none."""
+def _read_checked(connection: Connection, study_id: str) -> Any:
+    """Return what the study's file said, as it was checked; None for a study of an older ledger."""
     if not inspect(connection).has_table(CHECKED_STUDIES.name):
-        return {}
-    query = select(CHECKED_STUDIES.c.study_id, CHECKED_STUDIES.c.study)
-    if study_id is not None:
-        query = query.where(CHECKED_STUDIES.c.study_id == study_id)
-    return {row.study_id: row.study for row in connection.execute(query)}
+        return None
+    return connection.scalar(select(CHECKED_STUDIES.c.study).where(CHECKED_STUDIES.c.study_id == study_id))
 
 
 def _safe(record: StudyRecord) -> StudyRecord:
@@ -121,7 +113,7 @@ def summaries(connection: Connection) -> tuple[StudySummary, ...]:
     )
     now = clock(connection)
     return tuple(
-        whole(
+        validate_record(
             StudySummary,
             {
                 "id": row.id,
@@ -167,7 +159,7 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def missing(study_id: str) -> RecordError:
-    """Return what to say about a study that does not exist."""
+    """Return the error for a study that does not exist."""
     return RecordError(f"study '{study_id}': there is none of that ID; see 'kdstudy list'")
 
 

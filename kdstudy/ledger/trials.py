@@ -1,7 +1,7 @@
 """Trials and their epochs, as SQL. Every function works inside the caller's transaction.
 
-A trial is queued, then running, perhaps queued again, and ends once: its first result stands, and from then
-on nothing about it changes but what the published view has of it.
+A trial is queued, then running, perhaps queued again, and ends once: its first result is final, and after that only
+the note of what MLflow has of it changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 from kdstudy.errors import RecordError
 from kdstudy.ledger.records import TrialRecord, utc_now
 from kdstudy.ledger.tables import EPOCHS, TRIALS
-from kdstudy.ledger.validation import whole
+from kdstudy.ledger.validation import validate_record
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, Phase, TrialResult, finite
 from kdstudy.study import ArmId
 
@@ -25,7 +25,7 @@ _IDENTITY = ("phase", "transfer", "policy", "index", "data_seed", "init_seed", "
 
 
 def add(connection: Connection, trials: Sequence[TrialRecord]) -> None:
-    """Record new trials; the same once more change nothing."""
+    """Record new trials; repeating it changes nothing."""
     for trial in trials:
         present = connection.execute(select(TRIALS).where(_is(trial.study_id, trial.number))).one_or_none()
         row = {name: getattr(trial, name) for name in _NAMES}
@@ -34,7 +34,7 @@ def add(connection: Connection, trials: Sequence[TrialRecord]) -> None:
         elif _identity(present._asdict()) != _identity(row):
             raise RecordError(
                 f"study '{trial.study_id}': trial {trial.number} is there already, with other "
-                "values or seeds; see whether two drivers are at work"
+                "values or seeds; check whether two drivers are running"
             )
 
 
@@ -48,7 +48,8 @@ def read(
     if number is not None:
         query = query.where(TRIALS.c.number == number)
     return tuple(
-        whole(TrialRecord, row._mapping, f"study '{study_id}': trial {row.number}") for row in connection.execute(query)
+        validate_record(TrialRecord, row._mapping, f"study '{study_id}': trial {row.number}")
+        for row in connection.execute(query)
     )
 
 
@@ -150,8 +151,8 @@ def read_epochs(connection: Connection, study_id: str, number: int) -> tuple[Epo
 
 
 def _epoch(record: Mapping[str, Any], where: str) -> EpochRecord:
-    layers = tuple(whole(LayerRecord, layer, where) for layer in record["layers"])
-    return whole(EpochRecord, {**record, "layers": layers}, where)
+    layers = tuple(validate_record(LayerRecord, layer, where) for layer in record["layers"])
+    return validate_record(EpochRecord, {**record, "layers": layers}, where)
 
 
 def read_scores(connection: Connection, study_id: str) -> dict[int, dict[int, float]]:
@@ -168,13 +169,13 @@ def read_scores(connection: Connection, study_id: str) -> dict[int, dict[int, fl
 
 
 def mark_published(connection: Connection, study_id: str, number: int, values: Mapping[str, Any]) -> None:
-    """Note what the published view has of a trial."""
+    """Note what MLflow has of a trial."""
     if connection.execute(update(TRIALS).where(_is(study_id, number)), dict(values)).rowcount == 0:
         raise missing(study_id, number)
 
 
 def unpublished(connection: Connection, study_id: str) -> tuple[int, ...]:
-    """Return the numbers of the trials of which the published view lacks something."""
+    """Return the numbers of the trials that MLflow lacks something of."""
     query = (
         select(TRIALS.c.number)
         .where(
@@ -191,7 +192,7 @@ def unpublished(connection: Connection, study_id: str) -> tuple[int, ...]:
 
 
 def missing(study_id: str, number: int) -> RecordError:
-    """Return what to say about a trial that does not exist."""
+    """Return the error for a trial that does not exist."""
     return RecordError(f"study '{study_id}': it has no trial {number}; see 'kdstudy show {study_id}'")
 
 

@@ -1,4 +1,4 @@
-"""Records as they come out of the database: what somebody damaged or forged is refused before it is used."""
+"""Validate rows read from the database: a damaged or forged one is refused before anything uses it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kdstudy.errors import RecordError
 
 T = TypeVar("T")
 DAMAGE = (ValueError, TypeError, LookupError, RecursionError)
-"""What reading raises where the database holds something else than this program writes."""
+"""What reading raises where the database holds anything but what this program writes."""
 
 _ADAPTERS: dict[type, dict[str, TypeAdapter[Any]]] = {}
 
 
-def whole(kind: type[T], values: Mapping[Any, Any], where: str) -> T:
-    """Return the record of ``kind`` that ``values`` hold, each of its declared type.
+def validate_record(kind: type[T], values: Mapping[Any, Any], where: str) -> T:
+    """Return the record of ``kind`` with these values, each of its declared type.
 
     Args:
         kind: A frozen dataclass.

@@ -1,7 +1,7 @@
-"""Plug-ins: one file and one line each.
+"""The registries of plug-ins: names, lazy loading, and options read from signatures.
 
 A plug-in is a class or function named by a lazy string, so that listing names imports nothing heavy. Its
-**keyword-only arguments are its options**: their names, annotations and defaults are what a study file may say.
+**keyword-only arguments are its options**: their names, annotations and defaults are what a study file may set.
 A study file may also name a plug-in of the user's own as ``package.module:Name``, if the user allows its package
 (`kdstudy.plugins.trust`).
 """
@@ -35,7 +35,7 @@ class Option:
 
     @property
     def required(self) -> bool:
-        """Whether the study file must say it."""
+        """Whether the study file must set it."""
         return self.default is inspect.Parameter.empty
 
 

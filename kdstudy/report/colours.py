@@ -1,4 +1,4 @@
-"""One colour an arm, the same in every figure: the hue tells the transfer, the shade tells the policy.
+"""One colour per arm, the same in every figure: the hue tells the transfer, the shade tells the policy.
 
 Figures never hold a colour but the name of one, ``var(--arm-0)``; the page looks it up for its theme.
 """
@@ -48,7 +48,7 @@ def arm_colours(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def depth_colours(layers: int) -> list[tuple[str, str]]:
-    """Return a colour a layer, in order of depth, on light and on dark paper."""
+    """Return a colour per layer, in order of depth, on light and on dark paper."""
     if layers == 1:
         return [(_DEPTH_LIGHT[0], _DEPTH_DARK[0])]
     places = [position / (layers - 1) * (len(_DEPTH_LIGHT) - 1) for position in range(layers)]

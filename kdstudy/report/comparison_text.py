@@ -1,4 +1,4 @@
-"""A comparison as plain text: a sentence for each, a table, and what the numbers cover.
+"""The text that `kdstudy compare` prints: a sentence per comparison, a table, and what the numbers cover.
 
 Scores and shares are in percent, differences in percentage points. ASCII only, so that any terminal shows it.
 """
@@ -114,9 +114,9 @@ def _gains(differences: Iterable[GainDifference], decimals: int) -> str:
     lines = ["Gains between studies:"]
     for one in differences:
         gap = one.difference
-        told = "unknown" if gap is None else _interval(gap, one.ci_low, one.ci_high, decimals)
+        size = "unknown" if gap is None else _interval(gap, one.ci_low, one.ci_high, decimals)
         lines.append(f"  {one.transfer}: {one.treatment}, gain in {_gain(one.second)}")
-        lines.append(f"    minus gain in {_gain(one.first)}: {told}")
+        lines.append(f"    minus gain in {_gain(one.first)}: {size}")
     return "\n".join(lines)
 
 
@@ -126,7 +126,7 @@ def _gain(gain: Gain) -> str:
 
 
 def footnotes(comparison: Comparison) -> list[str]:
-    """Return what the numbers cover, a paragraph each."""
+    """Return what the numbers cover, in paragraphs."""
     count = len(comparison.rows)
     notes = [
         "Scores: test score after the last epoch in percent, mean (sd) over the n seeds that have one in "

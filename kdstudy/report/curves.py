@@ -71,7 +71,7 @@ class LayerCurve:
 
 
 def learning_curves(trials: Sequence[TrialRecord], histories: Mapping[int, Sequence[EpochRecord]]) -> tuple[Curve, ...]:
-    """Return one curve an arm.
+    """Return one curve per arm.
 
     Args:
         trials: Confirmation runs.

@@ -1,5 +1,7 @@
 """Plotly figures as plain values: what was found, learning curves, layers, cost.
 
+They are the JSON that plotly's script takes. Its Python classes would build the same, for 0.2 s of import and about
+25 ms per figure; what they check, `tests/report/test_browser.py` checks in a browser.
 Colours are names (`kdstudy.report.colours`); fonts, margins and grid are the page's, one place for all figures.
 """
 
@@ -118,7 +120,7 @@ def _forest_row(row: Row, place: int, colour: str) -> list[Figure]:
 
 
 def learning_figures(study: StudyReport, colours: Mapping[str, str]) -> dict[str, Figure]:
-    """Return one figure a transfer: each policy's mean validation score with a band of one sd.
+    """Return one figure per transfer: each policy's mean validation score with a band of one sd.
 
     Args:
         study: Its curves.

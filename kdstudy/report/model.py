@@ -1,4 +1,4 @@
-"""What a report says, as plain records read from the ledger: the pages only lay it out."""
+"""The content of a report as plain records, read from the ledger; HTML, Markdown and JSON lay it out."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class StudyReport:
     Args:
         record: The study.
         study: Its file, read.
-        arms: One row an arm, as ``kdstudy show --json`` has it.
+        arms: One row per arm, as ``kdstudy show --json`` has it.
         trials: All trials, by number.
-        curves: Validation score over epochs, an arm each.
+        curves: Validation score over epochs, one per arm.
         layers: What the controller measured and set.
-        search: One entry an arm that searched something.
+        search: One entry per arm that searched something.
         cost: Where the time went.
         links: To MLflow.
     """

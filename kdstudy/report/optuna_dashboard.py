@@ -1,4 +1,4 @@
-"""Optuna's dashboard over the record: a snapshot, one Optuna study an arm, on loopback."""
+"""Optuna's dashboard over the record: a snapshot, one Optuna study per arm, on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it takes to get the same numbers again."""
+"""How to reproduce a study: commands, fingerprints and environment, for the report."""
 
 from __future__ import annotations
 

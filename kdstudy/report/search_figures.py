@@ -157,11 +157,11 @@ def _lines(search: ArmSearch, trials: list[TrialRecord], scores: tuple[float, fl
     for trial in trials:
         places = [axis.position(trial.values[axis.path]) for axis in search.axes]
         places.append(((trial.val or 0.0) - low) / (high - low) if high > low else 0.5)
-        told = [f"{text(axis.name)} {_brief(axis.shown(trial.values[axis.path]))}" for axis in search.axes]
-        told.append(f"score {trial.val:.2%}")
+        values = [f"{text(axis.name)} {_brief(axis.shown(trial.values[axis.path]))}" for axis in search.axes]
+        values.append(f"score {trial.val:.2%}")
         x += [*range(len(places)), None]
         y += [*places, None]
-        numbers += [*(f"trial {trial.number}: {each}" for each in told), None]
+        numbers += [*(f"trial {trial.number}: {each}" for each in values), None]
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -175,7 +175,7 @@ def _lines(search: ArmSearch, trials: list[TrialRecord], scores: tuple[float, fl
 
 
 def _ends(search: ArmSearch, scores: tuple[float, float]) -> list[Figure]:
-    """Return what stands at the lower and upper end of each scale."""
+    """Return the labels at the lower and upper end of each scale."""
     marks = [(place, *_span_ends(axis)) for place, axis in enumerate(search.axes)]
     marks.append((len(search.axes), f"{scores[0]:.1%}", f"{scores[1]:.1%}"))
     return [

@@ -1,4 +1,4 @@
-"""A study as it runs, read from the record: what is done, who leads, what remains.
+"""Progress of a running study, read from the ledger: trials done, best score, estimated time left.
 
 The driver shows it on its own terminal, ``kdstudy show --watch`` on any other.
 """
@@ -26,14 +26,14 @@ _BAR_CELLS = 40
 
 @dataclass(frozen=True)
 class ArmSnapshot:
-    """One arm as it stands.
+    """The progress of one arm.
 
     Args:
         arm: ``transfer/policy``.
         planned: Trials in all, search and confirmation.
-        running: How many run.
-        completed: How many ended so.
-        stopped: Likewise, by the pruner.
+        running: How many are running.
+        completed: How many completed.
+        stopped: How many the pruner ended.
         lost: Diverged or failed.
         best: The best validation score of its completed search trials, in [0, 1].
         epochs: The epochs that its running trials have finished.
@@ -58,7 +58,7 @@ class ArmSnapshot:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A study as it stands.
+    """The progress of a study.
 
     Args:
         study_id: Its ID.
@@ -93,7 +93,7 @@ class Snapshot:
 
 
 def snapshot(ledger: Ledger, study: Study, study_id: str, now: datetime | None = None) -> Snapshot:
-    """Return a study as the record has it.
+    """Return the progress of a study.
 
     Args:
         ledger: The record.

@@ -1,4 +1,4 @@
-"""How busy this machine is: CPUs, memory, GPUs."""
+"""CPU, memory and GPU usage of this machine, for the live table."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Usage:
-    """One look at this machine; shares are in [0, 1].
+    """One measurement of this machine; shares are in [0, 1].
 
     Args:
-        cpu: Share of all CPUs in use since the last look.
+        cpu: Share of all CPUs in use since the last measurement.
         memory: Share of memory in use.
         gpus: Share of time each GPU was busy, and of its memory in use; empty without a GPU.
     """
@@ -28,7 +28,7 @@ class Usage:
 
 
 def usage() -> Usage:
-    """Look at this machine. The first look of a process cannot tell the CPUs' share and says 0."""
+    """Measure this machine. The first measurement of a process gives 0 for the CPUs."""
     import psutil
 
     return Usage(psutil.cpu_percent() / 100, psutil.virtual_memory().percent / 100, _gpus())
@@ -49,7 +49,7 @@ def _gpus() -> tuple[tuple[float, float], ...]:
 
 @cache
 def _has_driver() -> bool:
-    """Open NVIDIA's library, once, and say whether that went well."""
+    """Open NVIDIA's library, once, and return whether that succeeded."""
     import pynvml
 
     try:

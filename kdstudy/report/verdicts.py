@@ -1,4 +1,4 @@
-"""The answer in words: one sentence a comparison, the same on every page."""
+"""Verdicts in words for the report: one sentence per comparison, and the headline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Answer:
 
 
 def answers(comparison: Comparison) -> list[Answer]:
-    """Return one answer a comparison, in its order."""
+    """Return one answer per comparison, in its order."""
     decimals = decimals_of(comparison.rows)
     return [
         Answer(
@@ -57,13 +57,13 @@ def headline(comparison: Comparison) -> str:
     who = f"{treatments[0]} against {rows[0].baseline}" if len(treatments) == 1 else "Policies compared"
     if len(counts) == 1:
         (verdict,) = counts
-        told = verdict if len(rows) == 1 else f"{verdict} in all {len(rows)} comparisons"
+        outcome = verdict if len(rows) == 1 else f"{verdict} in all {len(rows)} comparisons"
     else:
         found = [
             f"{verdict} in {counts[verdict]}" for verdict in ("better", "worse", "inconclusive") if counts[verdict]
         ]
-        told = f"{', '.join(found)} of {len(rows)} comparisons"
-    return f"{who[0].upper()}{who[1:]}: {told}"
+        outcome = f"{', '.join(found)} of {len(rows)} comparisons"
+    return f"{who[0].upper()}{who[1:]}: {outcome}"
 
 
 def _sentence(row: Row, analysis: Analysis, decimals: int) -> str:

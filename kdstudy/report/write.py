@@ -1,4 +1,4 @@
-"""A report as text, and as a file."""
+"""Render a report as HTML, Markdown or JSON, and write it to a file."""
 
 from __future__ import annotations
 

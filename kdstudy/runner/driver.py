@@ -186,7 +186,7 @@ class _Drive:
         self._ledger.update_study(self._id, environment={**record.environment, "store": self._identity})
         # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
         known = record.tracking.run_id is not None
-        tracker = Tracker(self._store.tracking_uri, self._store.artifacts, speak=not known)
+        tracker = Tracker(self._store.tracking_uri, self._store.artifacts, check=not known)
         with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
             resources = self._study.resources
             waiting = 0.0 if self._address is None else WAIT_SECONDS

@@ -59,7 +59,7 @@ class Execution:
 
         study = self._study
         packing = PackPlan(study, sharing, capacity)
-        for line in packing.told():
+        for line in packing.summary_lines():
             say(line)
         lag = study.search.lag or self._ledger.study(self._id).lag or packing.lag
         self._ledger.update_study(self._id, lag=lag)

@@ -47,7 +47,7 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
     ledger.update_study(study_id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
     say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
     sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
-    for line in sharing.told():
+    for line in sharing.summary_lines():
         say(line)
     return store.teachers / str(found["teacher"]["key"]), sharing
 

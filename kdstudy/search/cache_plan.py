@@ -1,4 +1,4 @@
-"""Whether the trials of a study share the teacher's outputs: what `cache.mode: auto` comes to, and what it costs.
+"""Resolve `cache.mode: auto`, and estimate how large the cache of teacher outputs will be.
 
 Decided once, from the study file and the size of the outputs alone, so that a resumed study decides the same. `auto`
 chooses only what leaves every number as it is (``schedule`` in float32), and only where it saves work: for arms whose
@@ -33,7 +33,7 @@ class Keep:
 
 
 def configs_to_measure(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
-    """Return the trials with ``auto`` replaced by the mode that it may come to, so that its size can be taken."""
+    """Return the trials with ``auto`` replaced by the mode that it may resolve to, so that its size can be measured."""
     return [replace(each, cache=replace(each.cache, mode=_wanted(each.cache.mode))) for each in configs]
 
 
@@ -49,14 +49,14 @@ class CachePlan:
     def __init__(self, study: Study, keeps: Sequence[Keep | None], taught: Sequence[bool] | None = None) -> None:
         self._study = study
         self._plain = {arm.transfer.called for arm in study.arms if arm.transfer.name == "none"}
-        told = [arm.transfer.called not in self._plain for arm in study.arms] if taught is None else taught
-        self._taught = {arm.transfer.called for arm, looks in zip(study.arms, told, strict=True) if looks}
+        looks = [arm.transfer.called not in self._plain for arm in study.arms] if taught is None else taught
+        self._taught = {arm.transfer.called for arm, looking in zip(study.arms, looks, strict=True) if looking}
         self._keeps = {arm.transfer.called: keep for arm, keep in zip(study.arms, keeps, strict=True)}
         self._policies = len(study.arms) // len(self._keeps)
         self._shared = set(self._chosen()) if study.cache.mode == "auto" else set()
 
     def mode(self, transfer: str, phase: Phase) -> CacheMode:
-        """Return the mode of a trial: the study's own, or what ``auto`` comes to."""
+        """Return the mode of a trial: the study's own, or what ``auto`` resolves to."""
         if self._study.cache.mode != "auto":
             return self._study.cache.mode
         several = phase == "search" or self._policies > 1  # a confirmation seed is shared by the policies alone
@@ -76,8 +76,8 @@ class CachePlan:
         """Most files that one transfer keeps: under ``all_views`` in all, else of one data seed."""
         return max((self._files(keep) for keep in self._keeps.values() if keep is not None), default=0)
 
-    def told(self) -> Iterator[str]:
-        """Yield one line a transfer method: what is kept, how large it is, when it pays."""
+    def summary_lines(self) -> Iterator[str]:
+        """Yield one line per transfer method: what is kept, how large it is, when it pays."""
         if self._study.cache.mode == "off":
             return
         for transfer, keep in self._keeps.items():

@@ -1,4 +1,4 @@
-"""Warm start: what an earlier study found out, as known results for each arm's sampler.
+"""Warm start: which trials of an earlier study the samplers of a new one begin with.
 
 Chosen once, when the study is created, and recorded by the trials' numbers. A finished trial never changes, so what a
 proposal may see is fixed whatever the earlier study does later. These trials are the earlier study's: they are not
@@ -17,7 +17,7 @@ from kdstudy.search.samplers import PastTrial, past_trial
 from kdstudy.study import Study, TrialConfig, flatten
 
 _FREE = ("name", "data_seed", "init_seed", "resources", "cache")
-"""What two trials may differ in and still tell the same: which seed, on what."""
+"""What two trials may differ in and still have comparable scores: the seed, the hardware, the cache."""
 
 
 def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart:
@@ -50,7 +50,7 @@ def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart
     for trial in trials:
         if not _fits(study, trial):
             continue
-        differs = next(_differences(_then(trial), _told(_today(study, trial))), None)
+        differs = next(_differences(_config_then(trial), _comparable(_config_now(study, trial))), None)
         if differs is None:
             found[trial.arm].append(trial.number)
         else:
@@ -100,7 +100,7 @@ def known_results(ledger: Ledger, study_id: str) -> dict[str, list[PastTrial]]:
 
 
 def warm_start_lines(warm: WarmStart, startup: int) -> Iterator[str]:
-    """Yield what to say about it, a line an arm."""
+    """Yield one line per arm about what it learns from."""
     for arm, numbers in warm.trials.items():
         if numbers:
             left = f", {startup - len(numbers)} random ones go before" if len(numbers) < startup else ""
@@ -116,18 +116,18 @@ def _fits(study: Study, trial: TrialRecord) -> bool:
     return space.keys() == trial.values.keys() and all(space[path].contains(trial.values[path]) for path in space)
 
 
-def _then(trial: TrialRecord) -> dict[str, Any]:
-    return _told(TrialConfig.from_json(trial.config, f"{trial.study_id}: trial {trial.number}"))
+def _config_then(trial: TrialRecord) -> dict[str, Any]:
+    return _comparable(TrialConfig.from_json(trial.config, f"{trial.study_id}: trial {trial.number}"))
 
 
-def _today(study: Study, trial: TrialRecord) -> TrialConfig:
+def _config_now(study: Study, trial: TrialRecord) -> TrialConfig:
     return study.config(trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed)
 
 
-def _told(config: TrialConfig) -> dict[str, Any]:
+def _comparable(config: TrialConfig) -> dict[str, Any]:
     """Return by path what a trial's score depends on beside its seeds.
 
-    Sharing the teacher's outputs changes none of it, and what lies under a path is compared by `check_warm_start`.
+    Caching the teacher's outputs changes none of it, and the file behind a path is compared by `check_warm_start`.
     """
     kept = {
         path: value

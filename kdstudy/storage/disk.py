@@ -22,7 +22,7 @@ class DiskFolder(Folder):
     """A folder on a disk or a mounted file system.
 
     Args:
-        path: Absolute, or relative to where the process stands.
+        path: Absolute, or relative to the working directory.
         marker: A file that must be there for any other to be written: else the empty place of a file system that
             is not mounted any more would be filled. None: folders are made as needed.
     """

@@ -1,4 +1,9 @@
-"""What can be done with a folder, wherever it lies."""
+"""`Folder`: files that are written and read whole, on a disk or in a bucket.
+
+Not fsspec or pyarrow.fs. A writer that fails half-way leaves half a file in the place of the old one with both, in
+pyarrow's buckets too; neither flushes to the disk; pyarrow's errors tell only in prose whether a server is away or
+refuses; and there is no s3fs that accepts the botocore which boto3 needs here. Nor would `Folder` and its marker go.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locations: what a user writes to name a folder."""
+"""Parse the location of a store: a path or an ``s3://`` address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published view: every study and trial as an MLflow run. The record itself is the ledger.
+"""MLflow: every study and trial as a run, published from the ledger, which remains the record.
 
 Importing this package is cheap: mlflow is imported when the first `Tracker` is made.
 """

@@ -1,4 +1,4 @@
-"""The connection to MLflow: the only place that imports it, and the one place where its errors become ours.
+"""Connect to MLflow, and translate its errors: the only module that knows its client's settings and exceptions.
 
 MLflow is used through its client with explicit run ids. Its fluent interface keeps the active run and the
 server in global state, which a driver with a background thread cannot share.
@@ -53,12 +53,12 @@ def redact(uri: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def connect(uri: str, *, speak: bool = True) -> MlflowClient:
+def connect(uri: str, *, check: bool = True) -> MlflowClient:
     """Return a client; a local database is created if missing.
 
     Args:
         uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``.
-        speak: Ask the server once whether it can be used.
+        check: Ask the server once whether it can be used.
 
     Raises:
         StoreError: Another kind of URI, an unusable database file, or a server that does not answer.
@@ -71,7 +71,7 @@ def connect(uri: str, *, speak: bool = True) -> MlflowClient:
     if scheme == "sqlite":
         _prepare_database(uri)
     client = _client(uri)
-    if speak:
+    if check:
         with translated(uri):
             client.search_experiments(max_results=1)
     return client
@@ -131,7 +131,7 @@ def pyfunc() -> ModuleType:
     return module
 
 
-def watch_machine(uri: str, run_id: str) -> Any:
+def log_system_metrics(uri: str, run_id: str) -> Any:
     """Log the use of this machine's CPUs, memory, disk, network and GPUs to a run, in the background.
 
     Only where ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`` is true, MLflow's own switch.
@@ -151,7 +151,7 @@ def watch_machine(uri: str, run_id: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep from the user what mlflow's own modules warn about while they are imported."""
+    """Hide what mlflow's own modules warn about while they are imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

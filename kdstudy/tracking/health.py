@@ -1,4 +1,4 @@
-"""Who gets into the MLflow server, and whether we do."""
+"""Check that the MLflow server is reachable and asks strangers for a login; for `kdstudy doctor`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _REQUEST = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 @dataclass(frozen=True)
 class Access:
-    """How a tracking server stands.
+    """What was found out about a tracking server.
 
     Args:
-        place: Where it is, for people.
-        login: Whether it asks for one.
+        place: Its address, without credentials.
+        login: Whether it asks for one, in words.
         clock: Seconds that its clock is ahead of ours; None where there is no other clock.
     """
 
@@ -33,7 +33,7 @@ class Access:
 
 
 def check_access(uri: str) -> Access:
-    """Return how the tracking server at ``uri`` stands; a local database is not created.
+    """Check the tracking server at ``uri``; a local database is not created.
 
     Raises:
         StoreError: It does not answer, refuses us, or lets anybody in from elsewhere.
@@ -43,7 +43,7 @@ def check_access(uri: str) -> Access:
         return Access(place, "a database here; the file's permissions say who may read it", None)
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme in {"http", "https"}:
-        status, clock = _knock(parts)
+        status, clock = _probe(parts)
         if status == 200 and not _loopback(parts.hostname):
             raise StoreError(
                 f"{place}: the server lets anybody read and write; start it with --app-name basic-auth, or keep it on "
@@ -52,11 +52,11 @@ def check_access(uri: str) -> Access:
         close(connect(uri))
         login = "it asks for a login, and takes ours" if status in {401, 403} else "no login: it is on loopback"
         return Access(place, login, clock)
-    close(connect(uri))  # says what kinds there are
+    close(connect(uri))  # raises, naming the kinds there are
     raise AssertionError(uri)
 
 
-def _knock(parts: urllib.parse.SplitResult) -> tuple[int, float | None]:
+def _probe(parts: urllib.parse.SplitResult) -> tuple[int, float | None]:
     """Ask without credentials; return the status and how far the server's clock is ahead, in seconds."""
     bare = urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
     try:
@@ -65,7 +65,7 @@ def _knock(parts: urllib.parse.SplitResult) -> tuple[int, float | None]:
     except urllib.error.HTTPError as error:
         status, date = error.code, error.headers.get("Date")
         error.close()
-    except OSError:  # connect() tells why, in its own words
+    except OSError:  # connect() says why
         return 0, None
     return status, None if date is None else parsedate_to_datetime(date).timestamp() - time.time()
 

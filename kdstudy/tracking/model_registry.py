@@ -1,4 +1,4 @@
-"""The best student in MLflow's model registry: one model a study name, one version a study.
+"""The best student in MLflow's model registry: one model per study name, one version per study.
 
 The alias ``best`` is the best student of the study of that name that was created last; ``study-0123abcd`` stays with
 the study whose ID ends so.

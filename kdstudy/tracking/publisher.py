@@ -1,4 +1,4 @@
-"""Publishes in the background what the ledger records. The ledger is the spool: trouble only delays."""
+"""`Publisher` sends to MLflow, in the background, what the ledger records; while MLflow is away, runs wait there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Publisher:
 
     Args:
         tracker: From now on used by this thread only, until `close` returned.
-        ledger: Read for what to publish, and told what was.
+        ledger: Says what to publish, and notes what was.
         study_id: The study; its run is opened first, and noted in the ledger's ``tracking``.
         gather: Seconds to wait for more notices before publishing.
     """
@@ -49,7 +49,7 @@ class Publisher:
         self._thread.start()
 
     def notify(self, number: int) -> None:
-        """Say that the trial has changed. Returns at once."""
+        """Note that the trial has changed. Returns at once."""
         with self._changed:
             self._pending[number] = None
             self._changed.notify_all()
@@ -117,14 +117,14 @@ class Publisher:
             self._ledger.update_study(self._study_id, tracking=tracking)
             study = self._ledger.study(self._study_id)
         except StoreError as error:
-            self._say(str(error))
+            self._set_trouble(str(error))
             return False
         except Exception as error:  # noqa: BLE001  the thread must outlive whatever it meets
-            self._say(f"{type(error).__name__}: {error}")
+            self._set_trouble(f"{type(error).__name__}: {error}")
             return False
         with self._changed:
             self._study = study
-        self._say(None)
+        self._set_trouble(None)
         return True
 
     def _wait(self, delay: float) -> bool:
@@ -176,11 +176,11 @@ class Publisher:
                 self._refused[number] = trouble
             else:
                 self._pending.setdefault(number, None)
-        self._say(trouble)
+        self._set_trouble(trouble)
 
-    def _say(self, trouble: str | None) -> None:
-        """Note how it goes; complain when trouble begins."""
+    def _set_trouble(self, trouble: str | None) -> None:
+        """Note the last error, or that there is none; warn when trouble begins."""
         with self._changed:
-            told, self._trouble = self._trouble, trouble
-        if trouble is not None and told is None:
+            before, self._trouble = self._trouble, trouble
+        if trouble is not None and before is None:
             log.warning("%s; training goes on, and the record is kept", trouble)

@@ -1,4 +1,4 @@
-"""Bring MLflow up to date with the ledger: after trouble, or to rebuild a lost server."""
+"""Bring MLflow up to date with the ledger, for `kdstudy sync`: after trouble, or to rebuild a lost server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies and trials as MLflow runs. Everything may be repeated: nothing is written twice."""
+"""`Tracker` writes studies and trials to MLflow as runs. Every call may be repeated: nothing is written twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdstudy.environment import git_state
 from kdstudy.ledger import StudyRecord, TrackingRef, TrialRecord
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
-from kdstudy.tracking.client import RejectedError, close, connect, redact, translated, watch_machine
+from kdstudy.tracking.client import RejectedError, close, connect, log_system_metrics, redact, translated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,21 +34,21 @@ class Tracker:
     Args:
         uri: ``sqlite:///PATH`` or ``http(s)://HOST[:PORT]``.
         artifacts: Where a local database keeps artifacts; a server has its own place.
-        speak: Ask the server at once whether it can be used; else the first request will tell.
+        check: Ask the server at once whether it can be used, rather than at the first request.
 
     Raises:
         StoreError: The server or database cannot be used.
     """
 
-    def __init__(self, uri: str, artifacts: Path, *, speak: bool = True) -> None:
+    def __init__(self, uri: str, artifacts: Path, *, check: bool = True) -> None:
         self.uri = uri
         self._artifacts = artifacts
-        self._client: MlflowClient = connect(uri, speak=speak)
+        self._client: MlflowClient = connect(uri, check=check)
         # Run ID to the epochs it holds, for the runs this tracker has met.
         self._epochs: dict[str, set[int]] = {}
         # Run ID to the state it shows, as far as this tracker has set it.
         self._states: dict[str, str] = {}
-        self._machine: Any = None
+        self._system_metrics: Any = None
 
     def open_study(self, record: StudyRecord) -> TrackingRef:
         """Create or find the study's run, and return what the ledger keeps in ``tracking``.
@@ -72,8 +72,8 @@ class Tracker:
             self._log_data(run_id, record)
             if "mlflow.note.content" not in run.data.tags:
                 self._client.set_tag(run_id, "mlflow.note.content", naming.note(record, run.info.experiment_id))
-            if record.status == "running" and self._machine is None:
-                self._machine = watch_machine(self.uri, run_id)
+            if record.status == "running" and self._system_metrics is None:
+                self._system_metrics = log_system_metrics(self.uri, run_id)
             return TrackingRef(redact(self.uri), run.info.experiment_id, run_id)
 
     def publish_trial(self, study: StudyRecord, trial: TrialRecord, epochs: Sequence[EpochRecord]) -> tuple[str, int]:
@@ -102,7 +102,7 @@ class Tracker:
                 self._log_points(run_id, batch)
                 held.update(point.step for point in batch if point.name == _MARKER)
             self._set_state(run_id, trial)
-            if trial.done:  # nothing more will come of it, and a study may have thousands
+            if trial.done:  # it is final, and a study may have thousands
                 del self._epochs[run_id], self._states[run_id]
             return run_id, max((record.epoch for record in epochs), default=0)
 
@@ -119,7 +119,7 @@ class Tracker:
         Args:
             study: Opened before; its status becomes the run's.
             comparison_json: What ``kdstudy compare --json`` prints; empty if there is nothing to compare.
-            summary: The same for a reader, as Markdown: it stands in the run's description.
+            summary: The same for a reader, as Markdown, for the run's description.
             best_model_dir: The best student (`kdstudy.models.saved.save_student`), logged as a model; None: none.
             report: The study's page (HTML), kept with the run; None: none.
 
@@ -129,7 +129,7 @@ class Tracker:
         from kdstudy.tracking.model import log_student
         from kdstudy.tracking.model_registry import register_student
 
-        self._rest()
+        self._stop_system_metrics()
         with translated(self.uri):
             run = self._study_run(study)
             run_id = str(run.info.run_id)
@@ -147,15 +147,14 @@ class Tracker:
             self._client.set_terminated(run_id, naming.STUDY_STATUS[study.status])
 
     def close(self) -> None:
-        """Let go of a local database."""
-        self._rest()
+        """Close the connections to a local database."""
+        self._stop_system_metrics()
         close(self._client)
 
-    def _rest(self) -> None:
-        """Stop looking at the machine."""
-        if self._machine is not None:
-            self._machine.finish()
-            self._machine = None
+    def _stop_system_metrics(self) -> None:
+        if self._system_metrics is not None:
+            self._system_metrics.finish()
+            self._system_metrics = None
 
     def _experiment(self, name: str) -> str:
         """Return the ID of the experiment of this name, created if missing."""

@@ -1,4 +1,4 @@
-"""The MLflow UI on a local store: loopback only, one worker, no background jobs."""
+"""Serve the MLflow UI of a local store on loopback, for `kdstudy ui`."""
 
 from __future__ import annotations
 

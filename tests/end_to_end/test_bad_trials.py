@@ -147,7 +147,7 @@ def test_a_teacher_near_chance_ends_the_study_in_one_line(tmp_path: Path) -> Non
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "near chance" in error
     with Ledger.open(f"sqlite:///{tmp_path / 'store' / 'ledger.db'}") as ledger:
-        (study,) = ledger.studies()
+        study = ledger.study(ledger.resolve("latest"))
     assert study.status == "failed"
     assert "near chance" in study.message
 
@@ -189,7 +189,7 @@ def test_a_loaded_teacher_is_needed_no_more_once_the_store_has_it(tmp_path: Path
     more = command(tmp_path, "confirm", "--seeds", "2", "--json")
     assert json.loads(more.stdout)["trials"]["completed"] == 8, more.stderr
     with Ledger.open(f"sqlite:///{tmp_path / 'store' / 'ledger.db'}") as ledger:
-        assert ledger.studies()[0].seeds == 3, "an interrupted confirmation is resumed in full"
+        assert ledger.study(ledger.resolve("latest")).seeds == 3, "an interrupted confirmation is resumed in full"
     refused = command(tmp_path, "run", "study.yaml")
     assert refused.returncode == 1
     assert "teacher.path: there is no file" in refused.stderr

@@ -47,7 +47,6 @@ def refusal(url: str, create: bool = False) -> str:
 
 def test_a_missing_ledger_reads_as_empty_and_nothing_is_created(tmp_path: Path) -> None:
     with Ledger.open(f"sqlite:///{tmp_path}/store/ledger.db") as ledger:
-        assert ledger.studies() == ()
         assert ledger.summaries() == ()
         assert ledger.trials("x") == ()
         assert ledger.held_by("x") is None
@@ -189,7 +188,7 @@ def test_a_ledger_that_vanishes_is_not_created_anew(filled: Path) -> None:
     with Ledger(f"sqlite:///{filled}") as ledger:
         filled.unlink()
         with pytest.raises(StoreError, match="unable to open database file"):
-            ledger.studies()
+            ledger.summaries()
         with pytest.raises(StoreError, match="unable to open database file"):
             ledger.update_study(STUDY.id, lag=1)
     assert not filled.exists()
@@ -201,7 +200,7 @@ from kdstudy.errors import KdstudyError
 from kdstudy.ledger import Ledger
 os.setgid(65534); os.setuid(65534)
 with Ledger.open(sys.argv[1]) as ledger:
-    print([study.id for study in ledger.studies()])
+    print([study.id for study in ledger.summaries()])
     try:
         ledger.update_study("digits-00000001", lag=1)
     except KdstudyError as error:
@@ -271,7 +270,7 @@ def test_an_error_within_a_transaction_leaves_nothing_of_it(filled: Path) -> Non
         other = StudyRecord("other-00000001", "other", 0, "")
         with pytest.raises(KdstudyError):
             ledger._database.write(lambda connection: _half(connection, other))
-        assert [study.id for study in ledger.studies()] == [STUDY.id]
+        assert [study.id for study in ledger.summaries()] == [STUDY.id]
 
 
 def _half(connection: object, study: StudyRecord) -> None:

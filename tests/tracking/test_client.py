@@ -76,7 +76,7 @@ def test_an_unreachable_server_is_one_line_without_secrets() -> None:
 
 
 def test_a_study_that_was_published_before_goes_on_without_its_server(tmp_path: Path, study: StudyRecord) -> None:
-    tracker = Tracker("http://127.0.0.1:9", tmp_path, speak=False)
+    tracker = Tracker("http://127.0.0.1:9", tmp_path, check=False)
     with pytest.raises(UnavailableError):
         tracker.open_study(study)
 

@@ -12,16 +12,16 @@ from kdstudy.search.pruners.base import Pruner, Scores, never
 
 @final
 class AshaPruner(Pruner):
-    """Asynchronous successive halving: at each rung only the best trials of the arm go on.
+    """Asynchronous successive halving: at each rung only the best trials of the arm continue.
 
     At a rung a trial stops if its score lies below the quantile 1 - 1/``reduction`` of those that were there before it.
-    The first to come to a rung goes on.
+    The first to reach a rung continues.
 
     Source: Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, arXiv 1810.05934, as Ray Tune has it.
 
     Args:
         grace: Epochs that every trial runs before it can be stopped; the first rung.
-        reduction: At each rung about one trial in ``reduction`` goes on; rungs lie a factor ``reduction`` apart.
+        reduction: At each rung about one trial in ``reduction`` continues; rungs lie a factor ``reduction`` apart.
     """
 
     def __init__(self, *, grace: Annotated[int, Ge(1)] = 1, reduction: Annotated[int, Ge(2)] = 3) -> None:
@@ -42,5 +42,5 @@ class AshaPruner(Pruner):
 
     @classmethod
     def problems(cls, options: Mapping[str, Any], *, epochs: int, trials: int | None) -> list[str]:
-        """Object to a first rung that no trial comes to before its end."""
+        """Object to a first rung that no trial reaches before its end."""
         return [never("grace", epochs, options["grace"])] if options["grace"] >= epochs else []

@@ -14,7 +14,7 @@ from kdstudy.search.pruners.base import Pruner, Scores, never
 class PatiencePruner(Pruner):
     """Stop a trial that has not improved for some epochs, unless it has the best score of its arm so far.
 
-    The leader goes on because only a trial that ran to its end can be confirmed. A learning rate that falls late
+    The leader continues because only a trial that ran to its end can be confirmed. A learning rate that falls late
     (``cosine``) lets trials improve late: choose the epochs generously.
 
     Args:

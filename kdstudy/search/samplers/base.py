@@ -1,7 +1,9 @@
-"""The shape every sampler has: a pure function of what it may see.
+"""`Sampler`: proposes a trial's values, as a pure function of the trials it may see.
 
-A sampler keeps no state between proposals. Whatever it knows it rebuilds from the history it is handed, so
-a study gives the same proposals in one go, after any interruption, and from another machine.
+A sampler keeps no state between proposals. It rebuilds what it knows from the history it is given, so a study gives the
+same proposals in one go, after any interruption, and from another machine. That is why neither Ray's OptunaSearch nor
+an Optuna study of the whole search proposes: both go by the order in which trials happen to end, and by random state
+that ends with the driver. Optuna's engines do the proposing, each time on a study in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recorded trials as Optuna studies, for Optuna's own tools to read."""
+"""Recorded trials as an Optuna storage in memory, for Optuna's dashboard."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Replayed:
 
 
 def replay_in_optuna(arms: Mapping[str, tuple[Mapping[str, Range], Sequence[Replayed]]]) -> optuna.storages.BaseStorage:
-    """Return an Optuna storage in memory with one study an arm; larger scores are better.
+    """Return an Optuna storage in memory with one study per arm; larger scores are better.
 
     Args:
         arms: By the name that the study shall have: the arm's ranges and its trials.

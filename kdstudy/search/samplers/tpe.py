@@ -25,8 +25,8 @@ class TPESampler(Sampler):
     Source: Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization, by Optuna's TPESampler. The
     joint (multivariate) estimator: learning rate and transfer weight depend on each other, and an arm's
     space never changes, which is what it needs. The study it asks lives in memory, for one proposal. A
-    diverged trial counts as completed with the score 0, so its neighbourhood is avoided; a stopped one is
-    told as pruned with its scores. Choices are told by their index, so they may be lists or mappings.
+    diverged trial counts as completed with the score 0, so its neighbourhood is avoided; a stopped one counts
+    as pruned, with its scores. Choices are passed by their index, so they may be lists or mappings.
 
     Args:
         candidates: Draws from the good trials' density of which the most promising is proposed, at least 1.
@@ -74,7 +74,7 @@ def optuna_study_of(
     logging.getLogger("optuna.storages._in_memory").addFilter(_not_ours)
     study = optuna.create_study(study_name=_STUDY, sampler=sampler, direction="maximize")
     distributions = {path: distribution(span) for path, span in space.items()}
-    study.add_trials([_told(trial, space, distributions) for trial in history])
+    study.add_trials([_frozen(trial, space, distributions) for trial in history])
     return study
 
 
@@ -93,7 +93,7 @@ def distribution(span: Range) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.FloatDistribution(span.low, span.high, log=isinstance(span, Log))
 
 
-def _told(
+def _frozen(
     trial: PastTrial, space: Mapping[str, Range], distributions: dict[str, optuna.distributions.BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
     import optuna
