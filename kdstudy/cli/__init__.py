@@ -44,7 +44,7 @@ COMMANDS = {
     "export": ("kdstudy.cli.export", "Write a trial's student for another program: safetensors, torch, ONNX."),
     "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
     "sync": ("kdstudy.cli.mlflow", "Bring MLflow up to date with the record."),
-    "doctor": ("kdstudy.cli.doctor", "Say whether everything a study needs is there, and shut that should be shut."),
+    "doctor": ("kdstudy.cli.doctor", "Check versions, disk, credentials, servers and nodes."),
     "ui": ("kdstudy.cli.mlflow", "Start the MLflow UI on this store, on loopback."),
     "transfers": ("kdstudy.cli.plugins", "List transfer methods, or document one."),
     "policies": ("kdstudy.cli.plugins", "List learning-rate policies, or document one."),

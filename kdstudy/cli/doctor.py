@@ -1,4 +1,4 @@
-"""``doctor``: is everything there that a study needs, and shut what should be shut?"""
+"""``doctor``: check versions, disk, credentials, servers and nodes before a study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdstudy.storage import Store
 @store_options
 @json_option
 def doctor_command(address: str | None, store: Store, as_json: bool) -> int:
-    """Look at versions, processors, storage, record, tracking, tokens and, with --address, every node of the cluster.
+    """Check versions, processors, storage, record, tracking, tokens and, with --address, every node of the cluster.
 
     One line each; exits 1 if anything would stand in a study's way or is open to strangers.
     """
@@ -24,7 +24,7 @@ def doctor_command(address: str | None, store: Store, as_json: bool) -> int:
     for finding in examine(store, address):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{'ok     ' if finding.good else 'TROUBLE'}  {finding.question}: {finding.said}")
+            click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.question}: {finding.said}")
     if as_json:
         print_json([finding.to_json() for finding in findings])
     return 0 if all(finding.good for finding in findings) else 1

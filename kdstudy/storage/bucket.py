@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from kdstudy.errors import StoreError
 from kdstudy.retry import retry
 from kdstudy.storage.disk import DiskFolder, locked
@@ -53,19 +55,19 @@ class BucketFolder(Folder):
         return f"s3://{self.bucket}/{self.prefix}{'?' if query else ''}{query}"
 
     @property
+    @override
     def name(self) -> str:
-        """As `Folder.name`."""
         return self.prefix.rpartition("/")[2]
 
     def __truediv__(self, name: str) -> BucketFolder:
         return BucketFolder(self.bucket, self._key(name), self.endpoint, self.region)
 
+    @override
     def write(self, name: str, content: bytes) -> None:
-        """As `Folder.write`."""
         self._retried("written", lambda: self._client.put_object(**self._object(name), Body=content))
 
+    @override
     def read(self, name: str) -> bytes | None:
-        """As `Folder.read`."""
         from botocore.exceptions import ClientError
 
         def receive() -> bytes | None:
@@ -79,8 +81,8 @@ class BucketFolder(Folder):
 
         return self._retried("read", receive)
 
+    @override
     def files(self) -> list[str]:
-        """As `Folder.files`."""
         start = self._key("")
 
         def listing() -> list[str]:
@@ -89,19 +91,20 @@ class BucketFolder(Folder):
 
         return sorted(filter(None, self._retried("listed", listing)))
 
+    @override
     def remove(self, name: str) -> None:
-        """As `Folder.remove`."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         with contextlib.suppress(BotoCoreError, ClientError):
             self._client.delete_object(**self._object(name))
 
+    @override
     def clear(self) -> None:
-        """As `Folder.clear`."""
         with contextlib.suppress(StoreError):
             for name in self.files():
                 self.remove(name)
 
+    @override
     def on_disk(self, cache: Path) -> Path:
         """Fetch the files that are not on this machine yet; a copy that was cut short is never used."""
         target = cache / "fetched" / hashlib.sha256(str(self).encode()).hexdigest()[:16] / self.name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
+from typing_extensions import override
 
 from kdstudy.errors import StoreError
 from kdstudy.storage.folder import Folder
@@ -34,15 +35,16 @@ class DiskFolder(Folder):
         return str(self.path)
 
     @property
+    @override
     def name(self) -> str:
-        """As `Folder.name`."""
         return self.path.name
 
     def __truediv__(self, name: str) -> DiskFolder:
         return DiskFolder(self.path / name, self.marker)
 
+    @override
     def write(self, name: str, content: bytes) -> None:
-        """As `Folder.write`: a temporary file, flushed to the disk, takes the place of the old one."""
+        """Write a temporary file, flush it to the disk, and let it take the place of the old one."""
         path = self.path / name
         if self.marker is not None and path != self.marker and not self.marker.is_file():
             raise StoreError(f"{self.marker.parent}: the store has gone; mount or restore it, then `kdstudy resume`")
@@ -61,8 +63,8 @@ class DiskFolder(Folder):
                 f"{path}: cannot be written ({error.strerror}); free the disk or choose another --store"
             ) from error
 
+    @override
     def read(self, name: str) -> bytes | None:
-        """As `Folder.read`."""
         try:
             return (self.path / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -70,8 +72,9 @@ class DiskFolder(Folder):
         except OSError as error:
             raise StoreError(f"{self.path / name}: cannot be read ({error.strerror}); check the disk") from error
 
+    @override
     def files(self) -> list[str]:
-        """As `Folder.files`; temporary files of writers that died are left out."""
+        # Names with a dot in front are temporary files of writers that died.
         try:
             found = [path for path in self.path.rglob("*") if not path.name.startswith(".") and path.is_file()]
         except FileNotFoundError:  # removed meanwhile
@@ -80,15 +83,16 @@ class DiskFolder(Folder):
             raise StoreError(f"{self.path}: cannot be listed ({error.strerror}); check the disk") from error
         return sorted(path.relative_to(self.path).as_posix() for path in found)
 
+    @override
     def remove(self, name: str) -> None:
-        """As `Folder.remove`."""
         with contextlib.suppress(OSError):
             (self.path / name).unlink()
 
+    @override
     def clear(self) -> None:
-        """As `Folder.clear`."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    @override
     def on_disk(self, cache: Path) -> Path:
         """Return the folder itself: nothing is copied."""
         return self.path
