@@ -6,7 +6,7 @@ confirmation runs, teachers, layers and what MLflow has of a trial, nor a lease 
 change of a column; so far the schema has only gained tables, which are created when they are first needed.
 """
 
-from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder
+from kdstudy.ledger.lease import LEASE_SECONDS, Lease, LeaseOwner
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import (
@@ -23,8 +23,8 @@ from kdstudy.ledger.records import (
 __all__ = [
     "LEASE_SECONDS",
     "DatasetInfo",
-    "Hold",
-    "Holder",
+    "Lease",
+    "LeaseOwner",
     "Ledger",
     "StudyRecord",
     "StudySummary",

@@ -1,4 +1,9 @@
-"""Who drives a study: one process at a time, known by its machine, its PID and the moment it started."""
+"""The lease of a study: one process drives it at a time, known by its machine, its PID and when it started.
+
+A row in the ledger rather than a lock of the database or a file: any reader must see who drives a study and since when,
+SQLite has no lock that outlives a transaction, a PostgreSQL one ends with the connection, and drivers on two hosts
+share no file.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,12 @@ from datetime import datetime
 from pathlib import Path
 
 LEASE_SECONDS = 60.0
-"""A hold that was not renewed for this long is stale. Renew it several times within."""
+"""A lease that was not renewed for this long is stale. Renew it several times within."""
 
 
 @dataclass(frozen=True)
-class Holder:
-    """A driver; build it with `Holder.here`.
+class LeaseOwner:
+    """A process that drives a study; build it with `LeaseOwner.here`.
 
     Args:
         host: The host's name, for people.
@@ -33,39 +38,39 @@ class Holder:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @classmethod
-    def here(cls) -> Holder:
-        """Return a new holder in this process."""
+    def here(cls) -> LeaseOwner:
+        """Return a new owner for this process."""
         pid = os.getpid()
         return cls(platform.node() or "unknown", pid, _machine(), _started(pid) or "")
 
 
 @dataclass(frozen=True)
-class Hold:
-    """A holder's claim on one study.
+class Lease:
+    """An owner's claim on one study.
 
     Args:
-        holder: Who.
-        since: When it took hold, UTC.
-        renewed: When it last said that it lives, by the ledger's clock, UTC.
+        owner: Who.
+        since: When it was taken, UTC.
+        renewed: When it was last renewed, by the ledger's clock, UTC.
     """
 
-    holder: Holder
+    owner: LeaseOwner
     since: datetime
     renewed: datetime
 
     def stale(self, now: datetime) -> bool:
-        """Return whether the holder is gone: it died on this machine, or has been silent for a minute.
+        """Return whether its owner is gone: it died on this machine, or has been silent for a minute.
 
         Args:
             now: The ledger's clock, aware.
         """
         if (now - self.renewed).total_seconds() > LEASE_SECONDS:
             return True
-        return self.holder.machine == _machine() and not _alive(self.holder)
+        return self.owner.machine == _machine() and not _alive(self.owner)
 
     def __str__(self) -> str:
         since = self.since.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
-        return f"process {self.holder.pid} on host {self.holder.host} since {since}"
+        return f"process {self.owner.pid} on host {self.owner.host} since {since}"
 
 
 def _machine() -> str:
@@ -88,11 +93,11 @@ def _started(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _alive(holder: Holder) -> bool:
+def _alive(owner: LeaseOwner) -> bool:
     try:
-        os.kill(holder.pid, 0)
+        os.kill(owner.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return _started(holder.pid) in ("", holder.started)
+    return _started(owner.pid) in ("", owner.started)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from kdstudy.errors import RecordError
 from kdstudy.ledger import studies, trials
 from kdstudy.ledger.database import RETRY_SECONDS, Database
-from kdstudy.ledger.lease import Hold, Holder
+from kdstudy.ledger.lease import LeaseOwner
 from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord, WarmStart
 from kdstudy.results import EpochRecord, Phase, State, TrialResult
 from kdstudy.study import ArmId
@@ -26,8 +26,8 @@ class Ledger:
     Every method is one transaction, so that a process killed at any moment leaves no half of anything.
     Threads may share a ledger; each process opens its own. Any method raises a StoreError where the database
     cannot be used, and where it names a study or a trial that does not exist, a RecordError. A ledger
-    through which a driver took hold of a study refuses, once that hold is lost, to change the study: what the
-    next driver does is safe from the last.
+    through which a driver took the lease of a study refuses, once that lease is lost, to change the study: what
+    the next driver does is safe from the last.
 
     Args:
         url: ``sqlite:///PATH`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``.
@@ -42,7 +42,7 @@ class Ledger:
 
     def _use(self, database: Database) -> None:
         self._database = database
-        self._holders: dict[str, Holder] = {}
+        self._owners: dict[str, LeaseOwner] = {}
 
     @classmethod
     def open(cls, url: str, create: bool = False, *, patience: float = RETRY_SECONDS) -> Self:
@@ -78,11 +78,11 @@ class Ledger:
 
     # Studies
 
-    def create_study(self, study: StudyRecord, holder: Holder | None = None, warm: WarmStart | None = None) -> None:
-        """Record a new study, held by ``holder`` from the first moment; the same once more changes nothing.
+    def create_study(self, study: StudyRecord, owner: LeaseOwner | None = None, warm: WarmStart | None = None) -> None:
+        """Record a new study, with a lease for ``owner`` from the first moment; repeating it changes nothing.
 
-        Without a holder, a running study reads as ``interrupted`` until somebody holds it. ``warm`` is what its
-        samplers are told of.
+        Without an owner, a running study reads as ``interrupted`` until a process takes its lease. ``warm`` names the
+        earlier trials that its samplers start from.
 
         Raises:
             RecordError: Another study has that ID.
@@ -92,12 +92,12 @@ class Ledger:
             studies.create(connection, study, self.place)
             if warm is not None:
                 studies.add_warm_start(connection, study.id, warm)
-            if holder is not None:
-                studies.hold(connection, study.id, holder)
+            if owner is not None:
+                studies.acquire_lease(connection, study.id, owner)
 
         self._database.write(work)
-        if holder is not None:
-            self._holders[study.id] = holder
+        if owner is not None:
+            self._owners[study.id] = owner
 
     def summaries(self) -> tuple[StudySummary, ...]:
         """Return a line for each study, the oldest first. Cheap: it reads no trial."""
@@ -132,33 +132,29 @@ class Ledger:
             raise TypeError(f"a study's {', '.join(sorted(wrong))} cannot be set")
         self._change(study_id, lambda connection: studies.change(connection, study_id, values))
 
-    # Who drives a study
+    # The lease of a study
 
-    def hold(self, study_id: str, holder: Holder) -> None:
-        """Take hold of a study, or renew one's own hold. A stale hold is taken over.
-
-        Raises:
-            StoreError: Another driver holds it: its process, host and since when.
-        """
-        self._database.write(lambda connection: studies.hold(connection, study_id, holder))
-        self._holders[study_id] = holder
-
-    def renew(self, study_id: str, holder: Holder) -> None:
-        """Say that ``holder`` lives; due several times in every `LEASE_SECONDS`.
+    def acquire_lease(self, study_id: str, owner: LeaseOwner) -> None:
+        """Take the lease of a study, or renew one's own. A stale one is taken over.
 
         Raises:
-            StoreError: It has lost its hold; it must stop.
+            StoreError: Another driver has it: its process, host and since when.
         """
-        self._database.write(lambda connection: studies.renew(connection, study_id, holder))
+        self._database.write(lambda connection: studies.acquire_lease(connection, study_id, owner))
+        self._owners[study_id] = owner
 
-    def release(self, study_id: str, holder: Holder) -> None:
-        """Let go of a study; nothing happens if it was taken over meanwhile."""
-        self._database.write(lambda connection: studies.release(connection, study_id, holder))
-        self._holders.pop(study_id, None)
+    def renew_lease(self, study_id: str, owner: LeaseOwner) -> None:
+        """Renew a lease; due several times in every `LEASE_SECONDS`.
 
-    def held_by(self, study_id: str) -> Hold | None:
-        """Return who holds a study, stale or not."""
-        return self._database.read(lambda connection: studies.read_hold(connection, study_id))
+        Raises:
+            StoreError: It is lost; the process must stop.
+        """
+        self._database.write(lambda connection: studies.renew_lease(connection, study_id, owner))
+
+    def release_lease(self, study_id: str, owner: LeaseOwner) -> None:
+        """End a lease; nothing happens if another process has taken it over."""
+        self._database.write(lambda connection: studies.release_lease(connection, study_id, owner))
+        self._owners.pop(study_id, None)
 
     # Trials
 
@@ -246,12 +242,12 @@ class Ledger:
         return self._database.read(lambda connection: trials.unpublished(connection, study_id))
 
     def _change(self, study_id: str, work: Callable[[Connection], T]) -> T:
-        """Change a study, unless a hold on it that was taken through this ledger is lost."""
-        holder = self._holders.get(study_id)
+        """Change a study, unless its lease was taken through this ledger and is lost."""
+        owner = self._owners.get(study_id)
 
         def guarded(connection: Connection) -> T:
-            if holder is not None:
-                studies.guard(connection, study_id, holder)
+            if owner is not None:
+                studies.guard(connection, study_id, owner)
             return work(connection)
 
         return self._database.write(guarded)

@@ -1,4 +1,4 @@
-"""Studies and who holds them, as SQL. Every function works inside the caller's transaction."""
+"""Studies and their leases, as SQL. Every function works inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, insert, inspect, select, update
 
 from kdstudy.errors import RecordError, StoreError
-from kdstudy.ledger.lease import Hold, Holder
+from kdstudy.ledger.lease import Lease, LeaseOwner
 from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
-from kdstudy.ledger.tables import CHECKED_STUDIES, HOLDS, STUDIES, TRIALS, WARM_STARTS
+from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import validate_record
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
@@ -22,9 +22,9 @@ _FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
 _PARTS: dict[str, type[RecordPart]] = {"dataset": DatasetInfo, "teacher": TeacherInfo, "tracking": TrackingRef}
 _COLUMNS = tuple(field.name for field in fields(StudyRecord) if field.name != "checked")
-_HOLD_COLUMNS = [HOLDS.c[field.name].label(f"hold_{field.name}") for field in fields(Holder)] + [
-    HOLDS.c.since.label("hold_since"),
-    HOLDS.c.renewed.label("hold_renewed"),
+_LEASE_COLUMNS = [LEASES.c[field.name].label(f"lease_{field.name}") for field in fields(LeaseOwner)] + [
+    LEASES.c.since.label("lease_since"),
+    LEASES.c.renewed.label("lease_renewed"),
 ]
 
 
@@ -58,7 +58,7 @@ def read_warm_start(connection: Connection, study_id: str) -> WarmStart | None:
 
 def read(connection: Connection, study_id: str) -> StudyRecord | None:
     """Return a study with the status a reader should see; None if there is none."""
-    query = select(STUDIES, *_HOLD_COLUMNS).select_from(STUDIES.outerjoin(HOLDS)).where(STUDIES.c.id == study_id)
+    query = select(STUDIES, *_LEASE_COLUMNS).select_from(STUDIES.outerjoin(LEASES)).where(STUDIES.c.id == study_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
@@ -102,11 +102,11 @@ def summaries(connection: Connection) -> tuple[StudySummary, ...]:
             STUDIES.c.created,
             func.coalesce(tallies.c.trials, 0).label("trials"),
             tallies.c.best_val,
-            *_HOLD_COLUMNS,
+            *_LEASE_COLUMNS,
         )
         .select_from(
             STUDIES.outerjoin(tallies, tallies.c.study_id == STUDIES.c.id).outerjoin(
-                HOLDS, HOLDS.c.study_id == STUDIES.c.id
+                LEASES, LEASES.c.study_id == STUDIES.c.id
             )
         )
         .order_by(STUDIES.c.created, STUDIES.c.id)
@@ -163,53 +163,53 @@ def missing(study_id: str) -> RecordError:
     return RecordError(f"study '{study_id}': there is none of that ID; see 'kdstudy list'")
 
 
-def hold(connection: Connection, study_id: str, holder: Holder) -> None:
-    """Take hold of a study, unless somebody else who lives does."""
+def acquire_lease(connection: Connection, study_id: str, owner: LeaseOwner) -> None:
+    """Take the lease of a study, unless another process that lives has it."""
     # Locks the study's row where the database locks rows, so that of two drivers one comes second.
     query = select(STUDIES.c.id).where(STUDIES.c.id == study_id).with_for_update()
     if connection.scalar(query) is None:
         raise missing(study_id)
     now = clock(connection)
-    present = read_hold(connection, study_id)
-    if present is not None and present.holder.token == holder.token:
-        renew(connection, study_id, holder)
+    present = read_lease(connection, study_id)
+    if present is not None and present.owner.token == owner.token:
+        renew_lease(connection, study_id, owner)
         return
     if present is not None and not present.stale(now):
         raise StoreError(f"study '{study_id}': {present} drives it; wait for its end, or end it first")
-    connection.execute(delete(HOLDS).where(HOLDS.c.study_id == study_id))
-    row = {field.name: getattr(holder, field.name) for field in fields(holder)}
-    connection.execute(insert(HOLDS), {**row, "study_id": study_id, "since": now, "renewed": now})
+    connection.execute(delete(LEASES).where(LEASES.c.study_id == study_id))
+    row = {field.name: getattr(owner, field.name) for field in fields(owner)}
+    connection.execute(insert(LEASES), {**row, "study_id": study_id, "since": now, "renewed": now})
 
 
-def renew(connection: Connection, study_id: str, holder: Holder) -> None:
-    """Say that the holder lives."""
-    query = update(HOLDS).where(HOLDS.c.study_id == study_id, HOLDS.c.token == holder.token)
+def renew_lease(connection: Connection, study_id: str, owner: LeaseOwner) -> None:
+    """Renew a lease."""
+    query = update(LEASES).where(LEASES.c.study_id == study_id, LEASES.c.token == owner.token)
     if connection.execute(query, {"renewed": clock(connection)}).rowcount == 0:
         raise _lost(connection, study_id)
 
 
-def guard(connection: Connection, study_id: str, holder: Holder) -> None:
-    """Refuse to go on if the holder has lost the study; until the transaction ends nobody takes it over."""
-    query = select(HOLDS.c.token).where(HOLDS.c.study_id == study_id).with_for_update()
-    if connection.scalar(query) != holder.token:
+def guard(connection: Connection, study_id: str, owner: LeaseOwner) -> None:
+    """Refuse if the owner has lost its lease; until the transaction ends no other process can take it."""
+    query = select(LEASES.c.token).where(LEASES.c.study_id == study_id).with_for_update()
+    if connection.scalar(query) != owner.token:
         raise _lost(connection, study_id)
 
 
 def _lost(connection: Connection, study_id: str) -> StoreError:
-    present = read_hold(connection, study_id)
+    present = read_lease(connection, study_id)
     by = "nobody drives it now" if present is None else f"{present} drives it now"
     return StoreError(f"study '{study_id}': this process has lost it, {by}; see 'kdstudy show {study_id}'")
 
 
-def release(connection: Connection, study_id: str, holder: Holder) -> None:
-    """Let go; nothing happens if the study was taken over."""
-    connection.execute(delete(HOLDS).where(HOLDS.c.study_id == study_id, HOLDS.c.token == holder.token))
+def release_lease(connection: Connection, study_id: str, owner: LeaseOwner) -> None:
+    """End a lease; nothing happens if another process has taken it over."""
+    connection.execute(delete(LEASES).where(LEASES.c.study_id == study_id, LEASES.c.token == owner.token))
 
 
-def read_hold(connection: Connection, study_id: str) -> Hold | None:
-    """Return who holds a study, stale or not."""
-    row = connection.execute(select(*_HOLD_COLUMNS).where(HOLDS.c.study_id == study_id)).one_or_none()
-    return None if row is None else _hold(row)
+def read_lease(connection: Connection, study_id: str) -> Lease | None:
+    """Return the lease of a study, stale or not."""
+    row = connection.execute(select(*_LEASE_COLUMNS).where(LEASES.c.study_id == study_id)).one_or_none()
+    return None if row is None else _lease(row)
 
 
 def clock(connection: Connection) -> datetime:
@@ -223,10 +223,10 @@ def clock(connection: Connection) -> datetime:
 def _status(stored: StudyStatus, row: Row[Any], now: datetime) -> StudyStatus:
     if stored != "running":
         return stored
-    abandoned = row._mapping["hold_token"] is None or _hold(row).stale(now)
+    abandoned = row._mapping["lease_token"] is None or _lease(row).stale(now)
     return "interrupted" if abandoned else "running"
 
 
-def _hold(row: Row[Any]) -> Hold:
-    holder = Holder(**{field.name: row._mapping[f"hold_{field.name}"] for field in fields(Holder)})
-    return Hold(holder, row._mapping["hold_since"], row._mapping["hold_renewed"])
+def _lease(row: Row[Any]) -> Lease:
+    owner = LeaseOwner(**{field.name: row._mapping[f"lease_{field.name}"] for field in fields(LeaseOwner)})
+    return Lease(owner, row._mapping["lease_since"], row._mapping["lease_renewed"])

@@ -177,7 +177,7 @@ WARM_STARTS = Table(
     Column("trials", Plain, nullable=False),
 )
 
-# Younger likewise. A table of its own, for a column could not be added to ledgers that are there.
+# Younger likewise. A table of its own, since a column could not be added to ledgers that exist.
 CHECKED_STUDIES = Table(
     "kdstudy_checked_studies",
     METADATA,
@@ -185,7 +185,7 @@ CHECKED_STUDIES = Table(
     Column("study", Plain, nullable=False),
 )
 
-HOLDS = Table(
+LEASES = Table(
     "kdstudy_holds",
     METADATA,
     Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),

@@ -1,7 +1,7 @@
 """Drive a study from its file, or from wherever it was left, to its end.
 
-The driver alone writes the ledger. It holds the study while it works, so that two drivers never do the same, and it
-may be killed at any moment: what the ledger says then is what `resume_study` goes on from.
+The driver alone writes the ledger. It holds the lease of the study while it works, so that no two drivers do the same,
+and may be killed at any moment: what the ledger says then is what `resume_study` goes on from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected,
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.formatting import clock
-from kdstudy.ledger import Holder, Ledger, StudyRecord
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
 from kdstudy.runner.execution import Execution
 from kdstudy.runner.outcome import Outcome, deliver, outcome_of, publish_outcome, write_page
 from kdstudy.runner.preparation import prepare, score_teacher
@@ -54,12 +54,12 @@ def run_study(study: Study, store: Store, *, address: str | None = None, warm_st
     store.create()
     record = StudyRecord.of(study, capture())
     with Ledger.open(store.ledger_url, create=True) as ledger:
-        holder = Holder.here()
-        ledger.create_study(record, holder, warm)
+        owner = LeaseOwner.here()
+        ledger.create_study(record, owner, warm)
         say(f"study {record.id}")
         for line in () if warm is None else warm_start_lines(warm, study.search.startup_trials):
             say(line)
-        return _Drive(study, record.id, ledger, store, address, study.confirm.seeds).run(holder)
+        return _Drive(study, record.id, ledger, store, address, study.confirm.seeds).run(owner)
 
 
 def resume_study(reference: str, store: Store, *, address: str | None = None) -> Outcome:
@@ -72,7 +72,7 @@ def resume_study(reference: str, store: Store, *, address: str | None = None) ->
 
     Raises:
         RecordError: No such study.
-        StoreError: Another driver holds it.
+        StoreError: Another driver has its lease.
     """
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
@@ -92,7 +92,7 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
 
     Raises:
         RecordError: No such study.
-        StoreError: Another driver holds it.
+        StoreError: Another driver has its lease.
     """
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
@@ -106,30 +106,30 @@ def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | 
     if study.data.download:
         require_download_inside(study_id, study.data.root, store.local)
     seeds = (record.seeds or study.confirm.seeds) + extra_seeds
-    holder = Holder.here()
-    ledger.hold(study_id, holder)
+    owner = LeaseOwner.here()
+    ledger.acquire_lease(study_id, owner)
     ledger.requeue(study_id)
     tracking = dataclasses.replace(record.tracking, complete=None)
     ledger.update_study(study_id, status="running", message=None, seeds=seeds, tracking=tracking)
     say(f"study {study_id}")
-    return _Drive(study, study_id, ledger, store, address, seeds).run(holder)
+    return _Drive(study, study_id, ledger, store, address, seeds).run(owner)
 
 
 def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> Outcome:
     """Return the result of a finished study, whose driver may have died before MLflow had it."""
     if record.tracking.complete:
         return outcome_of(ledger, record.id)
-    holder = Holder.here()
-    ledger.hold(record.id, holder)
+    owner = LeaseOwner.here()
+    ledger.acquire_lease(record.id, owner)
     try:
-        with terminable(), held(ledger, record.id, holder):
+        with terminable(), held(ledger, record.id, owner):
             deliver(ledger, record.id, store)
     except StoreError as error:
         say(f"warning: {error}")
         return outcome_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
     finally:
-        with contextlib.suppress(StoreError):  # then the hold goes stale
-            ledger.release(record.id, holder)
+        with contextlib.suppress(StoreError):  # then the lease goes stale
+            ledger.release_lease(record.id, owner)
     return outcome_of(ledger, record.id)
 
 
@@ -143,10 +143,10 @@ class _Drive:
         self._address, self._seeds = address, seeds
         self._publisher: Publisher | None = None
 
-    def run(self, holder: Holder) -> Outcome:
+    def run(self, owner: LeaseOwner) -> Outcome:
         """Run to the end; whatever stops it is written down first."""
         try:
-            with terminable(), held(self._ledger, self._id, holder):
+            with terminable(), held(self._ledger, self._id, owner):
                 return self._run()
         except KeyboardInterrupt:
             self._leave("interrupted", None)
@@ -161,16 +161,16 @@ class _Drive:
             self._leave("interrupted", None)
             raise
         finally:
-            with contextlib.suppress(StoreError):  # then the hold goes stale
-                self._ledger.release(self._id, holder)
+            with contextlib.suppress(StoreError):  # then the lease goes stale
+                self._ledger.release_lease(self._id, owner)
 
     def _leave(self, status: str, message: str | None) -> None:
         """Write down that the study stands still: what was running goes back to the queue.
 
-        Where not even that can be written, the record says the same once the hold is stale.
+        Where not even that can be written, the record says the same once the lease is stale.
         """
         self._ledger.shorten_retries()
-        with contextlib.suppress(StoreError):  # a hold that was lost: the study is another driver's now
+        with contextlib.suppress(StoreError):  # a lease that was lost: the study is another driver's now
             if self._ledger.study(self._id).status == "finished":
                 return
             self._ledger.requeue(self._id)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kdstudy.errors import StoreError
-from kdstudy.ledger import LEASE_SECONDS, Holder, Ledger
+from kdstudy.ledger import LEASE_SECONDS, LeaseOwner, Ledger
 from kdstudy.runner.progress import say
 
 GRACE_SECONDS = 20.0
@@ -20,14 +20,14 @@ NOW = signal.SIGUSR1
 
 
 @contextmanager
-def held(ledger: Ledger, study_id: str, holder: Holder) -> Iterator[None]:
+def held(ledger: Ledger, study_id: str, owner: LeaseOwner) -> Iterator[None]:
     """Renew the hold in the background; the caller releases it."""
     done = threading.Event()
 
     def renew() -> None:
         while not done.wait(LEASE_SECONDS / 6):
             try:
-                ledger.renew(study_id, holder)
+                ledger.renew_lease(study_id, owner)
             except StoreError as error:
                 say(f"error: {error}")
                 _thread.interrupt_main(NOW)

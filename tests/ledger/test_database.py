@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kdstudy.errors import KdstudyError, RecordError, StoreError
-from kdstudy.ledger import Holder, Ledger, StudyRecord
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
 
 STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n")
 SECRET = "s3cr3t"
@@ -49,7 +49,6 @@ def test_a_missing_ledger_reads_as_empty_and_nothing_is_created(tmp_path: Path) 
     with Ledger.open(f"sqlite:///{tmp_path}/store/ledger.db") as ledger:
         assert ledger.summaries() == ()
         assert ledger.trials("x") == ()
-        assert ledger.held_by("x") is None
         with pytest.raises(RecordError, match=r"study 'latest': .*ledger.db holds no study; start one with"):
             ledger.resolve("latest")
         with pytest.raises(StoreError, match=r"ledger .*ledger\.db: there is none; start a study"):
@@ -282,5 +281,5 @@ def _half(connection: object, study: StudyRecord) -> None:
 
 def test_a_forgotten_ledger_leaves_nothing_open(filled: Path) -> None:
     ledger = Ledger(f"sqlite:///{filled}")
-    ledger.hold(STUDY.id, Holder.here())
+    ledger.acquire_lease(STUDY.id, LeaseOwner.here())
     assert [path.name for path in filled.parent.iterdir()] == ["ledger.db"], "no connection, so no log beside it"

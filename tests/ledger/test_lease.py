@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import update
 
 from kdstudy.errors import RecordError, StoreError
-from kdstudy.ledger import LEASE_SECONDS, Hold, Holder, Ledger, StudyRecord, TrialRecord
-from kdstudy.ledger.tables import HOLDS
+from kdstudy.ledger import LEASE_SECONDS, Lease, LeaseOwner, Ledger, StudyRecord, TrialRecord, studies
+from kdstudy.ledger.tables import LEASES
 from kdstudy.results import EpochRecord, TrialResult
 
 STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n")
@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 DRIVER = """
 import sys, time
-from kdstudy.ledger import Holder, Ledger
+from kdstudy.ledger import LeaseOwner, Ledger
 ledger = Ledger(sys.argv[1])
-ledger.hold("digits-00000001", Holder.here())
+ledger.acquire_lease("digits-00000001", LeaseOwner.here())
 print("held", flush=True)
 time.sleep(600)
 """
@@ -57,21 +57,26 @@ def driver(ledger: Ledger) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def lease_of(ledger: Ledger) -> Lease | None:
+    """The lease of the study, stale or not, as the database has it."""
+    return ledger._database.read(lambda connection: studies.read_lease(connection, STUDY.id))
+
+
 def silence(ledger: Ledger, seconds: float) -> None:
-    """Make every hold look as if it had last been renewed so long ago."""
+    """Make every lease look as if it had last been renewed so long ago."""
     renewed = datetime.now(UTC) - timedelta(seconds=seconds)
-    ledger._database.write(lambda connection: connection.execute(update(HOLDS), {"renewed": renewed}))
+    ledger._database.write(lambda connection: connection.execute(update(LEASES), {"renewed": renewed}))
 
 
 def test_the_second_driver_is_refused_with_who_where_and_since_when(
     ledger: Ledger, driver: subprocess.Popen[str]
 ) -> None:
-    hold = ledger.held_by(STUDY.id)
-    assert hold is not None
+    lease = lease_of(ledger)
+    assert lease is not None
     assert ledger.study(STUDY.id).status == "running"
     with pytest.raises(StoreError) as caught:
-        ledger.hold(STUDY.id, Holder.here())
-    since = hold.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+        ledger.acquire_lease(STUDY.id, LeaseOwner.here())
+    since = lease.since.strftime("%Y-%m-%d %H:%M:%S UTC")
     assert str(caught.value) == (
         f"study 'digits-00000001': process {driver.pid} on host {os.uname().nodename} since "
         f"{since} drives it; wait for its end, or end it first"
@@ -87,7 +92,7 @@ def test_a_killed_driver_is_recognised_at_once(ledger: Ledger, driver: subproces
         os.waitid(os.P_PID, driver.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the process table
     assert ledger.study(STUDY.id).status == "interrupted"
     assert ledger.summaries()[0].status == "interrupted"
-    ledger.hold(STUDY.id, Holder.here())
+    ledger.acquire_lease(STUDY.id, LeaseOwner.here())
     assert ledger.study(STUDY.id).status == "running"
 
 
@@ -96,48 +101,48 @@ def test_a_living_driver_that_is_silent_for_a_minute_has_lost_its_study(
 ) -> None:
     silence(ledger, LEASE_SECONDS - 5)
     with pytest.raises(StoreError, match=f"process {driver.pid}"):
-        ledger.hold(STUDY.id, Holder.here())
+        ledger.acquire_lease(STUDY.id, LeaseOwner.here())
     silence(ledger, LEASE_SECONDS + 1)
     assert ledger.study(STUDY.id).status == "interrupted"
-    ledger.hold(STUDY.id, Holder.here())
+    ledger.acquire_lease(STUDY.id, LeaseOwner.here())
 
 
 def test_a_later_process_with_the_same_pid_is_not_the_driver() -> None:
-    me, now = Holder.here(), datetime.now(UTC)
-    assert not Hold(me, now, now).stale(now)
-    assert Hold(replace(me, started="1"), now, now).stale(now)
+    me, now = LeaseOwner.here(), datetime.now(UTC)
+    assert not Lease(me, now, now).stale(now)
+    assert Lease(replace(me, started="1"), now, now).stale(now)
 
 
 def test_a_pid_says_nothing_about_another_machine_boot_or_namespace() -> None:
     now = datetime.now(UTC)
-    gone = replace(Holder.here(), pid=2**22 + 1)
-    assert Hold(gone, now, now).stale(now)
-    elsewhere = Hold(replace(gone, machine="another boot pid:[1]"), now, now)
+    gone = replace(LeaseOwner.here(), pid=2**22 + 1)
+    assert Lease(gone, now, now).stale(now)
+    elsewhere = Lease(replace(gone, machine="another boot pid:[1]"), now, now)
     assert not elsewhere.stale(now + timedelta(seconds=LEASE_SECONDS))
     assert elsewhere.stale(now + timedelta(seconds=LEASE_SECONDS + 0.1))
 
 
 def test_two_drivers_in_one_process_are_two(ledger: Ledger) -> None:
-    first, second = Holder.here(), Holder.here()
-    ledger.hold(STUDY.id, first)
-    ledger.hold(STUDY.id, first)
+    first, second = LeaseOwner.here(), LeaseOwner.here()
+    ledger.acquire_lease(STUDY.id, first)
+    ledger.acquire_lease(STUDY.id, first)
     with pytest.raises(StoreError, match=f"process {os.getpid()} "):
-        ledger.hold(STUDY.id, second)
-    ledger.release(STUDY.id, second)
-    assert ledger.held_by(STUDY.id).holder == first  # type: ignore[union-attr]
-    ledger.release(STUDY.id, first)
-    assert ledger.held_by(STUDY.id) is None
-    ledger.hold(STUDY.id, second)
+        ledger.acquire_lease(STUDY.id, second)
+    ledger.release_lease(STUDY.id, second)
+    assert lease_of(ledger).owner == first  # type: ignore[union-attr]
+    ledger.release_lease(STUDY.id, first)
+    assert lease_of(ledger) is None
+    ledger.acquire_lease(STUDY.id, second)
 
 
 def test_renewing_keeps_since_and_moves_renewed(ledger: Ledger) -> None:
-    me = Holder.here()
-    ledger.hold(STUDY.id, me)
-    before = ledger.held_by(STUDY.id)
+    me = LeaseOwner.here()
+    ledger.acquire_lease(STUDY.id, me)
+    before = lease_of(ledger)
     silence(ledger, LEASE_SECONDS + 60)
     assert ledger.study(STUDY.id).status == "interrupted"
-    ledger.renew(STUDY.id, me)  # it slept, but nobody took over
-    after = ledger.held_by(STUDY.id)
+    ledger.renew_lease(STUDY.id, me)  # it slept, but nobody took over
+    after = lease_of(ledger)
     assert before is not None
     assert after is not None
     assert after.since == before.since
@@ -146,16 +151,16 @@ def test_renewing_keeps_since_and_moves_renewed(ledger: Ledger) -> None:
 
 
 def test_a_driver_that_lost_its_study_can_change_nothing_of_it(ledger: Ledger) -> None:
-    old, new = Holder.here(), Holder.here()
-    ledger.hold(STUDY.id, old)
+    old, new = LeaseOwner.here(), LeaseOwner.here()
+    ledger.acquire_lease(STUDY.id, old)
     ledger.add_trial(TrialRecord(STUDY.id, 0, "search", "none", "constant", 0, 1, 2))
     silence(ledger, LEASE_SECONDS + 1)
     with Ledger(f"sqlite:///{ledger.place}") as other:
-        other.hold(STUDY.id, new)
+        other.acquire_lease(STUDY.id, new)
         other.start_trial(STUDY.id, 0)
         before = other.study(STUDY.id), other.trials(STUDY.id)
         for change in (
-            lambda: ledger.renew(STUDY.id, old),
+            lambda: ledger.renew_lease(STUDY.id, old),
             lambda: ledger.requeue(STUDY.id),
             lambda: ledger.update_study(STUDY.id, status="interrupted"),
             lambda: ledger.start_trial(STUDY.id, 0),
@@ -168,12 +173,12 @@ def test_a_driver_that_lost_its_study_can_change_nothing_of_it(ledger: Ledger) -
             ):
                 change()
         assert (other.study(STUDY.id), other.trials(STUDY.id)) == before
-        ledger.release(STUDY.id, old)
-        assert other.held_by(STUDY.id).holder == new  # type: ignore[union-attr]
+        ledger.release_lease(STUDY.id, old)
+        assert lease_of(other).owner == new  # type: ignore[union-attr]
 
 
 def test_a_study_is_held_from_its_first_moment_and_unheld_ones_read_as_interrupted(ledger: Ledger) -> None:
-    me = Holder.here()
+    me = LeaseOwner.here()
     held = replace(STUDY, id="held-00000000")
     ledger.create_study(held, me)
     assert ledger.study(held.id).status == "running"
@@ -182,16 +187,16 @@ def test_a_study_is_held_from_its_first_moment_and_unheld_ones_read_as_interrupt
         ledger.update_study(STUDY.id, status=status)
         assert ledger.study(STUDY.id).status == status
     with pytest.raises(RecordError, match="there is none"):
-        ledger.hold("nobody", me)
+        ledger.acquire_lease("nobody", me)
 
 
 def _take(url: str, barrier: Any, winners: Any) -> None:
-    holder = Holder.here()
+    owner = LeaseOwner.here()
     with Ledger(url) as ledger:
         barrier.wait(60)
         try:
-            ledger.hold(STUDY.id, holder)
-            winners.put(holder.token)
+            ledger.acquire_lease(STUDY.id, owner)
+            winners.put(owner.token)
         except StoreError:
             winners.put(None)
         barrier.wait(60)  # nobody leaves before all have tried
@@ -215,4 +220,4 @@ def test_of_many_at_once_one_takes_hold(ledger: Ledger, kind: str) -> None:
     for runner in runners:
         runner.join()
     assert len(tokens) == 1
-    assert ledger.held_by(STUDY.id).holder.token == tokens[0]  # type: ignore[union-attr]
+    assert lease_of(ledger).owner.token == tokens[0]  # type: ignore[union-attr]

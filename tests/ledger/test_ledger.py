@@ -18,7 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdstudy.errors import RecordError
-from kdstudy.ledger import DatasetInfo, Holder, Ledger, StudyRecord, TeacherInfo, TrackingRef, TrialRecord, new_study_id
+from kdstudy.ledger import (
+    DatasetInfo,
+    LeaseOwner,
+    Ledger,
+    StudyRecord,
+    TeacherInfo,
+    TrackingRef,
+    TrialRecord,
+    new_study_id,
+)
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, TrialResult
 
 STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n", dataset=DatasetInfo("digits"))
@@ -48,7 +57,7 @@ def epoch(number: int, val: float | None = 0.5) -> EpochRecord:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as opened:
-        opened.create_study(STUDY, Holder.here())
+        opened.create_study(STUDY, LeaseOwner.here())
         yield opened
 
 

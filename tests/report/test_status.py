@@ -19,7 +19,7 @@ from rich.console import Console
 from sqlalchemy import create_engine, text
 
 from kdstudy.formatting import clock
-from kdstudy.ledger import Holder, Ledger, StudyRecord, TrialRecord, utc_now
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TrialRecord, utc_now
 from kdstudy.report.status import progress_table, snapshot
 from kdstudy.report.system_usage import Usage, usage
 from kdstudy.results import EpochRecord, TrialResult
@@ -34,7 +34,7 @@ ID = "digits-smoke-00000000"
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as opened:
-        opened.create_study(StudyRecord(ID, "digits-smoke", 0, TEXT), Holder.here())
+        opened.create_study(StudyRecord(ID, "digits-smoke", 0, TEXT), LeaseOwner.here())
         yield opened
 
 

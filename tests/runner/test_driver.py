@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdstudy.errors import StoreError
-from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
 from kdstudy.runner.driver import resume_study
 from kdstudy.storage import Store
 from tests.configs import TEXT
@@ -28,7 +28,8 @@ def test_a_study_is_resumed_in_its_own_store_or_not_at_all(tmp_path: Path) -> No
             assert "\n" not in str(error.value)
             study = ledger.study("tiny-00000001")
             assert (study.status, study.message) == ("interrupted", str(error.value))
-            assert ledger.held_by(study.id) is None
+            ledger.acquire_lease(study.id, owner := LeaseOwner.here())  # refused if the driver had kept it
+            ledger.release_lease(study.id, owner)
     assert not (tmp_path / "empty").exists(), "a store that is not there is not made anew"
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["store-id"]
     shutil.move(tmp_path / "own", tmp_path / "moved")

@@ -26,19 +26,19 @@ TOLD = """
         time.sleep(10)
 """
 LOST = """
-    from kdstudy.ledger import Holder, Ledger, StudyRecord
-    from kdstudy.runner import signals as hold
-    hold.LEASE_SECONDS = 0.6
-    ours = Holder.here()
+    from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
+    from kdstudy.runner import signals
+    signals.LEASE_SECONDS = 0.6
+    ours = LeaseOwner.here()
     with Ledger.open("sqlite:///ledger.db", create=True) as ledger:
-        ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), Holder.here())
+        ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), LeaseOwner.here())
         with terminable(), held(ledger, "a-1", ours), preemptible():
             time.sleep(10)
 """
 
 
 @pytest.mark.parametrize("sigint", ["default_int_handler", "SIG_IGN"])  # a script's background jobs ignore it
-@pytest.mark.parametrize("body", [TOLD, LOST], ids=["grace over", "hold lost"])
+@pytest.mark.parametrize("body", [TOLD, LOST], ids=["grace over", "lease lost"])
 def test_a_driver_stops(body: str, sigint: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(sigint=sigint, body=body.strip())],
