@@ -1,4 +1,4 @@
-"""What the records say: comparisons of arms, summaries, importance, reruns."""
+"""Evaluation of the records: comparisons of arms, statistics, summaries, reruns of trials."""
 
 from __future__ import annotations
 

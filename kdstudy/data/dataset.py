@@ -1,4 +1,4 @@
-"""What a data set is: images as one uint8 tensor a split, labels, and how they may be augmented.
+"""What a data set is: images as one uint8 tensor per split, labels, and how they may be augmented.
 
 Shapes: N images, C channels, H and W positions, K classes.
 """

@@ -1,4 +1,4 @@
-"""Images that stay in files until they are looked at, for data sets that may not fit in memory.
+"""Images that stay in files until they are used, for data sets that may not fit in memory.
 
 Whether a data set is decoded once and kept, or decoded anew for each batch, changes no number: a file always
 gives the same uint8 image, and everything random happens later, on the training device.

@@ -1,4 +1,4 @@
-"""A folder of the user's own images: one sub-folder a class, as torchvision's ``ImageFolder`` reads it."""
+"""A folder of the user's own images: one sub-folder per class, as torchvision's ``ImageFolder`` reads it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         if not folder.is_dir():
             raise DataError(
                 f"data.root: no image folder at {root} ({folder.name}/ is not there); name the folder that "
-                "holds train/ and test/, with one sub-folder a class in each"
+                "holds train/ and test/, with one sub-folder per class in each"
             )
     train, test = map(_read, folders)
     if train.classes != test.classes:
@@ -82,4 +82,4 @@ def _read(folder: Path) -> Any:
         return ImageFolder(str(folder))
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"data.root: {reason}; put images in one sub-folder a class") from error
+        raise DataError(f"data.root: {reason}; put images in one sub-folder per class") from error

@@ -117,7 +117,7 @@ def importance_figure(search: ArmSearch, colour: str) -> Figure:
 
 
 def parallel_figure(search: ArmSearch, colour: str) -> Figure:
-    """Return a line a trial across all searched values and the score: faint, the best tenth strong.
+    """Return one line per trial across all searched values and the score: faint, the best tenth strong.
 
     Args:
         search: The arm's; trials without a score are left out.
