@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads
 import numpy as np
 import torch
 
-from kdstudy.formatting import markdown_table
+from kdstudy.results import markdown_table
 
 torch.set_num_threads(1)
 

@@ -19,16 +19,14 @@ MAX_LINES = 300
 # From the bottom up: a room may import the rooms below its row, through their faces, and nothing of its own row.
 # What each room holds is said here once; CONTRIBUTING.md's table is made from it.
 ROWS: tuple[dict[str, str], ...] = (
-    {"results": "what a trial reports, and the documents that commands print as JSON: plain values as types"},
+    {"results": "what a trial reports, and the documents printed as JSON, as types; numbers and tables as text"},
     {
         "errors": "what a user can put right, as one tree",
         "seeds": "every random stream derived from one seed, by name",
         "environment": "where a study ran: versions, CPU, git state",
-        "formatting": "numbers, durations and tables as text",
-        "retry": "trying again what may succeed later",
     },
     {
-        "storage": "files of a store, on a disk or in a bucket, and where records may point; sole importer of boto3",
+        "storage": "files of a store, on a disk or in a bucket; where records may point; retries; alone imports boto3",
         "plugins": "plug-ins by name, and whose code may run",
     },
     {
@@ -69,7 +67,7 @@ OWNERS = {
 }
 # torchvision is imported through the function that copes with CPU-only builds.
 GUARD = {"kdstudy.data.import_torchvision", "kdstudy.data.torchvision_import.import_torchvision"}
-MAX_ENTRIES = 28
+MAX_ENTRIES = 26
 # What a command that only reads or checks does not pay for.
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")
 LIGHT = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json
-from kdstudy.formatting import table
+from kdstudy.results import table
 from kdstudy.study import Study, load_study
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from kdstudy.cli.options import (
     study_argument,
 )
 from kdstudy.errors import StudyError
-from kdstudy.formatting import brief
+from kdstudy.results import brief
 from kdstudy.storage import Store
 from kdstudy.study import load_study
 

@@ -15,9 +15,17 @@ from kdstudy.cli.options import (
     store_options,
     study_argument,
 )
-from kdstudy.formatting import brief, decimal, table
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, ShowDocument, TrialHistoryDocument
+from kdstudy.results import (
+    FINISHED_STATES,
+    EpochRecord,
+    LayerRecord,
+    ShowDocument,
+    TrialHistoryDocument,
+    brief,
+    decimal,
+    table,
+)
 from kdstudy.storage import Store
 from kdstudy.study import ArmId
 
@@ -185,7 +193,8 @@ def _show_study(document: ShowDocument) -> None:
             [
                 [
                     ArmId.from_json(row["arm"]).name,
-                    *(str(row[key]) for key in ("trials", *FINISHED_STATES)),
+                    str(row["trials"]),
+                    *(str(row[state]) for state in FINISHED_STATES),
                     "-" if row["best"] is None else str(row["best"]),
                     decimal(row["best_val"]),
                     str(row["confirmed"]),

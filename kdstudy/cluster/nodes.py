@@ -7,7 +7,7 @@ from typing import Any
 
 from kdstudy.cluster.connection import fetch
 from kdstudy.errors import ClusterError
-from kdstudy.retry import wait_until
+from kdstudy.storage import wait_until
 
 WAIT_SECONDS = 300.0
 """How long a cluster without room for a trial is waited for: an autoscaler needs minutes for a machine."""

@@ -13,7 +13,7 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import engine
 from kdstudy.ledger.tables import METADATA, SCHEMA, SCHEMA_VERSION
 from kdstudy.ledger.validation import DAMAGE
-from kdstudy.retry import retry
+from kdstudy.storage import retry
 
 T = TypeVar("T")
 

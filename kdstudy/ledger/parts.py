@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, final
 
-from kdstudy.ledger.validation import whole
+from kdstudy.ledger.validation import validate_record
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RecordPart:
         names = {each.name for each in fields(cls)} - {"rest"}
         known = {name: value for name, value in values.items() if name in names}
         rest = {name: value for name, value in values.items() if name not in names}
-        return whole(cls, {**known, "rest": rest}, where)
+        return validate_record(cls, {**known, "rest": rest}, where)
 
 
 @final

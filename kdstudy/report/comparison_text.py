@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from kdstudy.analysis import MIN_PAIRS, POWER, SIGNIFICANCE, Analysis, Comparison, Gain, GainDifference, Row
-from kdstudy.formatting import UNKNOWN, p_value, points, signed_points, table
+from kdstudy.results import UNKNOWN, p_value, points, signed_points, table
 
 _WIDTH = 100
 

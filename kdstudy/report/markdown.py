@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdstudy.formatting import NONE, brief, duration, markdown_table, percent
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.model import Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import answers, headline
-from kdstudy.results import FINISHED_STATES
+from kdstudy.results import FINISHED_STATES, NONE, brief, duration, markdown_table, percent
 from kdstudy.study import ArmId
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#"})
@@ -71,7 +70,8 @@ def _arms(study: StudyReport) -> str:
         [
             [
                 ArmId.from_json(row["arm"]).name,
-                *(str(row[key]) for key in ("trials", *FINISHED_STATES)),
+                str(row["trials"]),
+                *(str(row[state]) for state in FINISHED_STATES),
                 percent(row["best_val"]),
                 str(row["confirmed"]),
                 percent(row["test_mean"]),

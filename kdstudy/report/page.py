@@ -19,7 +19,6 @@ import jinja2
 from markupsafe import Markup
 
 from kdstudy import __version__
-from kdstudy.formatting import brief, duration, percent
 from kdstudy.ledger import TrialRecord
 from kdstudy.report import figures, search_figures
 from kdstudy.report.colours import arm_colours, depth_colours
@@ -28,6 +27,7 @@ from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import answers, headline
+from kdstudy.results import brief, duration, percent
 
 
 @dataclass(frozen=True)

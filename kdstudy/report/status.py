@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kdstudy.formatting import clock
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, utc_now
 from kdstudy.report.system_usage import usage
-from kdstudy.results import StudyStatus
+from kdstudy.results import StudyStatus, clock
 from kdstudy.search import expected, is_over
 from kdstudy.study import Arm, Study
 

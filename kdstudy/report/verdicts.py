@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from kdstudy.analysis import MIN_PAIRS, Analysis, Comparison, Row
-from kdstudy.formatting import MINUS, NONE, p_value, points, signed_points
 from kdstudy.report.comparison_text import decimals_of
-from kdstudy.results import Verdict
+from kdstudy.results import MINUS, NONE, Verdict, p_value, points, signed_points
 
 
 @dataclass(frozen=True)

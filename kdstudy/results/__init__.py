@@ -12,6 +12,22 @@ from kdstudy.results.comparison_document import (
     GainDocument,
     RowDocument,
 )
+from kdstudy.results.formatting import (
+    MINUS,
+    NONE,
+    UNKNOWN,
+    brief,
+    byte_count,
+    clock,
+    decimal,
+    duration,
+    markdown_table,
+    p_value,
+    percent,
+    points,
+    signed_points,
+    table,
+)
 from kdstudy.results.records import FINISHED_STATES, EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.results.report_document import (
     ArmCostDocument,
@@ -42,6 +58,9 @@ from kdstudy.results.values import Phase, Quantity, ReproductionVerdict, State, 
 
 __all__ = [
     "FINISHED_STATES",
+    "MINUS",
+    "NONE",
+    "UNKNOWN",
     "AnalysisDocument",
     "ArmCostDocument",
     "ArmDocument",
@@ -78,5 +97,16 @@ __all__ = [
     "TrialResult",
     "Verdict",
     "WarmStartDocument",
+    "brief",
+    "byte_count",
+    "clock",
+    "decimal",
+    "duration",
     "finite",
+    "markdown_table",
+    "p_value",
+    "percent",
+    "points",
+    "signed_points",
+    "table",
 ]

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kdstudy.results.study_documents import EpochDocument, LayerDocument
-from kdstudy.results.values import State
+from kdstudy.results.values import EndedState, State
 
-FINISHED_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed")
+FINISHED_STATES: tuple[EndedState, ...] = ("completed", "stopped", "diverged", "failed")
 
 
 def finite(value: float) -> float | None:

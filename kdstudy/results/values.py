@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 Phase = Literal["search", "confirm"]
-State = Literal["queued", "running", "completed", "stopped", "diverged", "failed"]
+EndedState = Literal["completed", "stopped", "diverged", "failed"]
+State = Literal["queued", "running", EndedState]
 StudyStatus = Literal["running", "interrupted", "finished", "failed"]
 Verdict = Literal["better", "worse", "inconclusive"]
 Quantity = Literal["divergence", "momentum", "multiplier"]

@@ -14,8 +14,8 @@ import time
 from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected, wait_for_room
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
-from kdstudy.formatting import clock
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
+from kdstudy.results import clock
 from kdstudy.runner.execution import Execution
 from kdstudy.runner.outcome import Outcome, deliver, outcome_of, publish_outcome, write_page
 from kdstudy.runner.preparation import prepare, score_teacher

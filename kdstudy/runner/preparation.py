@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kdstudy.errors import ModelError, PluginError, StoreError
-from kdstudy.formatting import clock
 from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo
+from kdstudy.results import clock
 from kdstudy.runner.progress import say
 from kdstudy.search import CachePlan, configs_to_measure, keep_from_json
 from kdstudy.storage import Folder, Store

@@ -10,10 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kdstudy.errors import StoreError
-from kdstudy.formatting import clock
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.report import progress_table, snapshot
-from kdstudy.results import EpochRecord
+from kdstudy.results import EpochRecord, clock
 from kdstudy.study import Study
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kdstudy.formatting import byte_count
-from kdstudy.results import Phase
+from kdstudy.results import Phase, byte_count
 from kdstudy.study import CacheMode, Study, TrialConfig
 
 

@@ -9,6 +9,7 @@ from kdstudy.storage.disk import DiskFolder, locked, node_folder
 from kdstudy.storage.folder import Folder
 from kdstudy.storage.location import folder_at, is_bucket
 from kdstudy.storage.paths import folder_name, inside, require_download_inside
+from kdstudy.storage.retry import retry, wait_until
 from kdstudy.storage.store import ID_FILE, Store
 
 __all__ = [
@@ -24,4 +25,6 @@ __all__ = [
     "locked",
     "node_folder",
     "require_download_inside",
+    "retry",
+    "wait_until",
 ]

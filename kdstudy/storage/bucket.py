@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from kdstudy.errors import StoreError
-from kdstudy.retry import retry
 from kdstudy.storage.disk import DiskFolder, locked
 from kdstudy.storage.folder import Folder
+from kdstudy.storage.retry import retry
 
 T = TypeVar("T")
 

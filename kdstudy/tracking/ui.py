@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdstudy.errors import StoreError
-from kdstudy.retry import wait_until
+from kdstudy.storage import wait_until
 from kdstudy.tracking.client import check_database
 
 HOST = "127.0.0.1"

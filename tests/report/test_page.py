@@ -17,10 +17,10 @@ import pytest
 
 from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
-from kdstudy.formatting import p_value
 from kdstudy.ledger import DatasetInfo, Ledger
 from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
 from kdstudy.report.verdicts import answers, headline, signed
+from kdstudy.results import p_value
 from kdstudy.storage import DiskFolder
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"

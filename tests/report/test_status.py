@@ -18,11 +18,10 @@ import pytest
 from rich.console import Console
 from sqlalchemy import create_engine, text
 
-from kdstudy.formatting import clock
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TrialRecord, utc_now
 from kdstudy.report.status import progress_table, snapshot
 from kdstudy.report.system_usage import Usage, usage
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.results import EpochRecord, TrialResult, clock
 from kdstudy.study import parse_study
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kdstudy.retry import retry, wait_until
+from kdstudy.storage.retry import retry, wait_until
 
 
 def failing(times: int, error: type[Exception] = ConnectionError) -> Callable[[], int]:

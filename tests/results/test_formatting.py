@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdstudy.formatting import brief, byte_count, clock, decimal, duration, markdown_table, percent, table
+from kdstudy.results.formatting import brief, byte_count, clock, decimal, duration, markdown_table, percent, table
 
 
 @pytest.mark.parametrize(
