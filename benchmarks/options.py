@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from trainers import BATCH, LAYERS, SHAPE, ByHand, Ours, Pictures, network, noise, soft_targets
 
-from kdstudy.models import Network, Output
+from kdstudy.models import FeatureExtractor, Output
 from kdstudy.study import NumericsConfig
 from kdstudy.training import teacher_network
 from kdstudy.transfer import Batch
@@ -100,7 +100,7 @@ def teacher(name: str, rounds: int) -> list[list[str]]:
     ]
 
 
-def runner(each: Network, images: Tensor) -> Callable[[], Output]:
+def runner(each: FeatureExtractor, images: Tensor) -> Callable[[], Output]:
     return lambda: each(images)
 
 
@@ -110,10 +110,10 @@ def error(found: Tensor, exact: Tensor) -> float:
 
 def reading(ours: Ours) -> None:
     """Open the epoch's file, verified before, and read the rows of its steps."""
-    assert ours.targets is not None
-    ours.targets.begin(1)
+    assert ours.teacher_outputs is not None
+    ours.teacher_outputs.begin_epoch(1)
     for step in range(8):
-        ours.targets.of(step, UNUSED, None)
+        ours.teacher_outputs.observation(step, UNUSED, None)
 
 
 def batches(rounds: int) -> list[list[str]]:

@@ -21,12 +21,11 @@ from timing import table, where
 import torch  # isort: skip - after timing, which sets the number of threads
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdstudy.data import Augmentation, Dataset, Split
+from kdstudy.data import Augmentation, Batch, Dataset, Split
 from kdstudy.layerwise import layer_groups
-from kdstudy.models import build_model
 from kdstudy.study import Study, TrialConfig, load_study
 from kdstudy.training import Distiller, SgdSettings, generator
-from kdstudy.trial import build_transfer, corner_configs, networks, teacher_trial
+from kdstudy.trial import build_transfer, networks, teacher_spec, teacher_trial
 
 SIZES = {"cifar10": (50_000, 10, 32), "cifar100": (50_000, 100, 32), "coco": (118_287, 80, 64)}
 """Training images as distributed, classes, height and width unless the study says otherwise."""
@@ -57,7 +56,7 @@ def main(path: Path, steps: int) -> None:
 
 def costs(study: Study, trials: int) -> list[tuple[str, TrialConfig, int]]:
     """Return what is trained how often: the teacher unless it is loaded, then each transfer under all its policies."""
-    configs = {config.transfer.name: config for _, config in corner_configs(study)}
+    configs = {config.transfer.name: config for _, config in study.corners()}
     arms = [arm.transfer.name for arm in study.arms]
     found = [(name, config, trials * arms.count(name)) for name, config in configs.items()]
     if study.teacher.path is None:
@@ -70,15 +69,7 @@ def step_of(config: TrialConfig) -> Callable[[], object]:
     data = noise(config)
     teacher = None
     if config.transfer.name != "none":
-        teacher = build_model(
-            config.teacher.model.name,
-            config.teacher.model.options,
-            num_classes=data.num_classes,
-            image_shape=data.image_shape,
-            mean=data.mean,
-            std=data.std,
-            seed=0,
-        )
+        teacher = teacher_spec(config, data).build(seed=0)
     student, frozen, context = networks(config, data, teacher, DEVICE)
     transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=0).to(DEVICE)
     distiller = Distiller(
@@ -90,12 +81,14 @@ def step_of(config: TrialConfig) -> Callable[[], object]:
         schedule=lambda _: 1.0,
     )
     assert isinstance(data.train.images, torch.Tensor)
-    batch = (
+    batch = Batch(
         data.train.images.to(DEVICE).float() / 255,
         data.train.labels.to(DEVICE),
         torch.arange(len(data.train.images), device=DEVICE),
     )
-    return lambda: distiller.train_epoch(1, [batch], steps=1, directions=generator(0, "directions", 1), multipliers={})
+    return lambda: distiller.begin_epoch(
+        1, [batch], steps=1, directions=generator(0, "directions", 1), multipliers={}
+    ).run()
 
 
 def noise(config: TrialConfig) -> Dataset:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.data import Augmentation, Dataset, Source, Split, import_torchvision
+from kdstudy.data import Augmentation, Batch, Dataset, Source, Split, import_torchvision
 from kdstudy.layerwise import layer_groups
-from kdstudy.models import build_model
+from kdstudy.models import NetworkSpec
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.training import Distiller, SgdSettings, generator
-from kdstudy.trial import Teaching, build_transfer, networks, targets_of, training_batches
+from kdstudy.trial import OutputsRecipe, build_transfer, networks, teacher_outputs, training_batches
 
 BATCH, CLASSES, RATE, MOMENTUM, DECAY = 64, 100, 0.05, 0.9, 5e-4
 SHAPE = (3, 32, 32)
@@ -79,7 +79,7 @@ def noisy(root: Path, download: bool, *, images: int = 640) -> Source:
 
 def network(name: str, data: Dataset, seed: int = 0, classes: int = CLASSES) -> nn.Module:
     """Return a network whose batch norms have seen a few batches."""
-    module = build_model(name, {}, num_classes=classes, image_shape=SHAPE, mean=data.mean, std=data.std, seed=seed)
+    module = NetworkSpec(name, {}, classes, SHAPE, data.mean, data.std).build(seed)
     with torch.no_grad():
         for step in range(2):
             module(data.train.images[step * BATCH : (step + 1) * BATCH].float() / 255)
@@ -120,8 +120,8 @@ class Ours:
         frozen.module.eval()
         spec = self.config.transfer
         method = build_transfer(spec.name, spec.options, context, seed=2)
-        teaching = Teaching(self.config, data, frozen, method, context, CPU)
-        self.targets = targets_of(teaching, cache) if method.uses_teacher else None
+        recipe = OutputsRecipe(self.config, data, frozen, method, context, CPU)
+        self.teacher_outputs = teacher_outputs(recipe, cache) if method.uses_teacher else None
         self.distiller = Distiller(
             self.student,
             frozen,
@@ -129,23 +129,24 @@ class Ours:
             groups=layer_groups(self.student.module, context.layers, SHAPE),
             sgd=SgdSettings(RATE, MOMENTUM, DECAY, nesterov=False),
             schedule=lambda _: 1.0,
-            targets=self.targets,
+            teacher_outputs=self.teacher_outputs,
         )
 
-    def batches(self) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+    def batches(self) -> Iterable[Batch]:
         """Return the epoch's batches."""
         return training_batches(self.config, self.data, CPU, 1)
 
-    def epoch(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]] | None = None) -> float:
+    def epoch(self, batches: Iterable[Batch] | None = None) -> float:
         """Run one epoch and return its mean loss."""
         steps = len(self.data.train) // BATCH
-        return self.distiller.train_epoch(
+        epoch = self.distiller.begin_epoch(
             1,
             self.batches() if batches is None else batches,
             steps=steps,
             directions=generator(1, "directions", 1),
             multipliers={},
-        ).loss
+        )
+        return epoch.run().loss
 
 
 class ByHand:
@@ -163,7 +164,7 @@ class ByHand:
         student: nn.Module,
         teacher: nn.Module | None,
         losses: Callable[[Any, Any], Tensor],
-        batches: Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]],
+        batches: Callable[[], Iterable[Batch]],
     ) -> None:
         self.student, self.teacher, self.losses, self.batches = student.train(), teacher, losses, batches
         self.optimizer = torch.optim.SGD(student.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY)
@@ -181,7 +182,7 @@ class ByHand:
         self.seen[module].clear()
         return module(images), list(self.seen[module])
 
-    def epoch(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]] | None = None) -> float:
+    def epoch(self, batches: Iterable[Batch] | None = None) -> float:
         """Run one epoch and return its mean loss."""
         total, steps = torch.zeros(()), 0
         for images, labels, _ in self.batches() if batches is None else batches:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
 from kdstudy.transfer import Batch, TransferContext
 
@@ -50,7 +50,7 @@ def test_the_method_shown_is_a_plug_in_whose_loss_is_as_worked_out(outside: Path
     )  # fmt: skip
     assert list(TRANSFERS.options(NAME)) == ["weight"]
     method = TRANSFERS.load(NAME)(context, weight=2.0)
-    own, other = (method.observe(Network(module, ["1"]), images, None) for module in (student, teacher))
+    own, other = (method.observe(FeatureExtractor(module, ["1"]), images, None) for module in (student, teacher))
     batch = Batch(images, torch.tensor([0, 1]), torch.arange(2))
     terms = method.terms(own, other, batch)
     difference = student[:2](images).mean((1, 2, 3)) - teacher[:2](images).mean((1, 2, 3))

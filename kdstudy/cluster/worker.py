@@ -70,7 +70,7 @@ def run_in_worker(parameters: dict[str, Any], *, teacher: Folder, folder: Folder
                 folder=folder,
                 cache=cache,
                 with_test=parameters["phase"] == "confirm",
-                rest=lambda: safe_point(more=True),
+                at_safe_point=lambda: safe_point(more=True),
             )
     except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
         raise
@@ -136,7 +136,7 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         each.file_bytes
         and {
             "file_bytes": each.file_bytes,
-            "indifferent": sorted(TRANSFERS.load(trial.transfer.name).indifferent),
+            "indifferent": sorted(TRANSFERS.load(trial.transfer.name).cache_neutral_options),
             "views": views,
         }
         for trial, each in zip(trials, needs, strict=True)

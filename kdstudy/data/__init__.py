@@ -1,12 +1,14 @@
 """Data sets: one file each that gives a `Source`; splits, batches and fingerprints are the same for all."""
 
-from kdstudy.data.batches import batches, count_views, eval_batches, num_batches, view_batches, views_drawn
+from kdstudy.data.batches import Batch, batches, count_views, eval_batches, num_batches, view_batches, views_drawn
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.hashes import tensors_sha256
 from kdstudy.data.load import load_data
 from kdstudy.data.torchvision_import import import_torchvision
 
 __all__ = [
     "Augmentation",
+    "Batch",
     "Dataset",
     "Source",
     "Split",
@@ -16,6 +18,7 @@ __all__ = [
     "import_torchvision",
     "load_data",
     "num_batches",
+    "tensors_sha256",
     "view_batches",
     "views_drawn",
 ]

@@ -17,8 +17,20 @@ from kdstudy.data.dataset import Augmentation, Split
 from kdstudy.data.files import ImageFiles
 from kdstudy.errors import DataError
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (B, C, H, W) float32 in [0, 1], labels, and indices (B,) int64 in the split; all on the device."""
+
+class Batch(NamedTuple):
+    """Some images of a split, all three tensors on one device.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [0, 1].
+        labels: (B,) int64 class, or (B, K) float32 in {0, 1} for multi-label data.
+        indices: (B,) int64 position of each image in the split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
 
 LONGEST = 4 / 3
 """Largest ratio of the sides of a window that is scaled to the full size, relative to the image's own."""
@@ -133,7 +145,7 @@ def _viewed(
     else:
         views = _draw_views(split.images.shape, augmentation, view, device)
     for indices_B, images in _gather(split, chunks, device):
-        yield _augmented(images, views, indices_B, augmentation), split.labels[indices_B], indices_B
+        yield Batch(_augmented(images, views, indices_B, augmentation), split.labels[indices_B], indices_B)
 
 
 def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[Batch]:
@@ -145,7 +157,7 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
     split = split.to(device)
     chunks = torch.arange(len(split)).split(batch_size)
     for indices_B, images in _gather(split, chunks, device):
-        yield _as_float(images), split.labels[indices_B], indices_B
+        yield Batch(_as_float(images), split.labels[indices_B], indices_B)
 
 
 def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:

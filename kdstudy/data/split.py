@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdstudy.data.files import ImageFiles
+from kdstudy.data.hashes import add_tensor
 from kdstudy.data.iterative import iterative_split
 from kdstudy.errors import DataError
 
@@ -83,8 +84,7 @@ def digest(*tensors: Tensor | ImageFiles) -> str:
         if isinstance(tensor, ImageFiles):
             found.update(tensor.digest().encode())
             continue
-        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        found.update(tensor.contiguous().numpy().data)
+        add_tensor(found, f"{tensor.dtype}{tuple(tensor.shape)}", tensor)
     return found.hexdigest()
 
 

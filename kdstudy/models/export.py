@@ -21,6 +21,7 @@ from torch import nn
 
 from kdstudy.errors import ModelError, StoreError
 from kdstudy.models.saved import load_student, read_config, save_student
+from kdstudy.models.spec import NetworkSpec
 
 Format = Literal["safetensors", "torch", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -55,7 +56,9 @@ def export_student(directory: Path, target: Path, form: Format) -> None:
     config = read_config(directory)
     module = load_student(directory)
     if form == "safetensors":
-        save_student(module, target, config)
+        spec = NetworkSpec.from_json(config, str(directory))
+        known = {"format", *spec.to_json()}
+        save_student(module, target, spec, {key: value for key, value in config.items() if key not in known})
         return
     program = _capture(module, config)
     text = json.dumps(config, allow_nan=False)

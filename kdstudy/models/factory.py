@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
+from kdstudy.models.inspection import evaluating
 from kdstudy.plugins import MODELS
 
 NORMALISE = "normalise"
@@ -113,19 +114,14 @@ def _try_out(name: str, module: nn.Module, image_shape: Sequence[int], num_class
         ModelError: The network does not take such images, or gives no logits.
     """
     size = "x".join(map(str, image_shape))
-    modes = [(child, child.training) for child in module.modules()]
     try:
-        module.eval()
-        with torch.no_grad():
+        with evaluating(module), torch.no_grad():
             logits = module(torch.zeros(1, *image_shape))
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(
             f"model: '{name}' does not take images of {size} ({reason}); choose larger images or another network"
         ) from error
-    finally:
-        for child, training in modes:
-            child.training = training
     if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(

@@ -1,4 +1,4 @@
-"""A student on disk: two files that hold numbers and names, never code.
+"""Saves and loads a student (or a teacher): two files that hold numbers and names, never code.
 
 ``student.safetensors`` holds the weights, ``student.json`` says how to rebuild the network around them.
 Neither can execute anything when loaded. The module is also the loader of the MLflow model that
@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from annotated_types import Ge, Gt, Le, MinLen
 from torch import nn
 
 from kdstudy.errors import ModelError
-from kdstudy.models.factory import build_model
+from kdstudy.models.spec import NetworkSpec
 from kdstudy.storage import Folder, folder_at, inside
-from kdstudy.study import Place, Problems, Reader, check, show
+from kdstudy.study import Place, Problems, Reader, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,41 +29,27 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "student.safetensors"
 CONFIG_FILE = "student.json"
 FORMAT = 1
-MAX_PIXELS = 2**26
-"""Numbers in one image: a stranger's file must not make us fill the memory."""
-
-_Side = Annotated[int, Ge(1), Le(2**15)]
-_KINDS: dict[str, Any] = {
-    "model": Annotated[str, MinLen(1)],
-    "options": dict[str, Any],
-    "num_classes": Annotated[int, Ge(1), Le(1_000_000)],
-    "image_shape": tuple[_Side, _Side, _Side],
-    "mean": Annotated[tuple[float, ...], MinLen(1)],
-    "std": Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)],
-}
-REQUIRED = tuple(_KINDS)
 
 
-def save_student(module: nn.Module, directory: Path | Folder, config: Mapping[str, Any]) -> None:
+def save_student(
+    module: nn.Module, directory: Path | Folder, spec: NetworkSpec, about: Mapping[str, Any] | None = None
+) -> None:
     """Write ``student.safetensors`` and ``student.json``.
 
     Args:
         module: The student, normalisation included: maps images in [0, 1] to logits.
         directory: Created if missing; the two files are replaced.
-        config: ``model`` (plug-in name), ``options``, ``num_classes``, ``image_shape`` (C, H, W), ``mean``
-            and ``std`` (one a channel), and for the reader ``layers`` (crucial layers) and ``provenance``.
+        spec: What rebuilds the network.
+        about: What else a reader may want to know, by keys that ``spec`` has not: ``provenance``, say.
 
     Raises:
-        ModelError: ``config`` lacks a key, or holds something JSON cannot.
+        ModelError: The description holds something that JSON cannot.
         StoreError: The directory cannot be written.
     """
     from safetensors.torch import save
 
-    missing = [key for key in REQUIRED if key not in config]
-    if missing:
-        raise ModelError(f"student: the configuration lacks {', '.join(missing)}; it has {', '.join(config)}")
     try:
-        text = json.dumps({"format": FORMAT, **config}, indent=2, allow_nan=False)
+        text = json.dumps({"format": FORMAT, **spec.to_json(), **(about or {})}, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ModelError(f"student: the configuration is not plain JSON: {error}") from error
     # Cloned, because safetensors refuses tensors that share memory.
@@ -87,16 +73,17 @@ def load_student(path: str | Path) -> nn.Module:
         ModelError: The files are missing, damaged, do not fit each other, or name a model that was not allowed.
     """
     directory = _locate(Path(path))
-    module = _build(directory, read_config(directory))
+    where = directory / CONFIG_FILE
+    module = _build(where, NetworkSpec.from_json(read_config(directory), str(where)))
     _fill(module, directory / WEIGHTS_FILE)
     return module.eval()
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """Return ``student.json``, every key that a rebuild needs checked; nothing is imported for it.
+    """Return the content of ``student.json``; `NetworkSpec.from_json` checks it.
 
     Raises:
-        ModelError: The file is missing or damaged.
+        ModelError: The file is missing, damaged, or of another version.
     """
     path = directory / CONFIG_FILE
     try:
@@ -109,12 +96,6 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise ModelError(f"{path}: format {show(got)} is not {FORMAT}; it was written by another version of kdstudy")
-    missing = [key for key in REQUIRED if key not in config]
-    if missing:
-        raise ModelError(f"{path}: lacks {', '.join(missing)}; save the student again")
-    for key, kind in _KINDS.items():
-        if messages := check(kind, config[key])[1]:
-            raise ModelError(f"{path}: does not describe a network: {key} {messages[0]}; save the student again")
     return config
 
 
@@ -137,28 +118,17 @@ def _locate(path: Path) -> Path:
     return path
 
 
-def _build(directory: Path, config: Mapping[str, Any]) -> nn.Module:
-    path = directory / CONFIG_FILE
-    problems = Problems(str(path))
-    options = Reader(problems).options("model", config["model"], config["options"], Place().key("model"), ranged=False)
+def _build(where: Path, spec: NetworkSpec) -> nn.Module:
+    """Return the network, its options checked: a stranger may have written them."""
+    problems = Problems(str(where))
+    options = Reader(problems).options("model", spec.model, spec.options, Place().key("model"), ranged=False)
     if options is None:
         raise ModelError(problems.told()[0])
-    channels, height, width = config["image_shape"]
-    if channels * height * width > MAX_PIXELS:
-        raise ModelError(f"{path}: images of {channels}x{height}x{width} are larger than any that kdstudy trains on")
     try:
-        return build_model(
-            config["model"],
-            options,
-            num_classes=config["num_classes"],
-            image_shape=(channels, height, width),
-            mean=tuple(float(value) for value in config["mean"]),
-            std=tuple(float(value) for value in config["std"]),
-            seed=0,
-        )
+        return replace(spec, options=options).build(seed=0)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{path}: does not describe a network: {reason}") from error
+        raise ModelError(f"{where}: does not describe a network: {reason}") from error
 
 
 def _fill(module: nn.Module, path: Path) -> None:

@@ -10,7 +10,7 @@ from kdstudy.results import clock
 from kdstudy.runner.progress import say
 from kdstudy.search import CachePlan, configs_to_measure, keep_from_json
 from kdstudy.storage import Folder, Store
-from kdstudy.study import Study, TrialConfig
+from kdstudy.study import Study
 
 
 def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[Folder, CachePlan]:
@@ -28,8 +28,9 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
     source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
     say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
     recorded = ledger.study(study_id)
+    corners = [study.corner(arm, 0) for arm in study.arms]
     found = prepare_teacher_on_cluster(
-        list(configs_to_measure(corner_configs(study))), store.teachers, recorded.teacher.key, study.resources
+        list(configs_to_measure(corners)), store.teachers, recorded.teacher.key, study.resources
     )
     if "traceback" in found:
         say(found["traceback"])
@@ -59,18 +60,5 @@ def score_teacher(study: Study, study_id: str, ledger: Ledger, store: Store) -> 
     teacher = ledger.study(study_id).teacher
     if teacher.test is not None or not ledger.trials(study_id, "confirm"):
         return
-    score = score_teacher_on_cluster(corner_configs(study)[0], store.teachers, str(teacher.key), study.resources)
+    score = score_teacher_on_cluster(study.corner(study.arms[0], 0), store.teachers, str(teacher.key), study.resources)
     ledger.update_study(study_id, teacher=replace(teacher, test=score))
-
-
-def corner_configs(study: Study) -> list[TrialConfig]:
-    """Return one trial of each arm: every hole filled with its lower end."""
-    return [
-        study.config(
-            arm.name,
-            {path: hole.ends()[0] for path, hole in study.space(arm).items()},
-            data_seed=0,
-            init_seed=0,
-        )
-        for arm in study.arms
-    ]

@@ -183,6 +183,32 @@ class Study:
             split_seed=self.seed,
         )
 
+    def corner(self, arm: Arm, end: Literal[0, -1]) -> TrialConfig:
+        """Return the trial of an arm with every range at its first end (0) or its last (-1), and seeds 0."""
+        values = {path: span.ends()[end] for path, span in self.space(arm).items()}
+        return self.config(arm.name, values, data_seed=0, init_seed=0)
+
+    def corners(self) -> list[tuple[str, TrialConfig]]:
+        """Return (name, trial) of each arm's two corners; one where nothing is searched."""
+        ends: tuple[tuple[str, Literal[0, -1]], ...] = (("first", 0), ("last", -1))
+        return [
+            (f"{arm.name} at its {name} ends", self.corner(arm, end))
+            for arm in self.arms
+            for name, end in (ends if self.space(arm) else ends[:1])
+        ]
+
+    def student_corners(self) -> list[TrialConfig]:
+        """Return a trial of the first arm for each end of the student's ranges, every other range at its first."""
+        arm = self.arms[0]
+        ends = {
+            path: span.ends() if path.startswith("student.") else span.ends()[:1]
+            for path, span in self.space(arm).items()
+        }
+        return [
+            self.config(arm.name, dict(zip(ends, values, strict=True)), data_seed=0, init_seed=0)
+            for values in itertools.product(*ends.values())
+        ]
+
     def plugins(self) -> Iterator[tuple[str, str]]:
         """Yield kind and name of every plug-in that a trial of the study may ask for, and of those of its search."""
         yield "data set", self.data.name

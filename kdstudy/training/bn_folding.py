@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kdstudy.errors import ModelError
+from kdstudy.models import watching
 
 TOLERANCE = 1e-3
 """Largest error of a logit, relative to the logits' own size, that rounding may make."""
@@ -58,26 +59,17 @@ def _pairs(module: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     made: list[tuple[Tensor, str]] = []
     pairs: list[tuple[str, str]] = []
     calls: dict[str, int] = {}
-    handles = []
+    layers = {name: child for name, child in module.named_modules() if isinstance(child, nn.Conv2d | nn.BatchNorm2d)}
 
-    def record(name: str) -> Any:
-        def hook(child: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            calls[name] = calls.get(name, 0) + 1
-            if isinstance(child, nn.Conv2d):
-                made.append((output, name))
-            else:
-                pairs.extend((conv, name) for tensor, conv in made if tensor is inputs[0])
+    def record(name: str, inputs: tuple[Any, ...], output: Any) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        if isinstance(layers[name], nn.Conv2d):
+            made.append((output, name))
+        else:
+            pairs.extend((conv, name) for tensor, conv in made if tensor is inputs[0])
 
-        return hook
-
-    for name, child in module.named_modules():
-        if isinstance(child, nn.Conv2d | nn.BatchNorm2d):
-            handles.append(child.register_forward_hook(record(name)))
-    try:
+    with watching(layers, record):
         module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
 
 

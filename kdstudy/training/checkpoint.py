@@ -12,11 +12,12 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import nn
 
+from kdstudy.data import tensors_sha256
 from kdstudy.storage import Folder, folder_at
 
 DIGEST_BYTES = 32
@@ -26,14 +27,10 @@ _PREFIX, _SUFFIX = "epoch-", ".pt"
 
 def weights_sha256(module: nn.Module) -> str:
     """Return a hash over every tensor of the state dict: names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        value = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_sha256(module.state_dict())
 
 
+@final
 class CheckpointFolder:
     """The checkpoints of one trial.
 

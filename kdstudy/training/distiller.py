@@ -1,29 +1,30 @@
-"""The distillation loop: one student, one frozen teacher, one transfer method, one learning rate a layer group.
+"""The distillation loop: one student, one frozen teacher, one transfer method, one learning rate per layer group.
 
 Shapes: B samples, C channels, H and W positions, K classes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import final
 
 import torch
 from torch import Tensor
 
-from kdstudy.models import Network
+from kdstudy.data import Batch
+from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
 from kdstudy.training.objective import label_loss
-from kdstudy.training.teacher_outputs import LiveTargets, Targets
-from kdstudy.transfer import Batch, EmptyMapError, Transfer
+from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
+from kdstudy.transfer import EmptyMapError, Transfer
 
-HEAD = "head"
 ADAPTORS = "transfer"
-Result = TypeVar("Result")
 
 
+@final
 @dataclass(frozen=True)
 class SgdSettings:
     """Stochastic gradient descent with momentum.
@@ -41,9 +42,10 @@ class SgdSettings:
     nesterov: bool
 
 
+@final
 @dataclass(frozen=True)
 class EpochTotals:
-    """Means over the steps of one epoch, and the rates of its last step."""
+    """Means over the steps of one epoch, and the learning rates of its last step."""
 
     loss: float
     terms: dict[str, float | None]
@@ -51,21 +53,12 @@ class EpochTotals:
     rates: dict[str, float]
 
 
-def drained(steps: Generator[None, None, Result]) -> Result:
-    """Run a generator to its end and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-
-
+@final
 class Distiller:
     """Trains a student by cross-entropy plus the terms of a transfer method.
 
-    The rate of group j at a step is ``base_lr * schedule(progress) * multiplier_j``; it is set anew at every step, so
-    neither scheduler nor controller ever edits the other's state. Head and adaptors keep multiplier 1.
+    The learning rate of group j at a step is ``base_lr * schedule(progress) * multiplier_j``; it is set anew at every
+    step, so neither scheduler nor controller ever edits the other's state. Head and adaptors keep multiplier 1.
 
     Args:
         student: Trained in place.
@@ -74,19 +67,19 @@ class Distiller:
         groups: Layer (or ``head``) to names of the student's parameters; each parameter in exactly one group.
         sgd: Optimizer settings.
         schedule: Factor on the base rate as a function of epochs done.
-        targets: Where the teacher's observations come from; None runs it in each step.
+        teacher_outputs: Where the teacher's observations come from; None runs it in each step.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of a step
         self,
-        student: Network,
-        teacher: Network | None,
+        student: FeatureExtractor,
+        teacher: FeatureExtractor | None,
         transfer: Transfer,
         *,
         groups: Mapping[str, Iterable[str]],
         sgd: SgdSettings,
         schedule: Callable[[float], float],
-        targets: Targets | None = None,
+        teacher_outputs: TeacherOutputs | None = None,
     ) -> None:
         self.student = student
         self.teacher = teacher
@@ -95,8 +88,8 @@ class Distiller:
         self._schedule = schedule
         if teacher is not None:
             teacher.module.eval().requires_grad_(False)
-        live = None if teacher is None or not transfer.uses_teacher else LiveTargets(teacher, transfer)
-        self._targets = live if targets is None else targets
+        live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, transfer)
+        self._teacher_outputs = live if teacher_outputs is None else teacher_outputs
         self.optimizer = self._build_optimizer(groups)
 
     def _build_optimizer(self, groups: Mapping[str, Iterable[str]]) -> torch.optim.SGD:
@@ -116,83 +109,124 @@ class Distiller:
             nesterov=self._sgd.nesterov,
         )
 
-    def train_epoch(
+    def begin_epoch(
         self,
         epoch: int,
-        batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+        batches: Iterable[Batch],
         *,
         steps: int,
         directions: torch.Generator,
         multipliers: Mapping[str, float],
-    ) -> EpochTotals:
-        """Train one pass over ``batches``: all of `epoch_in_steps`."""
-        return drained(self.epoch_in_steps(epoch, batches, steps=steps, directions=directions, multipliers=multipliers))
-
-    def epoch_in_steps(
-        self,
-        epoch: int,
-        batches: Iterable[tuple[Tensor, Tensor, Tensor]],
-        *,
-        steps: int,
-        directions: torch.Generator,
-        multipliers: Mapping[str, float],
-    ) -> Generator[None, None, EpochTotals]:
-        """Train one pass over ``batches``, and yield after each step.
+    ) -> EpochInProgress:
+        """Begin one pass over ``batches``, to be trained a step at a time or by `EpochInProgress.run`.
 
         Args:
             epoch: From 1.
-            batches: (images, labels, indices) on the training device.
+            batches: On the training device.
             steps: Number of batches.
             directions: Stream of the transfer's random directions.
             multipliers: Factor on the base rate by layer; layers not named keep 1.
-
-        Returns:
-            Totals whose loss is not finite where the student has diverged: a loss was not, or its maps vanished.
-
-        Raises:
-            EmptyMapError: The teacher's maps are zero over a whole batch.
         """
         self.student.module.train()
         self.transfer.train()
         assert self.teacher is None or not any(m.training for m in self.teacher.module.modules()), "teacher left eval"
-        if self._targets is not None:
-            self._targets.begin(epoch)
-        sums: dict[str, Tensor] = {}
-        collapsed = False
-        try:
-            for step, items in enumerate(batches):
-                self._set_rates(epoch - 1 + step / steps, multipliers)
-                for name, value in self._step(step, Batch(*items), directions).items():
-                    sums[name] = sums[name] + value if name in sums else value
-                yield
-            self.transfer.check()
-        except EmptyMapError as error:
-            if error.owner == "teacher":
-                raise
-            collapsed = True
-        means = {name: float(total) / steps for name, total in sums.items()}
-        return EpochTotals(
-            loss=math.nan if collapsed else sum(means.values()),
-            terms={name: finite(value) for name, value in means.items()},
-            rate=self._sgd.base_lr * self._schedule(epoch - 1 + (steps - 1) / steps),
-            rates={str(group["layer"]): float(group["lr"]) for group in self.optimizer.param_groups},
-        )
+        if self._teacher_outputs is not None:
+            self._teacher_outputs.begin_epoch(epoch)
+        return EpochInProgress(self, epoch, batches, steps=steps, directions=directions, multipliers=multipliers)
 
-    def _set_rates(self, progress: float, multipliers: Mapping[str, float]) -> None:
-        rate = self._sgd.base_lr * self._schedule(progress)
+    def lr_at(self, progress: float) -> float:
+        """Return the scheduled learning rate, before multipliers, after ``progress`` epochs."""
+        return self._sgd.base_lr * self._schedule(progress)
+
+    def set_rates(self, progress: float, multipliers: Mapping[str, float]) -> None:
+        """Set each group's learning rate for a step that begins after ``progress`` epochs."""
+        lr = self.lr_at(progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * multipliers.get(group["layer"], 1.0)
+            group["lr"] = lr * multipliers.get(group["layer"], 1.0)
 
-    def _step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
+    def train_step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
         """Take one optimizer step and return the detached terms, on the device (no host synchronisation)."""
         draws = self.transfer.draw(batch.images, directions)
         terms: dict[str, Tensor] = {}
         student = self.transfer.observe(self.student, batch.images, draws)
         terms["cross_entropy"] = label_loss(student.logits, batch.labels)
-        if self._targets is not None:
-            terms |= self.transfer.terms(student, self._targets.of(step, batch, draws), batch)
+        if self._teacher_outputs is not None:
+            terms |= self.transfer.terms(student, self._teacher_outputs.observation(step, batch, draws), batch)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return {name: value.detach().double() for name, value in terms.items()}
+
+
+@final
+class EpochInProgress:
+    """One pass over the training batches, trained a step at a time: see `Distiller.begin_epoch`."""
+
+    def __init__(
+        self,
+        distiller: Distiller,
+        epoch: int,
+        batches: Iterable[Batch],
+        *,
+        steps: int,
+        directions: torch.Generator,
+        multipliers: Mapping[str, float],
+    ) -> None:
+        self._distiller, self._epoch, self._steps = distiller, epoch, steps
+        self._batches = iter(batches)
+        self._directions, self._multipliers = directions, multipliers
+        self._sums: dict[str, Tensor] = {}
+        self._done = 0
+        self._collapsed = False
+
+    def step(self) -> bool:
+        """Train on the next batch; return False where none was left, or the student's maps have vanished.
+
+        Raises:
+            EmptyMapError: The teacher's maps are zero over a whole batch.
+        """
+        batch = None if self._collapsed else next(self._batches, None)
+        if batch is None:
+            return False
+        self._distiller.set_rates(self._epoch - 1 + self._done / self._steps, self._multipliers)
+        with self._noting_collapse():
+            for name, value in self._distiller.train_step(self._done, batch, self._directions).items():
+                self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._done += 1
+        return not self._collapsed
+
+    def run(self) -> EpochTotals:
+        """Train all steps that are left and return `totals`."""
+        while self.step():
+            pass
+        return self.totals()
+
+    def totals(self) -> EpochTotals:
+        """Return the means over the epoch; the loss is not finite where the student has diverged.
+
+        It has if a loss was not finite, or if all its maps of a layer were zero.
+
+        Raises:
+            EmptyMapError: The teacher's maps were zero over a whole batch.
+        """
+        if not self._collapsed:
+            with self._noting_collapse():
+                self._distiller.transfer.check()
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        return EpochTotals(
+            loss=math.nan if self._collapsed else sum(means.values()),
+            terms={name: finite(value) for name, value in means.items()},
+            rate=self._distiller.lr_at(self._epoch - 1 + (self._steps - 1) / self._steps),
+            rates={str(group["layer"]): float(group["lr"]) for group in self._distiller.optimizer.param_groups},
+        )
+
+    @contextlib.contextmanager
+    def _noting_collapse(self) -> Iterator[None]:
+        """Note where the student's maps have vanished: it has diverged, which is a result and no error."""
+        try:
+            yield
+        except EmptyMapError as error:
+            if error.owner == "teacher":
+                raise
+            self._collapsed = True

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kdstudy.data import Batch
+from kdstudy.models import evaluating
 from kdstudy.training.objective import is_multilabel, label_loss, multilabel_scores
 
 NONE: Mapping[str, float] = MappingProxyType({})
@@ -29,19 +31,17 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Evaluation:
-    """Score ``module`` in eval mode; its training mode is restored.
+def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:
+    """Score ``module`` in eval mode; the modes of its submodules are restored.
 
     Args:
         module: Maps images (B, C, H, W) to logits (B, K).
-        batches: (images, labels, indices), every sample once.
+        batches: Every sample once.
     """
-    training = module.training
-    module.eval()
-    try:
-        correct = total_loss = torch.zeros((), dtype=torch.float64)
-        count = 0
-        several: list[tuple[Tensor, Tensor]] = []
+    correct = total_loss = torch.zeros((), dtype=torch.float64)
+    count = 0
+    several: list[tuple[Tensor, Tensor]] = []
+    with evaluating(module):
         for images, labels, _ in batches:
             logits = module(images)
             if is_multilabel(labels):
@@ -50,8 +50,6 @@ def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
                 correct = correct.to(logits.device) + (logits.argmax(1) == labels).sum()
             total_loss = total_loss.to(logits.device) + label_loss(logits, labels, "sum").double()
             count += len(labels)
-    finally:
-        module.train(training)
     loss = float(total_loss) / count
     if not several:
         return Evaluation(float(correct) / count, loss)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import ClusterError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor, Memory
 from kdstudy.study import NumericsConfig
 from kdstudy.training.bn_folding import fold
 
@@ -36,17 +36,28 @@ def choose_device(gpus: float) -> torch.device:
     return torch.device("cuda")
 
 
-def student_network(module: nn.Module, layers: Sequence[str], numerics: NumericsConfig) -> Network:
+def student_network(module: nn.Module, layers: Sequence[str], numerics: NumericsConfig) -> FeatureExtractor:
     """Return the student in the arithmetic asked for; ``module`` itself is trained."""
     if numerics.memory_format == "channels_last":
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(module, layers, torch.bfloat16 if numerics.student == "bfloat16" else None)
+    return FeatureExtractor(module, layers, torch.bfloat16 if numerics.student == "bfloat16" else None)
 
 
 def teacher_network(
-    module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
-) -> Network:
+    module: nn.Module,
+    layers: Sequence[str],
+    numerics: NumericsConfig,
+    image_shape: tuple[int, int, int],
+    memory: Memory | None = None,
+) -> FeatureExtractor:
     """Return the teacher in the arithmetic asked for: ``module`` itself, or where weights change a copy of it.
+
+    Args:
+        module: Left as it is.
+        layers: Whose outputs are recorded.
+        numerics: The arithmetic.
+        image_shape: (C, H, W).
+        memory: As for `FeatureExtractor`.
 
     Raises:
         ModelError: It is to be folded and cannot be.
@@ -55,7 +66,7 @@ def teacher_network(
         module = fold(module, layers, image_shape)
     if numerics.memory_format == "channels_last":
         module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(module, layers, torch.bfloat16 if numerics.teacher == "bfloat16" else None)
+    return FeatureExtractor(module, layers, torch.bfloat16 if numerics.teacher == "bfloat16" else None, memory)
 
 
 @contextmanager

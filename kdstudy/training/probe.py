@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import final
 
 import torch
 from torch import Tensor
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.layerwise import divergence
+from kdstudy.models import FeatureExtractor, evaluating
 from kdstudy.transfer import MapTransfer
 
 CHUNK = 256
-
-
-class MeasuredDivergence(Protocol):
-    """What comparing one layer gives."""
-
-    @property
-    def value(self) -> float:
-        """In [0, 1]."""
-
-    @property
-    def teacher_empty(self) -> int:
-        """Samples left out because the teacher's map is zero everywhere."""
-
-    @property
-    def teacher_failed(self) -> bool:
-        """Whether that is more than half of them."""
-
-    @property
-    def student_failed(self) -> bool:
-        """Whether more than half of the student's maps are zero everywhere."""
-
-
-Divergence = Callable[[Tensor, Tensor], MeasuredDivergence]
 
 
 class StudentMapsEmptyError(Exception):
     """More than half of a student layer's maps are zero everywhere: the student has diverged."""
 
 
+@final
 class Probe:
     """Measures the divergence of each crucial layer on a fixed set of images, both networks in eval mode.
 
@@ -51,19 +29,16 @@ class Probe:
         instrument: The method whose maps are compared; only observed, never trained.
         images: (N, C, H, W) float32 in [0, 1], on the training device.
         directions: Stream from which the fixed directions are drawn.
-        divergence: Compares a student's and a teacher's maps of one layer, as
-            `kdstudy.layerwise.divergence.divergence` does.
+        b1: Weight of the student in the divergence, in (0, 1).
     """
 
-    def __init__(
-        self, instrument: MapTransfer, images: Tensor, directions: torch.Generator, divergence: Divergence
-    ) -> None:
+    def __init__(self, instrument: MapTransfer, images: Tensor, directions: torch.Generator, b1: float) -> None:
         self._instrument = instrument.eval()
         self._chunks = [(chunk, instrument.draw(chunk, directions)) for chunk in images.split(CHUNK)]
-        self._divergence = divergence
+        self._b1 = b1
         self._teacher_maps: tuple[Tensor, ...] | None = None
 
-    def measure(self, student: Network, teacher: Network) -> list[float]:
+    def measure(self, student: FeatureExtractor, teacher: FeatureExtractor) -> list[float]:
         """Return the divergence of each crucial layer, in [0, 1], in order of depth.
 
         Raises:
@@ -72,18 +47,14 @@ class Probe:
         """
         if self._teacher_maps is None:
             self._teacher_maps = self._maps(teacher)
-        training = student.module.training
-        student.module.eval()
-        try:
+        with evaluating(student.module):
             student_maps = self._maps(student)
-        finally:
-            student.module.train(training)
         return [
             self._layer(*maps) for maps in zip(self._instrument.layers, student_maps, self._teacher_maps, strict=True)
         ]
 
     def _layer(self, layer: str, student_map: Tensor, teacher_map: Tensor) -> float:
-        measured = self._divergence(student_map, teacher_map)
+        measured = divergence(student_map, teacher_map, self._b1)
         if measured.teacher_failed:
             raise MapError(
                 f"layers.{layer}: the teacher's map is zero everywhere for {measured.teacher_empty} of "
@@ -94,6 +65,6 @@ class Probe:
         return float(measured.value)
 
     @torch.no_grad()
-    def _maps(self, network: Network) -> tuple[Tensor, ...]:
+    def _maps(self, network: FeatureExtractor) -> tuple[Tensor, ...]:
         observed = [self._instrument.observe(network, chunk, draws).maps for chunk, draws in self._chunks]
         return tuple(torch.cat(layer) for layer in zip(*observed, strict=True))

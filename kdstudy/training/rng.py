@@ -21,6 +21,6 @@ def generator(seed: int, stream: str, epoch: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, stream, epoch))
 
 
-def seed_ambient(seed: int, epoch: int) -> None:
-    """Seed torch's global streams at the start of an epoch, for modules that draw from them (dropout)."""
+def seed_global_rng(seed: int, epoch: int) -> None:
+    """Seed torch's global generators at the start of an epoch, for modules that draw from them (dropout)."""
     torch.manual_seed(derive(seed, "ambient", epoch))

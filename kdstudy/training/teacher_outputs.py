@@ -1,26 +1,28 @@
-"""Where a step gets the teacher's observation from."""
+"""The teacher's outputs, step by step: the protocol, and the teacher run in each step."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 import torch
 
-from kdstudy.models import Network
-from kdstudy.transfer import Batch, Observation, Transfer
+from kdstudy.data import Batch
+from kdstudy.models import FeatureExtractor
+from kdstudy.transfer import Observation, Transfer
 
 
-class Targets(Protocol):
+class TeacherOutputs(Protocol):
     """The teacher's observations, step by step."""
 
-    def begin(self, epoch: int) -> None:
-        """Make ready for the steps of an epoch, from 1."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare the steps of an epoch, from 1."""
 
-    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+    def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Return the teacher's observation of a batch, the ``step``-th of its epoch, from 0; without gradients."""
 
 
-class LiveTargets:
+@final
+class LiveTeacherOutputs:
     """Runs the teacher in each step.
 
     Args:
@@ -29,14 +31,14 @@ class LiveTargets:
         dtype: To which the observation is rounded, as if it had been kept; None leaves it as it is.
     """
 
-    def __init__(self, teacher: Network, transfer: Transfer, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, teacher: FeatureExtractor, transfer: Transfer, dtype: torch.dtype | None = None) -> None:
         self._teacher, self._transfer, self._dtype = teacher, transfer, dtype
 
-    def begin(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Nothing."""
 
     @torch.no_grad()
-    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+    def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Run the teacher on the batch's images."""
         found = self._transfer.observe(self._teacher, batch.images, draws)
         if self._dtype is None:

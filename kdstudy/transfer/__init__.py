@@ -1,6 +1,15 @@
 """What the student learns from the teacher: one file per method, over `Transfer`."""
 
-from kdstudy.transfer.base import Batch, EmptyMapError, MapTransfer, Observation, Transfer, TransferContext
+from kdstudy.data import Batch
+from kdstudy.transfer.base import (
+    EmptyMapError,
+    MapTransfer,
+    Observation,
+    Temperature,
+    Transfer,
+    TransferContext,
+    Weight,
+)
 from kdstudy.transfer.none import NoTransfer
 
 __all__ = [
@@ -9,6 +18,8 @@ __all__ = [
     "MapTransfer",
     "NoTransfer",
     "Observation",
+    "Temperature",
     "Transfer",
     "TransferContext",
+    "Weight",
 ]

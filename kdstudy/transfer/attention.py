@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 from torch import Tensor
 
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.base import MapTransfer, Observation, Temperature, TransferContext, Weight
 from kdstudy.transfer.losses import unit_distance
 from kdstudy.transfer.maps import attention_map, resize
@@ -34,7 +34,7 @@ class AttentionTransfer(MapTransfer):
     """
 
     name: ClassVar[str] = "attention"
-    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "kd_weight", "temperature"})
+    cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset({"weight", "kd_weight", "temperature"})
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AttentionTransfer(MapTransfer):
         super().__init__(context, weight=weight, kd_weight=kd_weight, temperature=temperature)
         self.p = p
 
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` once and keep its attention maps, each of shape (B, H, W)."""
         output = network(images)
         maps = (attention_map(feature, self.p) for feature in output.features)

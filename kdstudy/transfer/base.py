@@ -9,6 +9,7 @@ Shapes: B samples, C channels, H and W positions, K classes, L crucial layers.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from kdstudy.data import Batch
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.losses import soft_target_loss
 
 Weight = Annotated[float, Ge(0)]
@@ -72,20 +74,6 @@ class TransferContext:
     teacher_layers: tuple[str, ...]
 
 
-class Batch(NamedTuple):
-    """One training batch, augmented, on the training device.
-
-    Attributes:
-        images: (B, C, H, W) float32 in [0, 1].
-        labels: (B,) int64 class, or (B, K) float32 in {0, 1} for multi-label data.
-        indices: (B,) int64 position of each image in the training split.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-
-
 class Observation(NamedTuple):
     """What a method keeps of one network's pass over a batch.
 
@@ -107,14 +95,21 @@ class Transfer(nn.Module, ABC):
     mode: `train` while the student trains, `eval` when the method only serves as an instrument.
     """
 
-    indifferent: ClassVar[frozenset[str] | None] = None
-    """Options that do not touch what is observed of a teacher; None: nothing is said of it, and it is not kept.
+    cache_neutral_options: ClassVar[frozenset[str] | None] = None
+    """Options that do not change what is observed of a teacher; None: its outputs are never cached.
 
-    Say it only of a method whose observation of a frozen teacher depends on the batch, the draws and its other options
-    alone, never on what has been trained or counted.
+    Name them only in a method whose observation of a frozen teacher depends on the batch, the draws and its other
+    options alone, never on what has been trained or counted.
     """
-    directed: ClassVar[bool] = False
-    """Whether it also depends on the draws or on an image's place in the batch: always kept in float32."""
+    needs_directions: ClassVar[bool] = False
+    """Whether it also depends on the draws or on an image's place in the batch: always cached in float32."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for old, new in (("indifferent", "cache_neutral_options"), ("directed", "needs_directions")):
+            if old in cls.__dict__:
+                warnings.warn(f"{cls.__name__}.{old} is now {new}", DeprecationWarning, stacklevel=2)
+                setattr(cls, new, cls.__dict__[old])
 
     def __init__(self, context: TransferContext) -> None:
         super().__init__()
@@ -125,7 +120,7 @@ class Transfer(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` and keep what the loss needs; the caller sets modes and the teacher's no_grad."""
 
     @abstractmethod

@@ -13,8 +13,9 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.models import Network
-from kdstudy.transfer.base import Batch, Observation, Temperature, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.models import FeatureExtractor
+from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
 from kdstudy.transfer.features import FeatureTransfer, pooled, unit
 
 _UNKNOWN = -1
@@ -87,7 +88,7 @@ class ContrastiveTransfer(FeatureTransfer):
         """Draw the indices (K,) of this batch's negatives."""
         return torch.randint(len(self.classes), (self.negatives,), generator=generator).to(images.device)
 
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` once and keep the pooled last feature (B, C), and the drawn indices beside it."""
         output = network(images)
         return Observation(output.logits, (pooled(output.features[-1]), draws))

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor, evaluating, watching
 from kdstudy.transfer.autodiff import Dual, differentiable
 from kdstudy.transfer.base import MapTransfer, Temperature, TransferContext, Weight
 from kdstudy.transfer.losses import batch_unit_distance, mean_square_norm, squared_distance, unit_distance
@@ -68,8 +68,10 @@ class DerivativeTransfer(MapTransfer):
         temperature: Of the soft targets.
     """
 
-    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "normalise", "kd_weight", "temperature"})
-    directed: ClassVar[bool] = True
+    cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset(
+        {"weight", "normalise", "kd_weight", "temperature"}
+    )
+    needs_directions: ClassVar[bool] = True
     squares: Tensor
 
     def __init__(  # noqa: PLR0913 -- keyword-only: the options of a study file
@@ -114,16 +116,18 @@ class DerivativeTransfer(MapTransfer):
         weights = [_signs((count, *size), generator) for size in self.sizes] if positions else []
         return Directions(count, tuple(_moved(u, images) for u in drawn), tuple(_moved(v, images) for v in weights))
 
-    def pushed(self, network: Network, images: Tensor, draws: Directions) -> tuple[Tensor, tuple[Dual, ...]]:
-        """Run ``network`` once, with tangents, and return its logits and its layers' activations as duals."""
+    def jvp(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> tuple[Tensor, tuple[Dual, ...]]:
+        """Run ``network`` once in forward mode and return its logits and its layers' activations as duals."""
         with torch.autocast(images.device.type, enabled=False):  # low precision flips ReLU masks: 13-30 % off
             output = network(Dual(images, draws.images))
         for layer, feature in zip(self.layers, output.features, strict=True):
             _require_dual(self.name, layer, feature)
         return output.logits.value, output.features
 
-    def pulled(self, network: Network, images: Tensor, draws: Directions) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Run ``network`` for double backward: its logits, the leaf images, each layer's attention map."""
+    def reverse_mode(
+        self, network: FeatureExtractor, images: Tensor, draws: Directions
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Run ``network`` for reverse mode: its logits, the leaf images, each layer's attention map."""
         with torch.autocast(images.device.type, enabled=False):
             run = differentiable(network, images, draws.samples)
         with torch.enable_grad():
@@ -178,24 +182,17 @@ def trial_run(method: str, module: nn.Module, layers: Sequence[str], image_shape
         MapError: The network calls a function without a tangent rule, or a layer does not depend on the
             image.
     """
-    seen: dict[str, Any] = {}
-    modes = [(child, child.training) for child in module.modules()]
-    handles = [
-        module.get_submodule(name).register_forward_hook(lambda _m, _i, output, name=name: seen.update({name: output}))
-        for name in layers
-    ]
+    features: dict[str, Any] = {}
+
+    def record(name: str, _inputs: Any, output: Any) -> None:
+        features.setdefault(name, output)  # the first call, as `FeatureExtractor` does
+
     like = next(iter(module.parameters()), torch.zeros(()))
     image = torch.zeros(1, *image_shape, device=like.device, dtype=like.dtype)
-    try:
-        module.eval()
-        with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
-            module(Dual(image, (image,)))
-    finally:
-        for handle in handles:
-            handle.remove()
-        for child, training in modes:
-            child.training = training
-    return [_require_dual(method, name, seen.get(name)) for name in layers]
+    watched = watching({name: module.get_submodule(name) for name in layers}, record)
+    with watched, evaluating(module), torch.no_grad(), torch.autocast(like.device.type, enabled=False):
+        module(Dual(image, (image,)))
+    return [_require_dual(method, name, features.get(name)) for name in layers]
 
 
 def _require_dual(method: str, layer: str, feature: Any) -> Dual:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdstudy.data import Batch
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.base import (
-    Batch,
     Observation,
     Temperature,
     TransferContext,
@@ -53,7 +53,7 @@ class DecoupledTransfer(WeighedTransfer):
     """
 
     name: ClassVar[str] = "dkd"
-    indifferent: ClassVar[frozenset[str] | None] = frozenset(
+    cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset(
         {"weight", "alpha", "beta", "warmup", "kd_weight", "temperature"}
     )
 
@@ -72,7 +72,7 @@ class DecoupledTransfer(WeighedTransfer):
         self.alpha, self.beta = alpha, beta
         self.warmup = Warmup(warmup, context.num_train)
 
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` and keep its logits."""
         return Observation(network(images).logits, ())
 

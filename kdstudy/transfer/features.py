@@ -13,9 +13,9 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kdstudy.models import Network
+from kdstudy.data import Batch
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.base import (
-    Batch,
     Observation,
     Temperature,
     TransferContext,
@@ -69,7 +69,7 @@ class FeatureTransfer(WeighedTransfer, ABC):
         self.student_shapes = [context.student_shapes[index] for index in self.chosen]
         self.teacher_shapes = [context.teacher_shapes[index] for index in self.chosen]
 
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` once and keep the features of the chosen layers, each (B, C, H, W)."""
         output = network(images)
         return Observation(output.logits, tuple(output.features[index] for index in self.chosen))

@@ -11,7 +11,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.transfer.base import Temperature, TransferContext, Weight
 from kdstudy.transfer.features import At, FeatureTransfer, common_size
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.autodiff import Dual
 from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
 from kdstudy.transfer.derivatives import (
@@ -90,8 +90,8 @@ class HessianTransfer(DerivativeTransfer):
             temperature=temperature,
         )
         self.form = form
-        self._pushes = form in ("tangent", "bilinear")
-        if self._pushes:
+        self._forward_mode = form in ("tangent", "bilinear")
+        if self._forward_mode:
             if p != 2:
                 raise MapError(f"hessian: form: {form} holds for p = 2 only, got p: {p}; choose form: hvp")
             for module, layers in (
@@ -115,19 +115,19 @@ class HessianTransfer(DerivativeTransfer):
             images, generator, signs=signs, normals=int(self.form == "tangent"), positions=self.form == "hvp"
         )
 
-    def observe(self, network: Network, images: Tensor, draws: Directions) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> Observation:
         """Run ``network`` and keep its Hessian maps, plain tensors if gradients are off at entry."""
-        if not self._pushes:
+        if not self._forward_mode:
             return self._doubly_backward(network, images, draws)
-        logits, duals = self.pushed(network, images, draws)
+        logits, duals = self.jvp(network, images, draws)
         for dual in duals:
             self._require_piecewise_linear(dual)
         maps = (curvature_map(dual.tangents[0], dual.tangents[-1]) for dual in duals)
         return Observation(logits, tuple(map(resize, maps, self.sizes)))
 
-    def _doubly_backward(self, network: Network, images: Tensor, draws: Directions) -> Observation:
+    def _doubly_backward(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> Observation:
         training = torch.is_grad_enabled()
-        logits, inputs, attention = self.pulled(network, images, draws)
+        logits, inputs, attention = self.reverse_mode(network, images, draws)
         (u,), targets = draws.images, [inputs] * len(attention)
         with torch.enable_grad():
             weights = draws.positions or [torch.ones_like(q) for q in attention]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network, trace
+from kdstudy.models import FeatureExtractor, trace
 from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
 from kdstudy.transfer.derivatives import (
     DerivativeTransfer,
@@ -123,16 +123,16 @@ class JacobianTransfer(DerivativeTransfer):
             images, generator, signs=int(self.form == "tangent"), positions=self.form == "projection"
         )
 
-    def observe(self, network: Network, images: Tensor, draws: Directions) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> Observation:
         """Run ``network`` and keep its Jacobian maps, plain tensors if gradients are off at entry."""
         if self.form == "tangent":
-            logits, duals = self.pushed(network, images, draws)
+            logits, duals = self.jvp(network, images, draws)
             maps = (directional_map(dual.first(dual.value), dual.tangents[0], self.p) for dual in duals)
             return Observation(logits, tuple(map(resize, maps, self.sizes)))
         training = torch.is_grad_enabled()
         with ExitStack() as stack:
             weights = [] if self.wrt == "images" else self._weights(network, stack)
-            logits, inputs, attention = self.pulled(network, images, draws)
+            logits, inputs, attention = self.reverse_mode(network, images, draws)
             scalars = self._scalars(attention, draws)
             targets = weights or [inputs] * len(scalars)
             gradients = first_derivatives(scalars, targets, create_graph=training)
@@ -147,7 +147,7 @@ class JacobianTransfer(DerivativeTransfer):
                 return [q.flatten(1).max(dim=1).values.sum() for q in attention]
             return [(q * v).sum() for q, v in zip(attention, draws.positions, strict=True)]
 
-    def _weights(self, network: Network, stack: ExitStack) -> list[Tensor]:
+    def _weights(self, network: FeatureExtractor, stack: ExitStack) -> list[Tensor]:
         """Return the weights to differentiate by; frozen ones ask for gradients until ``stack`` closes."""
         module = network.module
         if module not in self._convolutions:

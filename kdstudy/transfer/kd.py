@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from kdstudy.models import Network
-from kdstudy.transfer.base import Batch, Observation, Temperature, Transfer, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.models import FeatureExtractor
+from kdstudy.transfer.base import Observation, Temperature, Transfer, TransferContext, Weight
 from kdstudy.transfer.losses import soft_target_loss
 
 
@@ -23,13 +24,13 @@ class SoftTargetTransfer(Transfer):
         cross-entropy with the labels keeps its weight 1.
     """
 
-    indifferent: ClassVar[frozenset[str] | None] = frozenset({"weight", "temperature"})
+    cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset({"weight", "temperature"})
 
     def __init__(self, context: TransferContext, *, weight: Weight = 1.0, temperature: Temperature = 4.0) -> None:
         super().__init__(context)
         self.weight, self.temperature = weight, temperature
 
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` and keep its logits."""
         return Observation(network(images).logits, ())
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from kdstudy.models import Network
-from kdstudy.transfer.base import Batch, Observation, Transfer
+from kdstudy.data import Batch
+from kdstudy.models import FeatureExtractor
+from kdstudy.transfer.base import Observation, Transfer
 
 
 class NoTransfer(Transfer):
@@ -16,7 +17,7 @@ class NoTransfer(Transfer):
     Source: the baseline called "None" in Kokane, Uddin, Xu, arXiv 2407.04871.
     """
 
-    def observe(self, network: Network, images: Tensor, draws: Any) -> Observation:
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` and keep its logits."""
         return Observation(network(images).logits, ())
 

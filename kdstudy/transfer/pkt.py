@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.transfer.base import Temperature, TransferContext, Weight
 from kdstudy.transfer.features import At, FeatureTransfer, pooled, unit
 
 _EPS = 1e-7

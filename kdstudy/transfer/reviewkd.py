@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.transfer.base import Temperature, TransferContext, Weight
 from kdstudy.transfer.features import FeatureTransfer, Warmup, WarmupEpochs, pooled
 from kdstudy.transfer.maps import resize
 

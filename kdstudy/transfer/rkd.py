@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.transfer.base import Temperature, TransferContext, Weight
 from kdstudy.transfer.features import At, FeatureTransfer, pooled, unit
 
 # Squared distances up to this are zero, as in the authors' code: no gradient of the root there.

@@ -14,7 +14,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdstudy.transfer.base import Batch, Temperature, TransferContext, Weight
+from kdstudy.data import Batch
+from kdstudy.transfer.base import Temperature, TransferContext, Weight
 from kdstudy.transfer.features import At, FeatureTransfer, common_size
 
 _EPS = 1e-5

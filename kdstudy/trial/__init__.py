@@ -1,9 +1,17 @@
 """One configured run, or a pack of them, as plain functions: no scheduler, database or server."""
 
-from kdstudy.trial.build import build_transfer, dataset_of, describe_dataset, networks, training_batches
-from kdstudy.trial.dry_run import corner_configs, preflight, run_corners
+from kdstudy.trial.build import (
+    build_transfer,
+    dataset_of,
+    describe_dataset,
+    networks,
+    student_spec,
+    teacher_spec,
+    training_batches,
+)
+from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
-from kdstudy.trial.pack import failure, run_pack
+from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
     find_teacher,
@@ -13,13 +21,13 @@ from kdstudy.trial.teacher import (
     teacher_folder,
     teacher_trial,
 )
-from kdstudy.trial.teacher_cache.cached import Teaching, targets_of
+from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
 __all__ = [
+    "INFRASTRUCTURE_ERRORS",
     "Matched",
-    "Teaching",
+    "OutputsRecipe",
     "build_transfer",
-    "corner_configs",
     "dataset_of",
     "describe_dataset",
     "failure",
@@ -33,8 +41,10 @@ __all__ = [
     "run_pack",
     "run_trial",
     "score_teacher",
-    "targets_of",
+    "student_spec",
     "teacher_folder",
+    "teacher_outputs",
+    "teacher_spec",
     "teacher_trial",
     "training_batches",
 ]

@@ -1,24 +1,44 @@
-"""What a trial is made of: data, networks, method, policy, probe instrument, each built from its configuration."""
+"""Builds each part of a trial from its configuration: data, networks, transfer method, policy, probe."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from kdstudy.data import Dataset, batches, load_data
-from kdstudy.layerwise import Policy, match_layers
-from kdstudy.models import Network, build_model, trace
+from kdstudy.data import Batch, Dataset, batches, load_data
+from kdstudy.layerwise import Policy, layer_groups, match_layers
+from kdstudy.models import FeatureExtractor, NetworkSpec, trace
 from kdstudy.plugins import POLICIES, TRANSFERS
 from kdstudy.seeds import derive
-from kdstudy.study import TrialConfig
-from kdstudy.training import generator, student_network, teacher_network
+from kdstudy.study import PluginSpec, TrialConfig
+from kdstudy.training import (
+    Distiller,
+    Probe,
+    SgdSettings,
+    TeacherOutputs,
+    generator,
+    schedule,
+    student_network,
+    teacher_network,
+)
 from kdstudy.transfer import MapTransfer, Transfer, TransferContext
 
-Images = tuple[Tensor, Tensor, Tensor]
-"""Images, labels and indices of one batch: see `kdstudy.data.batches`."""
+
+class TrialNetworks(NamedTuple):
+    """The networks of a trial.
+
+    Attributes:
+        student: On the training device.
+        teacher: Likewise; None for training without one.
+        context: What a transfer method may know of the two.
+    """
+
+    student: FeatureExtractor
+    teacher: FeatureExtractor | None
+    context: TransferContext
 
 
 def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
@@ -37,7 +57,7 @@ def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
     )
 
 
-def training_batches(config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Images]:
+def training_batches(config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
     """Yield the batches of one epoch, a function of the configuration's data seed."""
     seed = config.data_seed
     return batches(
@@ -72,13 +92,41 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
     }
 
 
+def student_spec(config: TrialConfig, data: Dataset) -> NetworkSpec:
+    """Return what the student is built from; it normalises images as the data set does."""
+    return _spec(config.student.model, data, data.mean, data.std)
+
+
+def teacher_spec(config: TrialConfig, data: Dataset) -> NetworkSpec:
+    """Return what the teacher is built from; it may have its own mean and standard deviation."""
+    teacher = config.teacher
+    return _spec(teacher.model, data, teacher.mean or data.mean, teacher.std or data.std)
+
+
+def _spec(model: PluginSpec, data: Dataset, mean: tuple[float, ...], std: tuple[float, ...]) -> NetworkSpec:
+    return NetworkSpec(model.name, model.options, data.num_classes, data.image_shape, mean, std)
+
+
+def provenance(config: TrialConfig, data: Dataset) -> dict[str, Any]:
+    """Return what a student's file says of where the student comes from."""
+    return {
+        "provenance": {
+            "study": config.name,
+            "arm": config.arm,
+            "data": data.fingerprint,
+            "data_seed": config.data_seed,
+            "init_seed": config.init_seed,
+        }
+    }
+
+
 def networks(
     config: TrialConfig,
     data: Dataset,
     teacher: torch.nn.Module | None,
     device: torch.device,
-    wrapped: Callable[..., Network] = teacher_network,
-) -> tuple[Network, Network | None, TransferContext]:
+    wrap_teacher: Callable[..., FeatureExtractor] = teacher_network,
+) -> TrialNetworks:
     """Build the student, match its crucial layers with the teacher's, and wrap both.
 
     Args:
@@ -86,24 +134,12 @@ def networks(
         data: Its data set.
         teacher: None for training without one.
         device: Of the training.
-        wrapped: Wraps the teacher, as `teacher_network` does.
-
-    Returns:
-        Student, teacher (None if none is given), and what a transfer method may know of them.
+        wrap_teacher: Called as `teacher_network`.
 
     Raises:
         ModelError: No layers match.
     """
-    model = config.student.model
-    module = build_model(
-        model.name,
-        model.options,
-        num_classes=data.num_classes,
-        image_shape=data.image_shape,
-        mean=data.mean,
-        std=data.std,
-        seed=config.init_seed,
-    )
+    module = student_spec(config, data).build(config.init_seed)
     pairs = (
         ()
         if teacher is None
@@ -121,13 +157,10 @@ def networks(
         teacher_layers=tuple(pair.teacher for pair in pairs),
     )
     student = student_network(module.to(device), context.layers, config.numerics)
-    if teacher is None:
-        return student, None, context
-    return (
-        student,
-        wrapped(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape),
-        context,
-    )
+    wrapped = None
+    if teacher is not None:
+        wrapped = wrap_teacher(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape)
+    return TrialNetworks(student, wrapped, context)
 
 
 def build_transfer(name: str, options: dict[str, Any], context: TransferContext, *, seed: int) -> Transfer:
@@ -147,10 +180,41 @@ def build_transfer(name: str, options: dict[str, Any], context: TransferContext,
     return transfer
 
 
+def build_distiller(
+    config: TrialConfig, data: Dataset, built: TrialNetworks, transfer: Transfer, outputs: TeacherOutputs | None
+) -> Distiller:
+    """Build the training loop.
+
+    Args:
+        config: The trial.
+        data: Its data set.
+        built: Its networks.
+        transfer: Its transfer method, on the training device.
+        outputs: Where the teacher's come from; None runs it in each step, if the method uses it.
+    """
+    train = config.train
+    return Distiller(
+        built.student,
+        built.teacher,
+        transfer,
+        groups=layer_groups(built.student.module, built.context.layers, data.image_shape),
+        sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
+        schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
+        teacher_outputs=outputs,
+    )
+
+
 def build_policy(config: TrialConfig, layers: tuple[str, ...]) -> Policy:
     """Build the configuration's learning-rate policy over the crucial layers."""
-    policy: Policy = POLICIES.load(config.policy.name)(layers, **config.policy.options)
-    policy.seed = derive(config.init_seed, "policy")
+    policy_class = POLICIES.load(config.policy.name)
+    seed = derive(config.init_seed, "policy")
+    takes = inspect.signature(policy_class).parameters.get("seed")
+    policy: Policy
+    if takes is not None and takes.kind is not inspect.Parameter.KEYWORD_ONLY:  # those are options
+        policy = policy_class(layers, seed, **config.policy.options)
+    else:  # a class of the user's own that takes none; it may read the attribute all the same
+        policy = policy_class(layers, **config.policy.options)
+        policy.seed = seed
     return policy
 
 
@@ -164,21 +228,19 @@ def build_instrument(config: TrialConfig, policy: Policy, context: TransferConte
     return instrument
 
 
-def student_description(config: TrialConfig, data: Dataset) -> dict[str, Any]:
-    """Return what rebuilds the student's network from its weights file."""
-    model = config.student.model
-    return {
-        "model": model.name,
-        "options": model.options,
-        "num_classes": data.num_classes,
-        "image_shape": list(data.image_shape),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "provenance": {
-            "study": config.name,
-            "arm": config.arm,
-            "data": data.fingerprint,
-            "data_seed": config.data_seed,
-            "init_seed": config.init_seed,
-        },
-    }
+def build_probe(
+    config: TrialConfig, policy: Policy, context: TransferContext, data: Dataset, device: torch.device
+) -> Probe | None:
+    """Build what measures the divergences that ``policy`` asks for; None where it never asks."""
+    epochs = config.train.epochs
+    if not any(policy.due(epoch, epochs) for epoch in range(1, epochs + 1)):
+        return None
+    choice = generator(config.data_seed, "probe-images")
+    chosen = torch.randperm(len(data.train.images), generator=choice)[: policy.probe_size]
+    images = data.train.images[chosen].to(device).float() / 255
+    return Probe(
+        build_instrument(config, policy, context).to(device),
+        images,
+        generator(config.data_seed, "probe-directions"),
+        policy.b1,
+    )

@@ -1,4 +1,4 @@
-"""Dry-run a trial, or every corner of a study: build everything, train at most one batch, keep nothing."""
+"""Dry-runs a trial, or every corner of a study: builds everything, trains at most one batch, keeps nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import NamedTuple
 import torch
 
 from kdstudy.errors import KdstudyError, StudyError
-from kdstudy.models import build_model
 from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, fixed_numerics, generator
-from kdstudy.trial.build import dataset_of
-from kdstudy.trial.inputs import Sources
-from kdstudy.trial.run import Trial
+from kdstudy.trial.build import dataset_of, teacher_spec
+from kdstudy.trial.inputs import OwnInputs
+from kdstudy.trial.run import TrialRun
 
 
 class Needs(NamedTuple):
@@ -31,7 +30,7 @@ class Needs(NamedTuple):
 
 
 def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = False) -> Needs:
-    """Build everything a trial needs, so that what cannot work is said before the study starts.
+    """Build everything a trial needs, so that what cannot work is reported before the study starts.
 
     Args:
         config: The trial.
@@ -41,27 +40,27 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     Raises:
         KdstudyError: The configuration cannot be run here.
     """
-    with fixed_numerics(config.resources.cpus):
-        sources = Sources()
-        try:
-            trial = Trial(config, lambda _record, _result: None, sources, teacher=teacher)
-            if batch:
-                _one_batch(trial, sources)
-            trial.student.release()
-            return Needs(trial.teaching is not None, None if trial.teaching is None else trial.teaching.file_bytes())
-        finally:
-            sources.release()
+    inputs = OwnInputs()
+    with (
+        fixed_numerics(config.resources.cpus),
+        contextlib.closing(inputs),
+        contextlib.closing(TrialRun(config, inputs, teacher=teacher)) as trial,
+    ):
+        if batch:
+            _train_one_batch(trial, inputs)
+        recipe = trial.recipe
+        return Needs(recipe is not None, None if recipe is None else recipe.file_bytes())
 
 
-def _one_batch(trial: Trial, sources: Sources) -> None:
+def _train_one_batch(trial: TrialRun, inputs: OwnInputs) -> None:
     """Train one batch and measure the probe."""
-    trial.distiller.train_epoch(
+    trial.distiller.begin_epoch(
         1,
-        itertools.islice(sources.batches(trial.config, trial.data, trial.device, 1), 1),
+        itertools.islice(inputs.batches(trial.config, trial.data, trial.device, 1), 1),
         steps=1,
         directions=generator(trial.config.data_seed, "directions", 1),
         multipliers={},
-    )
+    ).run()
     if trial.probe is not None and trial.teacher is not None:
         with contextlib.suppress(StudentMapsEmptyError):
             trial.probe.measure(trial.student, trial.teacher)
@@ -75,9 +74,9 @@ def run_corners(study: Study) -> int:
 
     Raises:
         StudyError: Every corner that cannot be run, one line each.
-        DataError: The data set is not to be had.
+        DataError: The data set is not available.
     """
-    problems, corners = [], corner_configs(study)
+    problems, corners = [], study.corners()
     for where, config in corners:
         try:
             _dry_run(config)
@@ -88,28 +87,6 @@ def run_corners(study: Study) -> int:
     return len(corners)
 
 
-def corner_configs(study: Study) -> list[tuple[str, TrialConfig]]:
-    """Return (name, trial) of each arm's two corners; one where nothing is searched."""
-    corners = []
-    for arm in study.arms:
-        space = study.space(arm)
-        for end in (0, -1) if space else (0,):
-            values = {path: hole.ends()[end] for path, hole in space.items()}
-            config = study.config(arm.name, values, data_seed=0, init_seed=0)
-            corners.append((f"{arm.name} at its {'first' if end == 0 else 'last'} ends", config))
-    return corners
-
-
 def _dry_run(config: TrialConfig) -> None:
     data = dataset_of(config, with_test=False)
-    model = config.teacher.model
-    teacher = build_model(
-        model.name,
-        model.options,
-        num_classes=data.num_classes,
-        image_shape=data.image_shape,
-        mean=config.teacher.mean or data.mean,
-        std=config.teacher.std or data.std,
-        seed=0,
-    )
-    preflight(config, teacher, batch=True)
+    preflight(config, teacher_spec(config, data).build(seed=0), batch=True)

@@ -1,136 +1,165 @@
-"""Where a trial gets what others may use as well: images, teacher, batches, the teacher's observations."""
+"""Inputs of a trial that a pack can share: data set, teacher, batches, the teacher's outputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 
-from kdstudy.data import Dataset
-from kdstudy.models import Network, Output
+from kdstudy.data import Batch, Dataset
+from kdstudy.models import FeatureExtractor, Output
 from kdstudy.study import NumericsConfig, TrialConfig
-from kdstudy.training import LiveTargets, Targets, teacher_network
-from kdstudy.transfer import Batch, Observation, TransferContext
-from kdstudy.trial.build import Images, dataset_of, networks, training_batches
-from kdstudy.trial.teacher_cache.cached import Teaching, targets_of
+from kdstudy.training import LiveTeacherOutputs, TeacherOutputs, teacher_network
+from kdstudy.transfer import Observation
+from kdstudy.trial.build import dataset_of, training_batches
+from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
-Seen = TypeVar("Seen", Output, Observation)
+Made = TypeVar("Made", Output, Observation)
 
 
-class Sources:
-    """All of it for one trial alone."""
+class TrialInputs(ABC):
+    """What a trial reads: its own (`OwnInputs`), or shared with the others of its pack (`SharedInputs`)."""
+
+    @abstractmethod
+    def dataset(self, config: TrialConfig, device: torch.device, *, with_test: bool) -> Dataset:
+        """Return the data set, its training images on the device."""
+
+    @abstractmethod
+    def wrap_teacher(
+        self, module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
+    ) -> FeatureExtractor:
+        """Return the teacher in the arithmetic asked for: see `kdstudy.training.teacher_network`."""
+
+    @abstractmethod
+    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
+        """Yield the training batches of an epoch."""
+
+    @abstractmethod
+    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+        """Return the teacher's outputs, step by step."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take the hooks off the teacher: it serves other trials too."""
+
+
+@final
+class OwnInputs(TrialInputs):
+    """Inputs of a single trial."""
 
     def __init__(self) -> None:
-        self._teacher: Network | None = None
+        self._teacher: FeatureExtractor | None = None
 
     def dataset(self, config: TrialConfig, device: torch.device, *, with_test: bool) -> Dataset:
-        """Load the data set, its training images moved to the device once, not in every epoch."""
+        """Load the data set, and move its training images to the device once, not in every epoch."""
         data = dataset_of(config, with_test=with_test)
         return dataclasses.replace(data, train=data.train.to(device))
 
-    def networks(
-        self, config: TrialConfig, data: Dataset, teacher: nn.Module | None, device: torch.device
-    ) -> tuple[Network, Network | None, TransferContext]:
-        """Build the student and wrap the teacher: see `kdstudy.trial.build.networks`."""
-        return networks(config, data, teacher, device, self.wrapped)
-
-    def wrapped(
+    def wrap_teacher(
         self, module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
-    ) -> Network:
-        """Wrap the teacher in the arithmetic asked for."""
+    ) -> FeatureExtractor:
+        """Wrap the teacher."""
         self._teacher = teacher_network(module, layers, numerics, image_shape)
         return self._teacher
 
-    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Images]:
-        """Yield the batches of an epoch."""
+    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
+        """Yield the training batches of an epoch."""
         return training_batches(config, data, device, epoch)
 
-    def targets(self, teaching: Teaching, cache: Path | None) -> Targets:
-        """Return where the teacher's observations come from."""
-        return targets_of(teaching, cache)
+    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+        """Return the outputs, computed or cached."""
+        return teacher_outputs(recipe, cache)
 
-    def release(self) -> None:
-        """Take the hooks off the teacher: it serves other trials too."""
+    def close(self) -> None:
+        """Take the hooks off the teacher."""
         if self._teacher is not None:
             self._teacher.release()
 
 
-class SharedSources(Sources):
-    """All of it for trials of one process that are in step: each thing is made by the first that asks for it.
+@final
+class SharedInputs(TrialInputs):
+    """Inputs of trials that take steps in turn in one process: each is made by the first that asks for it.
 
     Their data, data seed, batch size, teacher, layers and transfer method must be the same: see `kdstudy.trial.pack`.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._data: Dataset | None = None
-        self._source: Iterator[Images] = iter(())
+        self._teacher: FeatureExtractor | None = None
+        self._source: Iterator[Batch] = iter(())
         self._place = (0, 0)
-        self._batch: _Lent | None = None
-        self._memory = _Memory()
+        self._batch: _SharedBatch | None = None
+        self._memory = _ImagesMemory()
 
     def dataset(self, config: TrialConfig, device: torch.device, *, with_test: bool) -> Dataset:
         """Return the one data set."""
         if self._data is None:
-            self._data = super().dataset(config, device, with_test=with_test)
+            data = dataset_of(config, with_test=with_test)
+            self._data = dataclasses.replace(data, train=data.train.to(device))
         return self._data
 
-    def wrapped(
+    def wrap_teacher(
         self, module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
-    ) -> Network:
-        """Return the one teacher, which looks at the same images once."""
+    ) -> FeatureExtractor:
+        """Return the one teacher, which runs once over the same images."""
         if self._teacher is None:
-            plain = super().wrapped(module, layers, numerics, image_shape)
-            plain.release()
-            self._teacher = _RememberingNetwork(plain, self._memory)
+            self._teacher = teacher_network(module, layers, numerics, image_shape, memory=self._memory.get)
         return self._teacher
 
-    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Images]:
+    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, each the same object for all that are in step."""
         for step in itertools.count():
             if self._place != (epoch, step):
-                assert step == 0 or self._place == (epoch, step - 1), "they are not in step"
+                assert step == 0 or self._place == (epoch, step - 1), "the trials are not in step"
                 if step == 0:
-                    self._source = super().batches(config, data, device, epoch)
+                    self._source = training_batches(config, data, device, epoch)
                 found = next(self._source, None)
-                self._place, self._batch = (epoch, step), None if found is None else _Lent(found)
+                self._place, self._batch = (epoch, step), None if found is None else _SharedBatch(found)
             if self._batch is None:
                 return
-            yield self._batch.again()
+            yield self._batch.get()
 
-    def targets(self, teaching: Teaching, cache: Path | None) -> Targets:
-        """Return the one observation of each batch, where it is computed and known to be the same for all.
+    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+        """Return one observation per batch, where it is computed and known to be the same for all.
 
         Else it is each trial's own, made of the one pass of the teacher as far as that is a plain one.
         """
-        own = super().targets(teaching, cache)
-        if not isinstance(own, LiveTargets) or teaching.transfer.indifferent is None:
+        own = teacher_outputs(recipe, cache)
+        if not isinstance(own, LiveTeacherOutputs) or recipe.transfer.cache_neutral_options is None:
             return own
-        return _SharedTargets(own, self._memory, json.dumps(teaching.method, default=str))
+        return _SharedTeacherOutputs(own, self._memory, json.dumps(recipe.method, default=str))
+
+    def close(self) -> None:
+        """Take the hooks off the teacher."""
+        if self._teacher is not None:
+            self._teacher.release()
 
 
-class _Lent:
-    """A batch that several get one after another, whole even if a method writes into it."""
+@final
+class _SharedBatch:
+    """A batch that several trials get one after another, whole even if a method writes into it."""
 
-    def __init__(self, batch: Images) -> None:
-        self._batch, self._written = batch, _written(batch)
+    def __init__(self, batch: Batch) -> None:
+        self._batch, self._versions = batch, _versions(batch)
         self._spare = _copy(batch)
 
-    def again(self) -> Images:
-        """Return the batch."""
-        if _written(self._batch) != self._written:
+    def get(self) -> Batch:
+        """Return the batch as it was made."""
+        if _versions(self._batch) != self._versions:
             self._batch = _copy(self._spare)
-            self._written = _written(self._batch)
+            self._versions = _versions(self._batch)
         return self._batch
 
 
-class _Memory:
+@final
+class _ImagesMemory:
     """What has been made of the images seen last, as long as nobody writes into them or into what was made."""
 
     def __init__(self) -> None:
@@ -138,42 +167,23 @@ class _Memory:
         self._version = 0
         self._made: dict[Hashable, tuple[Any, list[int]]] = {}
 
-    def of(self, images: Tensor, key: Hashable, make: Callable[[], Seen]) -> Seen:
+    def get(self, images: Tensor, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return what ``make`` makes of the images, or has made of them before under this key."""
         if images is not self._images or images._version != self._version:
             self._images, self._version, self._made = images, images._version, {}
         if key in self._made:
-            seen: Seen
-            seen, written = self._made[key]
-            if _written((seen[0], *seen[1])) == written:
-                return seen
-        seen = make()
-        self._made[key] = seen, _written((seen[0], *seen[1]))
-        return seen
+            made: Made
+            made, versions = self._made[key]
+            if _versions((made[0], *made[1])) == versions:
+                return made
+        made = make()
+        self._made[key] = made, _versions((made[0], *made[1]))
+        return made
 
 
-class _RememberingNetwork(Network):
-    """A frozen network in eval mode that runs once over the same images.
-
-    Args:
-        network: Whose module and layers it has; its own hooks are off.
-        memory: Holds what it gave.
-    """
-
-    def __init__(self, network: Network, memory: _Memory) -> None:
-        super().__init__(network.module, network.layers, network.precision)
-        self._memory = memory
-
-    def __call__(self, images: Any, *, exact: bool = False) -> Output:
-        """Run the network, or return what it gave before: for plain images, where no gradient is asked for."""
-        if torch.is_grad_enabled() or not isinstance(images, Tensor):
-            return super().__call__(images, exact=exact)
-        run = super().__call__
-        return self._memory.of(images, ("pass", exact), lambda: run(images, exact=exact))
-
-
-class _SharedTargets:
-    """The teacher's observation of each batch, made once for all that ask for the same.
+@final
+class _SharedTeacherOutputs:
+    """The teacher's observation of each batch, made once for all trials that ask for the same.
 
     Args:
         own: Makes it.
@@ -181,22 +191,21 @@ class _SharedTargets:
         method: The method and those of its options that touch the observation.
     """
 
-    def __init__(self, own: Targets, memory: _Memory, method: str) -> None:
+    def __init__(self, own: TeacherOutputs, memory: _ImagesMemory, method: str) -> None:
         self._own, self._memory, self._method = own, memory, method
 
-    def begin(self, epoch: int) -> None:
-        """Nothing, as it is made step by step."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Nothing, as observations are made step by step."""
 
-    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+    def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Return it; ``draws`` are the same for all that are in step."""
-        return self._memory.of(batch.images, self._method, lambda: self._own.of(step, batch, draws))
+        return self._memory.get(batch.images, self._method, lambda: self._own.observation(step, batch, draws))
 
 
-def _written(tensors: Iterable[Any]) -> list[int]:
+def _versions(tensors: Iterable[Any]) -> list[int]:
     """Return how often each tensor has been written into."""
     return [each._version for each in tensors if isinstance(each, Tensor)]
 
 
-def _copy(batch: Images) -> Images:
-    images, labels, indices = (each.clone() for each in batch)
-    return images, labels, indices
+def _copy(batch: Batch) -> Batch:
+    return Batch(*(each.clone() for each in batch))

@@ -1,15 +1,14 @@
-"""The crucial layers that a study will use: what is paired with what, and the shapes."""
+"""Lists the crucial layers that a study will use, for `kdstudy check --layers`: pairs, shapes, parameters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from kdstudy.layerwise import LayerPair, layer_groups, match_layers
-from kdstudy.models import build_model, trace
+from kdstudy.models import trace
 from kdstudy.study import Study, TrialConfig
-from kdstudy.trial.build import dataset_of
+from kdstudy.trial.build import dataset_of, student_spec, teacher_spec
 
 
 @dataclass(frozen=True)
@@ -52,42 +51,19 @@ def matched_layers(study: Study) -> tuple[Matched, ...]:
 
     Raises:
         ModelError: A network cannot be built, no layers match, or a named one does not exist.
-        DataError: The data set is not to be had; its image size decides what matches.
+        DataError: The data set is not available; its image size decides what matches.
     """
     found: dict[str, Matched] = {}
-    for config in _students(study):
+    for config in study.student_corners():
         key = repr(config.student.model.to_yaml())
         if key not in found:
             found[key] = _match(config)
     return tuple(found.values())
 
 
-def _students(study: Study) -> list[TrialConfig]:
-    """Return a trial of the first arm for each end of the student's ranges, other ranges at the first."""
-    arm = study.arms[0]
-    ends = {
-        path: hole.ends() if path.startswith("student.") else hole.ends()[:1] for path, hole in study.space(arm).items()
-    }
-    return [
-        study.config(arm.name, dict(zip(ends, values, strict=True)), data_seed=0, init_seed=0)
-        for values in product(*ends.values())
-    ]
-
-
 def _match(config: TrialConfig) -> Matched:
     data = dataset_of(config, with_test=False)
-    student, teacher = (
-        build_model(
-            model.name,
-            model.options,
-            num_classes=data.num_classes,
-            image_shape=data.image_shape,
-            mean=data.mean,
-            std=data.std,
-            seed=0,
-        )
-        for model in (config.student.model, config.teacher.model)
-    )
+    student, teacher = (spec.build(seed=0) for spec in (student_spec(config, data), teacher_spec(config, data)))
     pairs = match_layers(trace(student, data.image_shape), trace(teacher, data.image_shape), config.layers)
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
     groups = layer_groups(student, [pair.student for pair in pairs], data.image_shape)

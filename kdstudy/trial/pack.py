@@ -1,17 +1,18 @@
-"""A pack: trials that see the same batches and the same teacher, trained a step each in turn in one process.
+"""Runs a pack: trials that see the same batches and the same teacher, trained one step each in turn in one process.
 
-What they share is computed once a step, by whoever comes first: the batch, the teacher's pass over it, and what a
-method says it observes of it. Each member's numbers are bit for bit those of `kdstudy.trial.run.run_trial`.
+What they share is computed once per step, by the first that needs it: the batch, the teacher's pass over it, and what
+a method observes of the teacher. Each member's numbers are bit for bit those of `kdstudy.trial.run.run_trial`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -21,57 +22,64 @@ from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 from kdstudy.training import fixed_numerics
-from kdstudy.trial.inputs import SharedSources, Sources
-from kdstudy.trial.run import Trial
+from kdstudy.trial.inputs import OwnInputs, SharedInputs, TrialInputs
+from kdstudy.trial.run import TrialRun
 
-Listen = Callable[[int, EpochRecord | None, TrialResult | None], bool]
+PackReport = Callable[[int, EpochRecord | None, TrialResult | None], bool]
 
-NOBODYS = (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError, StoreError, ClusterError, DataError)
-"""Errors that are no trial's result: they end the pack."""
+INFRASTRUCTURE_ERRORS = (
+    torch.OutOfMemoryError,
+    torch.AcceleratorError,
+    MemoryError,
+    StoreError,
+    ClusterError,
+    DataError,
+)
+"""Errors that abort the whole pack instead of failing one trial."""
 
 
 def run_pack(  # noqa: PLR0913 -- all but the first two by name
     configs: Mapping[int, TrialConfig],
-    report: Listen,
+    report: PackReport,
     *,
     teacher: nn.Module | None = None,
     folder: Folder | None = None,
     cache: Path | None = None,
     with_test: bool = False,
-    rest: Callable[[], None] = lambda: None,
+    at_safe_point: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train the students of a pack, a step of each in turn; a single one as `kdstudy.trial.run.run_trial` does.
+    """Train the students of a pack, one step each in turn; a single one as `kdstudy.trial.run.run_trial` does.
 
-    Those with the fewest epochs go first, so that members whose checkpoints differ come into step. One that ends, is
-    let go or raises leaves its share of the time to the others.
+    Those with the fewest epochs go first, so that members whose checkpoints differ come into step. A member that ends,
+    is stopped or raises leaves its share of the time to the others.
 
     Args:
         configs: The trials by number; what `common` returns must be equal.
         report: Called with a member's number and what `kdstudy.trial.run.run_trial` reports; or, once it has raised,
-            without a record and with a result in state ``failed``. Returns whether the member is to go on.
+            without a record and with a result in state ``failed``. Returns whether the member is to continue.
         teacher: As for `kdstudy.trial.run.run_trial`.
         folder: That of the trials' folders, each named after its number.
         cache: As for `kdstudy.trial.run.run_trial`.
         with_test: Likewise.
-        rest: Called whenever all that has been done is in checkpoints and has been reported.
+        at_safe_point: Called when every member is checkpointed and reported.
 
     Raises:
-        StoreError: A store does not work; so do the other errors in `NOBODYS` end the pack.
+        StoreError: A store does not work; so do the other `INFRASTRUCTURE_ERRORS` end the pack.
     """
     first, *others = configs.values()
     assert all(common(other) == common(first) for other in others)
-    sources = SharedSources() if others else Sources()
+    inputs: TrialInputs = SharedInputs() if others else OwnInputs()
 
     def member(number: int, config: TrialConfig) -> _Member:
         own = None if folder is None else folder / str(number)
         settings: dict[str, Any] = {"teacher": teacher, "folder": own, "cache": cache, "with_test": with_test}
-        return _Member(number, functools.partial(Trial, config, sources=sources, **settings), report)
+        return _Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
 
-    with fixed_numerics(first.resources.cpus):
-        try:
-            _take_turns([member(*each) for each in configs.items()], rest)
-        finally:
-            sources.release()
+    with fixed_numerics(first.resources.cpus), contextlib.closing(inputs), contextlib.ExitStack() as stack:
+        members = [member(number, config) for number, config in configs.items()]
+        for each in members:
+            stack.callback(each.close)
+        _take_turns(members, at_safe_point)
 
 
 def common(config: TrialConfig) -> tuple[object, ...]:
@@ -84,85 +92,115 @@ def common(config: TrialConfig) -> tuple[object, ...]:
 
 def failure(error: Exception, epochs: int) -> TrialResult:
     """Return the result of a trial that raised: one line if a user can put it right, else the traceback."""
-    told = str(error) if isinstance(error, KdstudyError) else "".join(traceback.format_exception(error))
-    return TrialResult("failed", epochs=epochs, error=told)
+    message = str(error) if isinstance(error, KdstudyError) else "".join(traceback.format_exception(error))
+    return TrialResult("failed", epochs=epochs, error=message)
 
 
-def _take_turns(members: list[_Member], rest: Callable[[], None]) -> None:
-    several = len(members) > 1
-    for member in members:  # to where its checkpoint stands
-        member.advance(ambient=several)
-    while members := [member for member in members if member.open]:
-        least = min(member.epoch for member in members)
+def _take_turns(members: list[_Member], at_safe_point: Callable[[], None]) -> None:
+    for member in members:
+        member.start()
+    while members := [member for member in members if member.active]:
+        fewest = min(member.epochs for member in members)
         for member in members:
-            if member.epoch == least:
-                member.advance(ambient=several)
-        if any(member.open for member in members) and all(m.epoch > least for m in members if m.open):
-            rest()
-        members.append(members.pop(0))  # who comes first computes what is shared: each in turn
+            if member.epochs == fewest:
+                member.train_a_step()
+        active = [member for member in members if member.active]
+        if active and all(member.epochs > fewest for member in active):
+            at_safe_point()
+        members.append(members.pop(0))  # the first computes what is shared: each in turn
 
 
+@final
 class _Member:
-    """One trial of a pack: its turns, its end, the time it takes, its random streams.
+    """One trial of a pack, with its own clock and its own state of torch's global random generators.
 
     Args:
         number: The trial's.
-        build: Makes the trial, given ``report`` and ``clock``.
-        listen: Hears of its epochs and its end.
+        build: Makes the trial, given a clock.
+        report: Called with each epoch and the end; returns whether the trial is to continue.
+        alone: Whether the pack has no other member, so that the global generators are its own anyway.
 
     Attributes:
-        epoch: Epochs done and reported.
-        open: Whether it goes on.
+        epochs: Number of epochs done and reported.
+        active: Whether it has not ended.
     """
 
-    def __init__(self, number: int, build: Callable[..., Trial], listen: Listen) -> None:
-        self.epoch, self.open = 0, True
-        self._number, self._listen = number, listen
-        self._turns = self._life(build)
-        self._spent = self._since = 0.0
-        self._streams: list[Tensor] = []
+    def __init__(self, number: int, build: Callable[..., TrialRun], report: PackReport, *, alone: bool) -> None:
+        self.epochs, self.active = 0, True
+        self._number, self._build, self._report, self._alone = number, build, report, alone
+        self._trial: TrialRun | None = None
+        self._seconds = self._turn_began = 0.0
+        self._rng_states: list[Tensor] = []
 
-    def _life(self, build: Callable[..., Trial]) -> Generator[None, None, TrialResult]:
-        return (yield from build(report=self._hear, clock=self._clock).run())
+    def start(self) -> None:
+        """Build the trial and restore it from its checkpoint."""
+        self._take_turn(self._start)
 
-    def _hear(self, record: EpochRecord, result: TrialResult | None) -> None:
-        self.epoch = record.epoch
-        self.open = self._listen(self._number, record, result) and self.open
+    def train_a_step(self) -> None:
+        """Train one step, the first of an epoch if none is in progress; or end the epoch if no step is left."""
+        self._take_turn(self._train_a_step)
 
-    def _clock(self) -> float:
-        return self._spent + time.perf_counter() - self._since
+    def close(self) -> None:
+        """Free all that the trial holds."""
+        if self._trial is not None:
+            self._trial.close()
+        self._trial = None
 
-    def advance(self, *, ambient: bool) -> None:
-        """Take a turn.
+    def _start(self) -> None:
+        self._trial = self._build(clock=self._clock)
+        for record in self._trial.restore():
+            self._report_epoch(record)
+        if self._trial.done:
+            self._finish(self._trial)
 
-        Args:
-            ambient: Whether torch's global streams are the member's own during its turns.
-        """
-        self._since = time.perf_counter()
-        if ambient and self._streams:
-            _set_streams(self._streams)
+    def _train_a_step(self) -> None:
+        trial = self._trial
+        assert trial is not None
+        if not trial.in_epoch:
+            trial.begin_epoch()
+        if trial.step():
+            return
+        record = trial.end_epoch()
+        if trial.done:
+            self._finish(trial)
+        else:
+            self._report_epoch(record)
+
+    def _finish(self, trial: TrialRun) -> None:
+        self._report_epoch(trial.history[-1], trial.finish())
+        self.active = False
+
+    def _report_epoch(self, record: EpochRecord, result: TrialResult | None = None) -> None:
+        self.epochs = record.epoch
+        self.active = self._report(self._number, record, result) and self.active
+
+    def _take_turn(self, turn: Callable[[], None]) -> None:
+        self._turn_began = time.perf_counter()
+        if self._rng_states:
+            _set_global_rng(self._rng_states)
         try:
-            next(self._turns)
-        except StopIteration:
-            self.open = False
-        except NOBODYS:
+            turn()
+        except INFRASTRUCTURE_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
-            self.open = False
-            self._listen(self._number, None, failure(error, self.epoch))
-        if not self.open:
-            self._turns.close()  # with all that it holds
-        elif ambient:
-            self._streams = _streams()
-        self._spent += time.perf_counter() - self._since
+            self.active = False
+            self._report(self._number, None, failure(error, self.epochs))
+        if not self.active:
+            self.close()
+        elif not self._alone:
+            self._rng_states = _global_rng()
+        self._seconds += time.perf_counter() - self._turn_began
+
+    def _clock(self) -> float:
+        return self._seconds + time.perf_counter() - self._turn_began
 
 
-def _streams() -> list[Tensor]:
-    """Return the state of torch's global random streams."""
+def _global_rng() -> list[Tensor]:
+    """Return the state of torch's global random generators."""
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
 
 
-def _set_streams(states: Sequence[Tensor]) -> None:
+def _set_global_rng(states: Sequence[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if states[1:]:
         torch.cuda.set_rng_state_all(states[1:])

@@ -1,4 +1,4 @@
-"""A trial: one resolved configuration trained from initialisation to its last epoch. A plain function, no scheduler.
+"""Runs one trial, a resolved configuration trained from initialisation to its last epoch, as a plain function.
 
 Everything random comes from the configuration's two seeds, so a trial gives the same numbers wherever, whenever and
 after however many interruptions it runs on the same kind of machine.
@@ -6,47 +6,46 @@ after however many interruptions it runs on the same kind of machine.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import math
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, final
 
 import torch
 
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
-from kdstudy.layerwise import divergence, layer_groups
 from kdstudy.models import save_student
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
 from kdstudy.study import TrialConfig
 from kdstudy.training import (
     CheckpointFolder,
-    Distiller,
-    Probe,
-    SgdSettings,
+    EpochInProgress,
     StudentMapsEmptyError,
     choose_device,
     describe_numerics,
-    drained,
     evaluate,
     fixed_numerics,
     generator,
-    schedule,
-    seed_ambient,
+    seed_global_rng,
     weights_sha256,
 )
-from kdstudy.transfer import TransferContext
+from kdstudy.transfer import Transfer
 from kdstudy.trial.build import (
-    build_instrument,
+    TrialNetworks,
+    build_distiller,
     build_policy,
+    build_probe,
     build_transfer,
-    student_description,
+    networks,
+    provenance,
+    student_spec,
 )
-from kdstudy.trial.inputs import Sources
-from kdstudy.trial.teacher_cache.cached import Teaching
+from kdstudy.trial.inputs import OwnInputs, TrialInputs
+from kdstudy.trial.teacher_cache.cached import OutputsRecipe
 
 EVAL_BATCH = 512
 
@@ -65,13 +64,13 @@ def run_trial(
     """Train one student and return how it ended.
 
     Args:
-        config: The trial, without holes.
+        config: The trial, every value resolved.
         report: Called after every epoch with its record; with the last one also the result. After a resume the
             epochs before it are reported again from the checkpoint, so the listener never misses one.
         teacher: The trained teacher; it is moved to the training device, frozen, and left bitwise unchanged.
             None for plain training without a teacher (transfer ``none``, policy ``constant``).
-        folder: Where checkpoints and the final student are written, and where a run of the same trial that was
-            interrupted goes on from; None to keep nothing.
+        folder: Where checkpoints and the final student are written, and where an interrupted run of the same trial is
+            resumed from; None to keep nothing.
         cache: Where the study's trials share what they need of the teacher, as the configuration's ``cache`` allows: a
             folder below one that is for such folders alone. None to compute it; the numbers are the same.
         with_test: Score the test split after the last epoch (confirmation only).
@@ -82,49 +81,52 @@ def run_trial(
     Raises:
         KdstudyError: The configuration cannot be run here.
     """
-    with fixed_numerics(config.resources.cpus):
-        sources = Sources()
-        try:
-            trial = Trial(config, report, sources, teacher=teacher, folder=folder, cache=cache, with_test=with_test)
-            return drained(trial.run())
-        finally:
-            sources.release()
+    inputs = OwnInputs()
+    with (
+        fixed_numerics(config.resources.cpus),
+        contextlib.closing(inputs),
+        contextlib.closing(
+            TrialRun(config, inputs, teacher=teacher, folder=folder, cache=cache, with_test=with_test)
+        ) as trial,
+    ):
+        for record in trial.restore():
+            report(record, None)
+        while not trial.done:
+            trial.begin_epoch()
+            while trial.step():
+                pass
+            record = trial.end_epoch()
+            if not trial.done:
+                report(record, None)
+        result = trial.finish()
+        report(trial.history[-1], result)
+        return result
 
 
-@dataclass
-class _Progress:
-    """Where a trial stands: what a checkpoint holds besides tensors."""
+@final
+class TrialRun:
+    """One trial in progress, driven from outside: `run_trial` runs it alone, `kdstudy.trial.pack` several in turn.
 
-    history: list[EpochRecord]
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    @property
-    def seconds(self) -> float:
-        return sum(record.seconds for record in self.history)
-
-
-class Trial:
-    """The parts of one trial, assembled once.
+    The order of calls is `restore`, then until `done`: `begin_epoch`, `step` until it returns False, `end_epoch`; then
+    `finish`; and `close` in any case.
 
     Args:
         config: The trial.
-        report: As for `run_trial`, which also explains what follows.
-        sources: Where it gets what it may share; the caller releases them.
-        teacher: The trained teacher.
+        inputs: What it may share with other trials; the caller closes them.
+        teacher: As for `run_trial`, like the rest.
         folder: Of checkpoints and the student.
         cache: Of the teacher's outputs.
         with_test: Whether the test split is scored.
         clock: Seconds that this trial has taken, from any start.
+
+    Attributes:
+        history: The record of each epoch so far.
     """
 
-    def __init__(  # noqa: PLR0913 -- all but the first three by name
+    def __init__(  # noqa: PLR0913 -- all but the first two by name
         self,
         config: TrialConfig,
-        report: Report,
-        sources: Sources,
+        inputs: TrialInputs,
         *,
         teacher: torch.nn.Module | None = None,
         folder: Path | Folder | None = None,
@@ -132,103 +134,91 @@ class Trial:
         with_test: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config, self._report, self.with_test = config, report, with_test
-        self._sources, self._cache, self._clock = sources, cache, clock
-        self.folder = None if folder is None else folder_at(folder)
+        self.config, self.with_test = config, with_test
+        self._inputs, self._clock = inputs, clock
+        self._folder = None if folder is None else folder_at(folder)
+        self._checkpoints = None if self._folder is None else CheckpointFolder(self._folder / "checkpoints")
         self.device = choose_device(config.resources.gpus)
-        self.data = sources.dataset(config, self.device, with_test=with_test)
-        self.student, self.teacher, context = sources.networks(config, self.data, teacher, self.device)
+        self.data = inputs.dataset(config, self.device, with_test=with_test)
+        built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
+        self.student, self.teacher, context = built
         self.policy = build_policy(config, context.layers)
-        self.teaching: Teaching | None = None
-        self.distiller = self._build_distiller(context)
-        self.probe = self._build_probe(context)
-        self.checkpoints = None if self.folder is None else CheckpointFolder(self.folder / "checkpoints")
-        self.progress = _Progress([])
-
-    def _build_distiller(self, context: TransferContext) -> Distiller:
-        train = self.config.train
-        transfer = build_transfer(
-            self.config.transfer.name, self.config.transfer.options, context, seed=self.config.init_seed
-        ).to(self.device)
-        if self.teacher is not None and transfer.uses_teacher:
-            self.teacher.module.eval()
-            self.teaching = Teaching(self.config, self.data, self.teacher, transfer, context, self.device)
-        return Distiller(
-            self.student,
-            self.teacher,
-            transfer,
-            groups=layer_groups(self.student.module, context.layers, self.data.image_shape),
-            sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
-            schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
-            targets=None if self.teaching is None else self._sources.targets(self.teaching, self._cache),
+        transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=config.init_seed).to(
+            self.device
         )
+        self.recipe = self._recipe(built, transfer)
+        outputs = None if self.recipe is None else inputs.teacher_outputs(self.recipe, cache)
+        self.distiller = build_distiller(config, self.data, built, transfer, outputs)
+        self.probe = None if teacher is None else build_probe(config, self.policy, context, self.data, self.device)
+        self.history: list[EpochRecord] = []
+        self._epoch: EpochInProgress | None = None
+        self._epoch_began = 0.0
 
-    def _build_probe(self, context: TransferContext) -> Probe | None:
-        epochs = self.config.train.epochs
-        if self.teacher is None or not any(self.policy.due(epoch, epochs) for epoch in range(1, epochs + 1)):
+    def _recipe(self, built: TrialNetworks, transfer: Transfer) -> OutputsRecipe | None:
+        """Return what the teacher's outputs depend on; None where its outputs are not used."""
+        if built.teacher is None or not transfer.uses_teacher:
             return None
-        choice = generator(self.config.data_seed, "probe-images")
-        chosen = torch.randperm(len(self.data.train.images), generator=choice)[: self.policy.probe_size]
-        images = self.data.train.images[chosen].to(self.device).float() / 255
-        return Probe(
-            build_instrument(self.config, self.policy, context).to(self.device),
-            images,
-            generator(self.config.data_seed, "probe-directions"),
-            functools.partial(divergence, b1=self.policy.b1),
+        built.teacher.module.eval()
+        return OutputsRecipe(self.config, self.data, built.teacher, transfer, built.context, self.device)
+
+    @property
+    def done(self) -> bool:
+        """Whether no epoch is left: the last one is over, or the student has diverged."""
+        return bool(self.history) and (
+            self.history[-1].val is None or self.history[-1].epoch == self.config.train.epochs
         )
 
-    def run(self) -> Generator[None, None, TrialResult]:
-        """Train to the end. Yields once it stands where it goes on from, after each step, and after each epoch."""
-        try:
-            return (yield from self._train())
-        finally:
-            self.student.release()
+    @property
+    def in_epoch(self) -> bool:
+        """Whether an epoch has begun and not ended."""
+        return self._epoch is not None
 
-    def _train(self) -> Generator[None, None, TrialResult]:
-        epochs = self.config.train.epochs
-        self._restore()
-        for record in self.progress.history[:-1]:
-            self._report(record, None)
-        if self.progress.epoch:
-            last = self.progress.history[-1]
-            if last.val is None or last.epoch == epochs:
-                return self._finish(last)
-            self._report(last, None)
-        yield
-        while True:
-            record = yield from self._epoch(self.progress.epoch + 1)
-            self.progress.history.append(record)
-            self._save()
-            if record.val is None or record.epoch == epochs:
-                return self._finish(record)
-            self._report(record, None)
-            yield
+    def restore(self) -> list[EpochRecord]:
+        """Load the newest checkpoint, if there is one.
 
-    def _epoch(self, epoch: int) -> Generator[None, None, EpochRecord]:
-        started = self._clock()
-        config = self.config
-        seed_ambient(config.init_seed, epoch)
-        totals = yield from self.distiller.epoch_in_steps(
+        Returns:
+            The records to report again: all, but for the one that `finish` belongs to where the trial is `done`.
+
+        Raises:
+            StoreError: The checkpoint is not this trial's.
+        """
+        loaded = None if self._checkpoints is None else self._checkpoints.load()
+        if loaded is not None:
+            self._load_state(*loaded)
+        return self.history[:-1] if self.done else list(self.history)
+
+    def begin_epoch(self) -> None:
+        """Begin the next epoch; every random stream starts afresh."""
+        epoch, config = len(self.history) + 1, self.config
+        self._epoch_began = self._clock()
+        seed_global_rng(config.init_seed, epoch)
+        self._epoch = self.distiller.begin_epoch(
             epoch,
-            self._sources.batches(config, self.data, self.device, epoch),
+            self._inputs.batches(config, self.data, self.device, epoch),
             steps=num_batches(len(self.data.train), config.train.batch_size),
             directions=generator(config.data_seed, "directions", epoch),
             multipliers=self.policy.multipliers,
         )
+
+    def step(self) -> bool:
+        """Train on the next batch; return False where the epoch has none left."""
+        assert self._epoch is not None
+        return self._epoch.step()
+
+    def end_epoch(self) -> EpochRecord:
+        """Score the validation split, let the policy set its multipliers, and save a checkpoint."""
+        assert self._epoch is not None
+        totals, self._epoch = self._epoch.totals(), None
+        epoch = len(self.history) + 1
         val = evaluate(self.student.module, eval_batches(self.data.val, EVAL_BATCH, self.device))
-        healthy = math.isfinite(totals.loss) and math.isfinite(val.loss)
         layers: tuple[LayerRecord, ...] = ()
-        if (
-            healthy
-            and self.probe is not None
-            and self.teacher is not None
-            and self.policy.due(epoch, config.train.epochs)
-        ):
+        healthy = math.isfinite(totals.loss) and math.isfinite(val.loss)
+        if healthy:
             try:
-                layers = self.policy.update(self.probe.measure(self.student, self.teacher))
+                layers = self._update_policy(epoch)
             except StudentMapsEmptyError:
                 healthy = False
-        return EpochRecord(
+        record = EpochRecord(
             epoch=epoch,
             loss=finite(totals.loss),
             terms=totals.terms,
@@ -237,29 +227,37 @@ class Trial:
             rate=totals.rate,
             rates=totals.rates,
             layers=layers,
-            seconds=self._clock() - started,
+            seconds=self._clock() - self._epoch_began,
             scores=dict(val.scores) if healthy else {},
         )
+        self.history.append(record)
+        if self._checkpoints is not None:
+            self._checkpoints.save(epoch, self._state())
+        return record
 
-    def _finish(self, last: EpochRecord) -> TrialResult:
-        """Build the result and report it with the last record, in one report: nothing can come between."""
-        diverged = last.val is None
-        numerics = describe_numerics(self.device)
-        if diverged:
-            result = TrialResult("diverged", epochs=last.epoch - 1, seconds=self.progress.seconds, numerics=numerics)
-        else:
-            result = TrialResult(
-                "completed",
-                epochs=last.epoch,
-                val=last.val,
-                test=self._test_score(),
-                weights_sha256=weights_sha256(self.student.module),
-                seconds=self.progress.seconds,
-                numerics=numerics,
-            )
-            if self.folder is not None:
-                save_student(self.student.module, self.folder / "student", student_description(self.config, self.data))
-        self._report(last, result)
+    def _update_policy(self, epoch: int) -> tuple[LayerRecord, ...]:
+        if self.probe is None or self.teacher is None or not self.policy.due(epoch, self.config.train.epochs):
+            return ()
+        return self.policy.update(self.probe.measure(self.student, self.teacher))
+
+    def finish(self) -> TrialResult:
+        """Return the result; of a completed trial also score the test split, if asked for, and save the student."""
+        last, numerics = self.history[-1], describe_numerics(self.device)
+        seconds = sum(record.seconds for record in self.history)
+        if last.val is None:
+            return TrialResult("diverged", epochs=last.epoch - 1, seconds=seconds, numerics=numerics)
+        result = TrialResult(
+            "completed",
+            epochs=last.epoch,
+            val=last.val,
+            test=self._test_score(),
+            weights_sha256=weights_sha256(self.student.module),
+            seconds=seconds,
+            numerics=numerics,
+        )
+        if self._folder is not None:
+            spec, about = student_spec(self.config, self.data), provenance(self.config, self.data)
+            save_student(self.student.module, self._folder / "student", spec, about)
         return result
 
     def _test_score(self) -> float | None:
@@ -268,33 +266,29 @@ class Trial:
         assert self.data.test is not None
         return evaluate(self.student.module, eval_batches(self.data.test, EVAL_BATCH, self.device)).score
 
-    def _save(self) -> None:
-        if self.checkpoints is None:
-            return
-        self.checkpoints.save(
-            self.progress.epoch,
-            {
-                "student": self.student.module.state_dict(),
-                "optimizer": self.distiller.optimizer.state_dict(),
-                "transfer": self.distiller.transfer.state_dict(),
-                "policy": self.policy.state_dict(),
-                "history": [record.to_json() for record in self.progress.history],
-            },
-        )
+    def close(self) -> None:
+        """Take the hooks off the student."""
+        self.student.release()
 
-    def _restore(self) -> None:
-        loaded = None if self.checkpoints is None else self.checkpoints.load()
-        if loaded is None:
-            return
-        epoch, state = loaded
+    def _state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {
+            "student": self.student.module.state_dict(),
+            "optimizer": self.distiller.optimizer.state_dict(),
+            "transfer": self.distiller.transfer.state_dict(),
+            "policy": self.policy.state_dict(),
+            "history": [record.to_json() for record in self.history],
+        }
+
+    def _load_state(self, epoch: int, state: Mapping[str, Any]) -> None:
         try:
             self.student.module.load_state_dict(state["student"])
             self.distiller.optimizer.load_state_dict(state["optimizer"])
             self.distiller.transfer.load_state_dict(state["transfer"])
             self.policy.load_state_dict(state["policy"])
-            self.progress = _Progress([EpochRecord.from_json(record) for record in state["history"]])
+            self.history = [EpochRecord.from_json(record) for record in state["history"]]
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{self.folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "
+                f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "
                 "its folder of checkpoints to begin again"
             ) from error

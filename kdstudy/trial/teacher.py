@@ -17,12 +17,12 @@ from torch import nn
 
 from kdstudy.data import Dataset, eval_batches
 from kdstudy.errors import ModelError
-from kdstudy.models import build_model, fit_weights, load_student, read_file, read_weights, save_student
+from kdstudy.models import fit_weights, load_student, read_file, read_weights, save_student
 from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig, check
 from kdstudy.training import chance_score, evaluate, fixed_numerics, weights_sha256
-from kdstudy.trial.build import dataset_of
+from kdstudy.trial.build import dataset_of, teacher_spec
 from kdstudy.trial.run import EVAL_BATCH, run_trial
 
 CHANCE_MARGIN = 0.1
@@ -199,31 +199,12 @@ def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
 def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
     teacher = config.teacher
     assert teacher.path is not None
-    mean, std = teacher.mean or data.mean, teacher.std or data.std
-    module = build_model(
-        teacher.model.name,
-        teacher.model.options,
-        num_classes=data.num_classes,
-        image_shape=data.image_shape,
-        mean=mean,
-        std=std,
-        seed=0,
-    )
+    spec = teacher_spec(config, data)
+    module = spec.build(seed=0)
     fit_weights(module, read_weights(Path(teacher.path)), teacher.key_map, where=teacher.path)
     with fixed_numerics(config.resources.cpus):
         val = evaluate(module, eval_batches(data.val, EVAL_BATCH, torch.device("cpu"))).score
-    save_student(
-        module,
-        folder / "student",
-        {
-            "model": teacher.model.name,
-            "options": teacher.model.options,
-            "num_classes": data.num_classes,
-            "image_shape": list(data.image_shape),
-            "mean": list(mean),
-            "std": list(std),
-        },
-    )
+    save_student(module, folder / "student", spec)
     return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
 
 

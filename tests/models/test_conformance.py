@@ -15,7 +15,7 @@ from torch.func import jvp
 from kdstudy.errors import MapError, ModelError
 from kdstudy.layerwise import LayerPair, layer_groups, match_layers
 from kdstudy.models import build_model
-from kdstudy.models.features import Network, trace
+from kdstudy.models.features import FeatureExtractor, trace
 from kdstudy.plugins import MODELS
 from kdstudy.transfer import TransferContext
 from kdstudy.transfer.autodiff import Dual
@@ -141,7 +141,7 @@ def test_its_docstring_is_one_line_and_a_source(name: str) -> None:
 def test_tangents_agree_with_torchs_own_at_every_crucial_layer(name: str) -> None:
     module, points = settled(name), [pair.student for pair in layers(name)]
     values, direction = images(1), images(1, seed=1) - 0.5
-    network = Network(module, points)
+    network = FeatureExtractor(module, points)
 
     def run(batch: Tensor) -> tuple[Tensor, ...]:
         output = network(batch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ import kdstudy
 from kdstudy.cli import run
 from kdstudy.errors import ModelError, StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.models import build_model, export
+from kdstudy.models import NetworkSpec, export
 from kdstudy.models.export import FORMATS, export_student
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.results import TrialResult
@@ -37,12 +36,8 @@ class Fickle(nn.Module):
 
 
 def write(directory: Path, name: str = "resnet8") -> Path:
-    config: dict[str, Any] = {
-        "model": name, "options": {}, "num_classes": 10, "image_shape": list(SHAPE), "mean": [0.3] * 3,
-        "std": [0.4] * 3, "provenance": {"study": "smoke"},
-    }  # fmt: skip
-    module = build_model(name, {}, num_classes=10, image_shape=SHAPE, mean=(0.3,) * 3, std=(0.4,) * 3, seed=5)
-    save_student(module, directory, config)
+    spec = NetworkSpec(name, {}, num_classes=10, image_shape=SHAPE, mean=(0.3,) * 3, std=(0.4,) * 3)
+    save_student(spec.build(seed=5), directory, spec, {"provenance": {"study": "smoke"}})
     return directory
 
 

@@ -12,7 +12,7 @@ from kdstudy.layerwise import layer_groups, match_layers
 from kdstudy.layerwise.matching import _NOT_LEARNT
 from kdstudy.models import build_model
 from kdstudy.models.factory import NORMALISE
-from kdstudy.models.features import Network, trace
+from kdstudy.models.features import FeatureExtractor, trace
 from kdstudy.plugins import MODELS
 
 SHAPE = (3, 8, 8)
@@ -103,7 +103,7 @@ def test_the_matcher_knows_the_name_of_the_normalisation() -> None:
 def test_a_users_class_is_built_normalised_and_hooked_by_its_own_names() -> None:
     network = build(f"{__name__}:Foreign", options={"width": 6})
     images = torch.rand(2, *SHAPE)
-    output = Network(network, ["body"])(images)
+    output = FeatureExtractor(network, ["body"])(images)
     assert torch.equal(output.features[0], network.body(by_hand(images)))
     assert output.logits.shape == (2, 5)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 
 import kdstudy
 from kdstudy.errors import ModelError
-from kdstudy.models import build_model
+from kdstudy.models import NetworkSpec
 from kdstudy.models.saved import load_student, save_student
 
-CONFIG: dict[str, Any] = {
+SPEC = NetworkSpec("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,))
+ABOUT: dict[str, Any] = {"layers": ["layer1"], "provenance": {"study_id": "smoke-0123abcd", "trial": 7}}
+CONFIG: dict[str, Any] = {  # as every version has written it
     "model": "resnet8", "options": {}, "num_classes": 10, "image_shape": [1, 8, 8],
     "mean": [0.3], "std": [0.4], "layers": ["layer1"],
     "provenance": {"study_id": "smoke-0123abcd", "trial": 7},
@@ -22,12 +25,12 @@ CONFIG: dict[str, Any] = {
 
 
 def student(seed: int = 5) -> torch.nn.Module:
-    return build_model("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=seed).eval()
+    return SPEC.build(seed).eval()
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    save_student(student(), tmp_path / "student", CONFIG)
+    save_student(student(), tmp_path / "student", SPEC, ABOUT)
     return tmp_path / "student"
 
 
@@ -49,15 +52,15 @@ def test_only_two_files_of_numbers_and_names_are_written(saved: Path) -> None:
 
 
 def test_saving_again_replaces(saved: Path) -> None:
-    save_student(student(seed=6), saved, CONFIG)
+    save_student(student(seed=6), saved, SPEC)
     assert torch.equal(next(load_student(saved).parameters()), next(student(seed=6).parameters()))
 
 
 def test_a_configuration_must_be_complete_and_plain(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="lacks std; it has"):
-        save_student(student(), tmp_path, {key: value for key, value in CONFIG.items() if key != "std"})
+    with pytest.raises(ModelError, match="here: lacks std; save"):
+        NetworkSpec.from_json({key: value for key, value in CONFIG.items() if key != "std"}, "here")
     with pytest.raises(ModelError, match="not plain JSON"):
-        save_student(student(), tmp_path, {**CONFIG, "mean": [float("nan")]})
+        save_student(student(), tmp_path, replace(SPEC, mean=(float("nan"),)))
     assert not list(tmp_path.iterdir())
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from kdstudy.errors import ModelError, PluginError
 from kdstudy.models import build_model
-from kdstudy.models.features import Network, trace
+from kdstudy.models.features import FeatureExtractor, trace
 from kdstudy.models.torchvision_models import PAPERS, resnet18, resnet50
 from kdstudy.plugins import MODELS
 
@@ -85,7 +85,7 @@ def test_hooks_record_what_torchvisions_feature_extraction_gives() -> None:
     module = resnet18(10, 3).eval()
     images = torch.rand(2, 3, 32, 32)
     theirs = create_feature_extractor(module, ["layer1", "layer3"])(images)
-    ours = Network(module, ("layer1", "layer3"))(images).features
+    ours = FeatureExtractor(module, ("layer1", "layer3"))(images).features
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs.values(), strict=True))
 
 

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from kdstudy.cli import run
 from kdstudy.data import load_data
 from kdstudy.errors import DataError, ModelError, PluginError, RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.models import build_model, load_student, save_student
+from kdstudy.models import NetworkSpec, load_student, save_student
 from kdstudy.plugins.registry import MODELS
 from kdstudy.plugins.trust import SETTING, allow_plugins, allowed_plugins
 from kdstudy.storage import folder_name, require_download_inside
@@ -25,6 +26,7 @@ from kdstudy.trial import find_teacher
 from kdstudy.trial.teacher import read_weights
 from tests.study.files import STUDY, spoilt
 
+SPEC = NetworkSpec("resnet8", {}, num_classes=2, image_shape=(1, 8, 8), mean=(0.5,), std=(0.5,))
 STRANGER = '''
 import pathlib
 pathlib.Path(__file__).with_name("ran").touch()
@@ -108,9 +110,7 @@ def test_a_student_that_names_a_strangers_network_is_not_exported_unasked(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     student = folder / "kdstudy-data" / "studies" / "example-00000001" / "0" / "student"
-    shape = {"num_classes": 2, "image_shape": (1, 8, 8), "mean": (0.5,), "std": (0.5,)}
-    module = build_model("resnet8", {}, seed=0, **shape)
-    save_student(module, student, {"model": "stranger.method:Transfer", "options": {}, **shape})
+    save_student(SPEC.build(seed=0), student, replace(SPEC, model="stranger.method:Transfer"))
     assert run(["export", "--format", "safetensors", "-o", "out"]) == 1
     assert "--allow-plugin stranger" in capsys.readouterr().err
     assert not (folder / "stranger" / "ran").exists()
@@ -190,10 +190,8 @@ def test_resuming_a_record_that_would_download_elsewhere_is_refused(
 
 
 def test_files_of_a_student_are_its_own(tmp_path: Path) -> None:
-    shape = {"num_classes": 2, "image_shape": (1, 8, 8), "mean": (0.5,), "std": (0.5,)}
-    module = build_model("resnet8", {}, seed=0, **shape)
     for name in ("own", "linked"):
-        save_student(module, tmp_path / name, {"model": "resnet8", "options": {}, **shape})
+        save_student(SPEC.build(seed=0), tmp_path / name, SPEC)
     for file in ("student.safetensors", "student.json"):
         (tmp_path / "linked" / file).unlink()
         (tmp_path / "linked" / file).symlink_to(tmp_path / "own" / file)

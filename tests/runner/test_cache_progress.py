@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kdstudy.runner.cache_progress import Building
-from kdstudy.trial.teacher_cache.files import Shelf
+from kdstudy.trial.teacher_cache.files import TensorFileCache
 
 
 def made(_name: str) -> dict[str, torch.Tensor]:
@@ -28,7 +28,7 @@ def wait_for(capsys: pytest.CaptureFixture[str], words: str) -> str:
 
 def test_files_are_counted_as_they_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = tmp_path / "study"
-    first, second = Shelf(study, "a", 10**6), Shelf(study, "b", 10**6)
+    first, second = TensorFileCache(study, "a", 10**6), TensorFileCache(study, "b", 10**6)
     first.get("00001", made)  # before this driver: not news
     with Building(study, 4, seconds=0.02):
         time.sleep(0.2)

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from kdstudy.ledger import StudyRecord
-from kdstudy.models import build_model, save_student
+from kdstudy.models import NetworkSpec, save_student
 from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import UnavailableError
 from tests.servers import free_port, mlflow_server
@@ -32,15 +32,8 @@ def test_a_study_goes_to_a_server_whole_and_once(
 ) -> None:
     uri, process = server
     saved = tmp_path / "student"
-    module = build_model("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,), seed=5)
-    description = {
-        "model": "resnet8",
-        "options": {},
-        "num_classes": 10,
-        "image_shape": [1, 8, 8],
-        "mean": [0.3],
-    }
-    save_student(module, saved, {**description, "std": [0.4]})
+    spec = NetworkSpec("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,))
+    save_student(spec.build(seed=5), saved, spec)
     trial = make_trial(state="completed", epochs=40)
     epochs = [make_epoch(number) for number in range(1, 41)]
     for _ in range(2):  # two drivers, one after the other

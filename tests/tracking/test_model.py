@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,17 +14,18 @@ from mlflow.exceptions import MlflowException
 import kdstudy
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
-from kdstudy.models import build_model, save_student
+from kdstudy.models import NetworkSpec, save_student
 from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import pyfunc
 from kdstudy.tracking.model import write_model
 from tests.servers import default_uri
 
 SHAPE = (1, 8, 8)
+SPEC = NetworkSpec("resnet8", {}, num_classes=10, image_shape=SHAPE, mean=(0.3,), std=(0.4,))
 
 
 def network() -> torch.nn.Module:
-    return build_model("resnet8", {}, num_classes=10, image_shape=SHAPE, mean=(0.3,), std=(0.4,), seed=5).eval()
+    return SPEC.build(seed=5).eval()
 
 
 @pytest.fixture
@@ -35,15 +35,7 @@ def images() -> torch.Tensor:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    config = {
-        "model": "resnet8",
-        "options": {},
-        "num_classes": 10,
-        "image_shape": SHAPE,
-        "mean": [0.3],
-        "std": [0.4],
-    }
-    save_student(network(), tmp_path / "student", config)
+    save_student(network(), tmp_path / "student", SPEC)
     return tmp_path / "student"
 
 
@@ -74,8 +66,7 @@ def test_the_best_student_of_the_newest_study_has_the_alias(
     tracker: Tracker, study: StudyRecord, store: Path, saved: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    config = json.loads((saved / "student.json").read_text())
-    save_student(network(), other, {**config, "provenance": {"trial": 1}})
+    save_student(network(), other, SPEC, {"provenance": {"trial": 1}})
     client = MlflowClient(default_uri(store), default_uri(store))
     opened = []
     for days in range(3):  # study n is n days younger than study 0

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import ModelError
-from kdstudy.models import Network, build_model
+from kdstudy.models import FeatureExtractor, build_model
 from kdstudy.study import NumericsConfig, TrialConfig
 from kdstudy.training.bn_folding import fold
 from kdstudy.training.checkpoint import weights_sha256
@@ -86,7 +86,7 @@ def test_folding_that_would_change_the_function_is_refused() -> None:
 def test_the_error_of_a_teachers_features_is_as_stated(numerics: NumericsConfig, bound: float) -> None:
     module = settled()
     before, images = weights_sha256(module), torch.rand(16, *SHAPE)
-    exact = Network(copy.deepcopy(module), LAYERS)(images)
+    exact = FeatureExtractor(copy.deepcopy(module), LAYERS)(images)
     found = teacher_network(module, LAYERS, numerics, SHAPE)(images)
     for own, other in zip((found.logits, *found.features), (exact.logits, *exact.features), strict=True):
         assert own.dtype == torch.float32

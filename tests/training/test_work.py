@@ -14,7 +14,6 @@ from kdstudy.layerwise import layer_groups
 from kdstudy.study import ResourcesConfig
 from kdstudy.training.distiller import Distiller, SgdSettings
 from kdstudy.training.rng import generator
-from kdstudy.transfer import Batch
 from kdstudy.trial import build_transfer, dataset_of, networks, training_batches
 from tests.configs import fresh_teacher, trial_config
 
@@ -40,7 +39,7 @@ def distiller_of(transfer: str, *, gpus: int = 0) -> tuple[Distiller, Any, Any]:
 def multiplications(transfer: str) -> tuple[float, float]:
     """Student's and teacher's multiplications of one step, in those of a plain training step."""
     distiller, config, data = distiller_of(transfer)
-    batch = Batch(*next(training_batches(config, data, torch.device("cpu"), 1)))
+    batch = next(training_batches(config, data, torch.device("cpu"), 1))
     assert distiller.teacher is not None
     distiller.student.module.train()
     with FlopCounterMode(display=False) as plain:
@@ -92,5 +91,7 @@ def test_no_step_waits_for_the_device(transfer: str) -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    totals = distiller.train_epoch(1, watched(), steps=6, directions=generator(0, "directions", 1), multipliers={})
+    totals = distiller.begin_epoch(
+        1, watched(), steps=6, directions=generator(0, "directions", 1), multipliers={}
+    ).run()
     assert totals.loss > 0

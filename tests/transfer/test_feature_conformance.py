@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
 from kdstudy.training import Distiller, SgdSettings, weights_sha256
 from kdstudy.transfer.base import Batch, Transfer, TransferContext
@@ -48,8 +48,8 @@ class Bench:
         context = context_of(self.student, self.teacher)
         self.transfer = build(name, context, seed)
         self.distiller = Distiller(
-            Network(self.student, context.layers),
-            Network(self.teacher, context.teacher_layers),
+            FeatureExtractor(self.student, context.layers),
+            FeatureExtractor(self.teacher, context.teacher_layers),
             self.transfer,
             groups={"head": [name for name, _ in self.student.named_parameters()]},
             sgd=SgdSettings(rate, 0.9, 5e-4, nesterov=False),
@@ -59,9 +59,9 @@ class Bench:
     def steps(self, batch: Batch, count: int) -> list[float]:
         """Train on one batch, with the same directions at every step, and return the losses."""
         return [
-            self.distiller.train_epoch(
-                1, [batch], steps=1, directions=torch.Generator().manual_seed(3), multipliers={}
-            ).loss
+            self.distiller.begin_epoch(1, [batch], steps=1, directions=torch.Generator().manual_seed(3), multipliers={})
+            .run()
+            .loss
             for _ in range(count)
         ]
 
@@ -193,8 +193,8 @@ def test_other_sizes_are_accepted(name: str, small_net, context_of, batch: Batch
         transfer = build(name, context)
         draws = transfer.draw(batch.images, torch.Generator())
         terms = transfer.terms(
-            transfer.observe(Network(student, context.layers), batch.images, draws),
-            transfer.observe(Network(teacher, context.layers), batch.images, draws),
+            transfer.observe(FeatureExtractor(student, context.layers), batch.images, draws),
+            transfer.observe(FeatureExtractor(teacher, context.layers), batch.images, draws),
             batch,
         )
         assert all(math.isfinite(term.item()) for term in terms.values())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.autodiff import differentiable
 from kdstudy.transfer.base import Batch, TransferContext
 from kdstudy.transfer.hessian import HessianTransfer
@@ -52,10 +52,10 @@ def test_pushed_forms_agree_with_reverse_over_reverse(
     images = batch.images[:3]
     method = HessianTransfer(context_of(student, teacher), form=form)
     draws = method.draw(images, generator())
-    run = differentiable(Network(copy.deepcopy(student), method.layers), images, 3)
-    reference = Network(student, method.layers)
+    run = differentiable(FeatureExtractor(copy.deepcopy(student), method.layers), images, 3)
+    reference = FeatureExtractor(student, method.layers)
     exact_run = differentiable(reference, images, 3)
-    seen = method.observe(Network(student, method.layers), images, draws)
+    seen = method.observe(FeatureExtractor(student, method.layers), images, draws)
     assert torch.equal(run.logits, seen.logits)
     parameters = list(student.parameters())
     for feature, mine in zip(exact_run.features, seen.maps, strict=True):
@@ -92,7 +92,7 @@ def test_tiny_network_by_hand() -> None:
 
 
 def test_trap_the_hessian_of_an_activation_is_zero(pair: tuple[nn.Module, nn.Module], batch: Batch) -> None:
-    run = differentiable(Network(pair[0], ("stage3",)), batch.images, 6)
+    run = differentiable(FeatureExtractor(pair[0], ("stage3",)), batch.images, 6)
     weights = torch.randn(run.features[0].shape, generator=generator(), dtype=torch.float64)
     (slope,) = torch.autograd.grad((run.features[0] * weights).sum(), run.inputs, create_graph=True)
     assert slope.abs().max() > 0
@@ -115,7 +115,7 @@ def test_backward_forms_agree_with_the_full_hessian(
     images = batch.images[:1, :, :4, :4]
     method = HessianTransfer(context_of(student, student, 4), form=form, p=p)
     draws = method.draw(images, generator())
-    network = Network(student, method.layers)
+    network = FeatureExtractor(student, method.layers)
     maps = method.observe(network, images, draws).maps
     for index in range(3):
         v = draws.positions[index] if form == "hvp" else 1.0

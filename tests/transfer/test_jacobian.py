@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import jacrev
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.base import Batch, TransferContext
 from kdstudy.transfer.derivatives import Directions
 from kdstudy.transfer.jacobian import JacobianTransfer
@@ -48,7 +48,7 @@ def test_maps_are_products_with_the_full_jacobian(
 ) -> None:
     method = JacobianTransfer(context_of(*pair), form=form, p=p)
     draws = method.draw(batch.images, generator())
-    network = Network(pair[0], method.layers)
+    network = FeatureExtractor(pair[0], method.layers)
     seen = method.observe(network, batch.images, draws)
     attention = [attention_map(f, p) for f in network(batch.images).features]
     torch.testing.assert_close(seen.logits, pair[0](batch.images), **CLOSE)
@@ -73,7 +73,7 @@ def test_expected_loss_is_the_frobenius_distance(
     images = batch.images[:1].expand(repeats, -1, -1, -1)
     draws = method.draw(images, generator())
     with torch.no_grad():
-        maps = [method.observe(Network(module, method.layers), images, draws).maps for module in pair]
+        maps = [method.observe(FeatureExtractor(module, method.layers), images, draws).maps for module in pair]
     for index, layer in enumerate(method.layers):
         exact = (full_jacobian(pair[0], layer, images[:1]) - full_jacobian(pair[1], layer, images[:1])).square().sum()
         single = (maps[0][index] - maps[1][index]).flatten(1).square().sum(dim=1)
@@ -98,7 +98,7 @@ def test_forms_agree_on_their_inner_product(
         method = JacobianTransfer(context_of(module, pair[1]), form=form)
         weights = [torch.randn(6, *size, generator=generator(2), dtype=torch.float64) for size in method.sizes]
         draws = Directions(6, (directions,), tuple(weights))
-        seen = method.observe(Network(module, method.layers), batch.images, draws)
+        seen = method.observe(FeatureExtractor(module, method.layers), batch.images, draws)
         against = weights if form == "tangent" else [directions] * 3
         sides.append(torch.stack([(m * other).sum() for m, other in zip(seen.maps, against, strict=True)]))
     torch.testing.assert_close(*sides, **CLOSE)
@@ -112,7 +112,7 @@ def test_forms_agree_on_their_inner_product(
 def test_tangents_are_float32_under_autocast(small_net: Build, context_of: ContextOf, batch: Batch) -> None:
     student = small_net(1, torch.float32)
     method = JacobianTransfer(context_of(student, student))
-    images, network = batch.images.float(), Network(student, method.layers)
+    images, network = batch.images.float(), FeatureExtractor(student, method.layers)
     draws = method.draw(images, generator())
     plain = method.observe(network, images, draws).maps
     with torch.autocast("cpu", torch.bfloat16):
@@ -127,7 +127,7 @@ def test_a_fraction_of_the_batch(
     pair: tuple[nn.Module, nn.Module], context_of: ContextOf, batch: Batch, form: str
 ) -> None:
     method = JacobianTransfer(context_of(*pair), form=form, fraction=0.4)
-    network = Network(pair[0], method.layers)
+    network = FeatureExtractor(pair[0], method.layers)
     pair[0].train()
     draws = method.draw(batch.images, generator())
     seen = method.observe(network, batch.images, draws)
@@ -145,8 +145,8 @@ def test_by_parameters(small_net: Build, context_of: ContextOf, batch: Batch, fo
     draws = method.draw(batch.images, generator())
     for module in (student, teacher):
         with torch.set_grad_enabled(module is student):
-            seen = method.observe(Network(module, method.layers), batch.images, draws)
-        features = Network(module.requires_grad_(True), method.layers)(batch.images).features
+            seen = method.observe(FeatureExtractor(module, method.layers), batch.images, draws)
+        features = FeatureExtractor(module.requires_grad_(True), method.layers)(batch.images).features
         for index, feature in enumerate(features):
             attention = attention_map(feature)
             scalar = (
@@ -164,7 +164,7 @@ def test_frozen_weights_stay_frozen(small_net: Build, context_of: ContextOf, bat
     student, teacher = small_net(1), small_net(2).eval().requires_grad_(False)
     method = JacobianTransfer(context_of(student, teacher), form="peak", wrt="parameters")
     with torch.no_grad():
-        method.observe(Network(teacher, method.layers), batch.images, method.draw(batch.images, generator()))
+        method.observe(FeatureExtractor(teacher, method.layers), batch.images, method.draw(batch.images, generator()))
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 

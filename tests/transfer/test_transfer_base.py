@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.attention import AttentionTransfer
 from kdstudy.transfer.base import Batch, EmptyMapError, Observation, TransferContext
 from kdstudy.transfer.losses import soft_target_loss
@@ -38,7 +38,9 @@ def test_attention_terms_by_hand(small_net: Build, context_of: ContextOf, batch:
 def test_soft_targets_are_added_in_one_place(small_net: Build, context_of: ContextOf, batch: Batch) -> None:
     student, teacher = small_net(1), small_net(2).eval()
     method = AttentionTransfer(context_of(student, teacher), kd_weight=0.5, temperature=3.0)
-    seen = [method.observe(Network(module, method.layers), batch.images, None) for module in (student, teacher)]
+    seen = [
+        method.observe(FeatureExtractor(module, method.layers), batch.images, None) for module in (student, teacher)
+    ]
     terms = method.terms(*seen, batch)
     expected = 0.5 * soft_target_loss(seen[0].logits, seen[1].logits, 3.0, multilabel=False)
     assert list(terms) == ["attention/stage1", "attention/stage2", "attention/stage3", "kd"]
@@ -52,7 +54,7 @@ def test_larger_maps_are_pooled(small_net: Build, context_of: ContextOf, batch: 
     method = AttentionTransfer(context_of(student, teacher))
     assert method.sizes == ((8, 8), (4, 4), (4, 4))
     for module in (student, teacher):
-        maps = method.observe(Network(module, method.layers), batch.images, None).maps
+        maps = method.observe(FeatureExtractor(module, method.layers), batch.images, None).maps
         assert [tuple(m.shape) for m in maps] == [(6, 8, 8), (6, 4, 4), (6, 4, 4)]
 
 
@@ -62,7 +64,7 @@ def test_an_empty_map_is_an_error(small_net: Build, context_of: ContextOf, batch
     nn.init.zeros_(networks[owner].stage2[1].weight)
     nn.init.constant_(networks[owner].stage2[1].bias, -1.0)
     method = AttentionTransfer(context_of(**networks))
-    seen = [method.observe(Network(module, method.layers), batch.images, None) for module in networks.values()]
+    seen = [method.observe(FeatureExtractor(module, method.layers), batch.images, None) for module in networks.values()]
     with pytest.raises(EmptyMapError, match=rf"^attention: the {owner}'s map at layer 'stage2' is zero") as caught:
         method.terms(*seen, batch)
     assert (caught.value.owner, caught.value.layer) == (owner, "stage2")

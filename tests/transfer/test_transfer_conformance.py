@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
 from kdstudy.transfer.base import Batch, MapTransfer, Observation, Transfer, TransferContext
 
@@ -54,7 +54,10 @@ class Setting:
         with torch.random.fork_rng(devices=[]):  # adaptors start from the seed, as in a trial
             torch.manual_seed(0)
             self.method: Transfer = TRANSFERS.load(name)(context, **options).train()
-        self.networks = Network(self.student, context.layers), Network(self.teacher, context.teacher_layers)
+        self.networks = (
+            FeatureExtractor(self.student, context.layers),
+            FeatureExtractor(self.teacher, context.teacher_layers),
+        )
 
     def observe(self, seed: int = 0) -> tuple[Observation, Observation]:
         draws = self.method.draw(self.batch.images, torch.Generator().manual_seed(seed))

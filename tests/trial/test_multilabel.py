@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdstudy.data import Batch
 from kdstudy.errors import ModelError
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.trial.build import dataset_of, describe_dataset
-from kdstudy.trial.inputs import Sources
-from kdstudy.trial.run import Trial, run_trial
+from kdstudy.trial.inputs import OwnInputs
+from kdstudy.trial.run import TrialRun, run_trial
 from kdstudy.trial.teacher import open_teacher, prepare_teacher
 from tests.data.layouts import make_coco
 
@@ -103,7 +104,8 @@ def test_a_record_written_before_there_were_scores_still_loads() -> None:
 
 
 def test_the_labels_are_independent_questions_in_training(root: Path) -> None:
-    trial = Trial(config(root / "coco", "none"), lambda _record, _result: None, Sources())
-    batch = trial.data.train.images[:16].float() / 255, torch.zeros(16, 3), torch.arange(16)
-    totals = trial.distiller.train_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
+    trial = TrialRun(config(root / "coco", "none"), OwnInputs())
+    batch = Batch(trial.data.train.images[:16].float() / 255, torch.zeros(16, 3), torch.arange(16))
+    epoch = trial.distiller.begin_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
+    totals = epoch.run()
     assert totals.terms["cross_entropy"] > 0.1, "a cross-entropy over the classes would be 0 without any"

@@ -139,7 +139,7 @@ class Writes(SoftTargetTransfer):
 
 
 def test_what_one_writes_into_the_next_finds_as_it_was() -> None:
-    configs = {k: small(f"{{'tests.test_pack:Writes': {{weight: {k + 1}}}}}", init_seed=k) for k in range(3)}
+    configs = {k: small(f"{{'tests.trial.test_pack:Writes': {{weight: {k + 1}}}}}", init_seed=k) for k in range(3)}
     assert packed(configs) == {number: alone(config) for number, config in configs.items()}
 
 
@@ -173,7 +173,7 @@ class Raises(NoTransfer):
 
 def raising(at: Mapping[int, int], kind: str) -> dict[int, TrialConfig]:
     Raises.alive.clear()
-    name = "'tests.test_pack:Raises'"
+    name = "'tests.trial.test_pack:Raises'"
     return {k: small(f"{{{name}: {{at: {at.get(k, 0)}, kind: {kind}}}}}", init_seed=k) for k in range(3)}
 
 
@@ -228,7 +228,7 @@ def test_members_whose_checkpoints_are_an_epoch_apart_come_into_step(tmp_path: P
         events.append((number, epoch))
         return True
 
-    found = packed(configs, stay=stay, folder=DiskFolder(tmp_path), rest=lambda: rests.append(len(events)))
+    found = packed(configs, stay=stay, folder=DiskFolder(tmp_path), at_safe_point=lambda: rests.append(len(events)))
     assert found == {number: alone(config) for number, config in configs.items()}
     assert len(events) == 3 * 4, "each epoch once, those before the end of the first process included"
     assert [sorted(dict(events[:at]).values()) for at in rests] == [[2, 2, 2], [3, 3, 3]], "never between"

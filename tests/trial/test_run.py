@@ -187,7 +187,7 @@ def test_a_diverged_trial_costs_at_most_one_epoch(epoch: int, batch: int) -> Non
     steps = num_batches(len(dataset_of(config, with_test=False).train), config.train.batch_size)
     assert steps > 4
     at = (epoch - 1) * steps + batch
-    result, records = run(trial_config(f"{{'tests.test_trial:Explodes': {{at: {at}}}}}", epochs=4))
+    result, records = run(trial_config(f"{{'tests.trial.test_run:Explodes': {{at: {at}}}}}", epochs=4))
     assert (result.state, result.epochs, len(records)) == ("diverged", epoch - 1, epoch)
     assert Explodes.batches == epoch * steps, "what remains of the epoch: the loss is looked at once an epoch"
 
@@ -245,7 +245,7 @@ class LabelTransfer(NoTransfer):
 
 
 def test_a_transfer_from_outside_the_package_needs_one_class_and_one_line() -> None:
-    result, records = run(trial_config("{'tests.test_trial:LabelTransfer': {weight: 0.5}}", epochs=1))
+    result, records = run(trial_config("{'tests.trial.test_run:LabelTransfer': {weight: 0.5}}", epochs=1))
     assert result.state == "completed"
     assert set(records[0].terms) == {"cross_entropy", "label"}
     assert "layerwise" in POLICIES

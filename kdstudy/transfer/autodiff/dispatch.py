@@ -2,7 +2,7 @@
 
 A network is called with a `Streams` object in place of its images. Every torch function it calls arrives at
 `Streams.__torch_function__`, where a subclass says what happens to the main stream and to the companions.
-Forward hooks see whatever a layer returns, so `kdstudy.models.features.Network` records streams as it records
+Forward hooks see whatever a layer returns, so `kdstudy.models.features.FeatureExtractor` records streams as it records
 tensors.
 
 A companion may hold the first q of the B samples only. Whatever keeps samples apart works on it unchanged; a

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.autodiff.dispatch import DROPOUTS, Streams, apply, dropped, normalisation, positional, unknown
 
 
@@ -70,7 +70,7 @@ class Differentiable(NamedTuple):
     features: tuple[Tensor, ...]
 
 
-def differentiable(network: Network, images: Tensor, count: int) -> Differentiable:
+def differentiable(network: FeatureExtractor, images: Tensor, count: int) -> Differentiable:
     """Run ``network``, gradients enabled, for features that can be differentiated by the image.
 
     Args:

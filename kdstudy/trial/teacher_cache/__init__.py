@@ -1,6 +1,6 @@
-"""What students are taught with: the teacher's outputs, computed in each step or kept for the trials of a study."""
+"""The cache of teacher outputs: what they depend on, and the files that trials share."""
 
-from kdstudy.trial.teacher_cache.cached import Teaching, targets_of
-from kdstudy.trial.teacher_cache.files import Shelf
+from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
+from kdstudy.trial.teacher_cache.files import TensorFileCache
 
-__all__ = ["Shelf", "Teaching", "targets_of"]
+__all__ = ["OutputsRecipe", "TensorFileCache", "teacher_outputs"]

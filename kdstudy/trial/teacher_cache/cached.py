@@ -26,19 +26,19 @@ import torch
 from torch import Tensor
 
 from kdstudy.data import Dataset, count_views, num_batches, view_batches, views_drawn
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.study import TrialConfig
-from kdstudy.training import LiveTargets, Targets, describe_numerics, generator, weights_sha256
+from kdstudy.training import LiveTeacherOutputs, TeacherOutputs, describe_numerics, generator, weights_sha256
 from kdstudy.transfer import Batch, Observation, Transfer, TransferContext
 from kdstudy.trial.build import training_batches, view_of
-from kdstudy.trial.teacher_cache.files import Shelf, Tensors
+from kdstudy.trial.teacher_cache.files import TensorFileCache, Tensors
 
 VIEW_BATCH = 512
 """Images the teacher sees at once where the order of a trial's batches does not matter."""
 
 
 @dataclass(frozen=True)
-class Teaching:
+class OutputsRecipe:
     """Everything the teacher's observations depend on.
 
     Args:
@@ -52,7 +52,7 @@ class Teaching:
 
     config: TrialConfig
     data: Dataset
-    teacher: Network
+    teacher: FeatureExtractor
     transfer: Transfer
     context: TransferContext
     device: torch.device
@@ -60,15 +60,15 @@ class Teaching:
     @property
     def dtype(self) -> torch.dtype:
         """Type in which observations are kept: derivatives are not rounded."""
-        half = self.config.cache.dtype == "float16" and not self.transfer.directed
+        half = self.config.cache.dtype == "float16" and not self.transfer.needs_directions
         return torch.float16 if half else torch.float32
 
     @property
-    def lasting(self) -> bool:
+    def cacheable(self) -> bool:
         """Whether the cache's mode is one under which this method's observations can be kept."""
-        if self.transfer.indifferent is None:
+        if self.transfer.cache_neutral_options is None:
             return False
-        return self.config.cache.mode == "schedule" or (self.by_image and not self.transfer.directed)
+        return self.config.cache.mode == "schedule" or (self.by_image and not self.transfer.needs_directions)
 
     @property
     def by_image(self) -> bool:
@@ -96,7 +96,7 @@ class Teaching:
     @property
     def method(self) -> list[Any]:
         """The transfer method and those of its options that touch the observation."""
-        free = self.transfer.indifferent or frozenset()
+        free = self.transfer.cache_neutral_options or frozenset()
         spec = self.config.transfer
         return [spec.name, {name: value for name, value in spec.options.items() if name not in free}]
 
@@ -131,7 +131,7 @@ class Teaching:
 
     def file_bytes(self) -> int | None:
         """Return the size of one file; None where nothing is kept under this mode. Runs the teacher once."""
-        return self.rows * self.row_bytes() if self.lasting else None
+        return self.rows * self.row_bytes() if self.cacheable else None
 
     def make(self, number: str) -> Tensors:
         """Run the teacher over one epoch, or one view of each image, and return what it gave, row by row."""
@@ -161,69 +161,69 @@ class Teaching:
         )
 
 
-class KeptTargets:
+class CachedTeacherOutputs:
     """Reads the teacher's observations, and computes a file of them where it is missing.
 
     Args:
-        teaching: What they depend on.
-        shelf: Where they are kept.
+        recipe: What they depend on.
+        files: Where they are kept.
     """
 
-    def __init__(self, teaching: Teaching, shelf: Shelf) -> None:
-        self._teaching, self._shelf = teaching, shelf
+    def __init__(self, recipe: OutputsRecipe, files: TensorFileCache) -> None:
+        self._recipe, self._files = recipe, files
         self._rows: Tensors = {}
 
-    def begin(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Open the epoch's file; while another process computes it, compute one of a later epoch."""
-        config = self._teaching.config
+        config = self._recipe.config
         later = range(epoch + 1, config.train.epochs + 1)
-        names = dict.fromkeys(_name(view_of(config, each)) for each in later)
-        rows = self._shelf.get(_name(view_of(config, epoch)), self._teaching.make, ahead=names)
+        names = dict.fromkeys(_file_name(view_of(config, each)) for each in later)
+        rows = self._files.get(_file_name(view_of(config, epoch)), self._recipe.make, ahead=names)
         # On an accelerator the whole file moves at once, so that no step waits for a copy.
-        device = self._teaching.device
+        device = self._recipe.device
         self._rows = rows if device.type == "cpu" else {name: part.to(device) for name, part in rows.items()}
 
-    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+    def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Return the rows of one batch, in float32."""
-        by_image = self._teaching.by_image
+        by_image = self._recipe.by_image
         return _observation(
             {k: part[batch.indices] if by_image else part[step].clone() for k, part in self._rows.items()}
         )
 
 
-class EveryView:
+class CachedViews:
     """Reads the teacher's observations of an epoch's views, and computes a view of all images where missing.
 
     Args:
-        teaching: What they depend on.
-        shelf: Where they are kept.
-        live: Serves where the shelf cannot keep a file: each epoch asks for nearly all of them.
+        recipe: What they depend on.
+        files: Where they are kept.
+        live: Serves where the files cannot keep a file: each epoch asks for nearly all of them.
     """
 
-    def __init__(self, teaching: Teaching, shelf: Shelf, live: LiveTargets) -> None:
-        self._teaching, self._shelf, self._live = teaching, shelf, live
+    def __init__(self, recipe: OutputsRecipe, files: TensorFileCache, live: LiveTeacherOutputs) -> None:
+        self._recipe, self._files, self._live = recipe, files, live
         self._keeps = True
         self._rows: Tensors = {}
 
-    def begin(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Put together the rows of the epoch's views, one an image."""
-        views_N = self._teaching.views(epoch)
-        shown = [_name(view) for view in views_N.unique().tolist()]
+        views_N = self._recipe.views(epoch)
+        shown = [_file_name(view) for view in views_N.unique().tolist()]
         rows: Tensors = {}
         for place, name in enumerate(shown):
             if not self._keeps:
                 return
-            file = self._shelf.get(name, self._teaching.make, ahead=shown[place + 1 :])
-            self._keeps = self._shelf.holds(name)
+            file = self._files.get(name, self._recipe.make, ahead=shown[place + 1 :])
+            self._keeps = self._files.holds(name)
             chosen = (views_N == int(name)).nonzero().flatten()
             for key, part in file.items():
                 rows.setdefault(key, torch.empty_like(part))[chosen] = part[chosen]
-        self._rows = {key: part.to(self._teaching.device) for key, part in rows.items()}
+        self._rows = {key: part.to(self._recipe.device) for key, part in rows.items()}
 
-    def of(self, step: int, batch: Batch, draws: Any) -> Observation:
+    def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Return the rows of one batch, in float32."""
         if not self._keeps:
-            return self._live.of(step, batch, draws)
+            return self._live.observation(step, batch, draws)
         return _observation({key: part[batch.indices] for key, part in self._rows.items()})
 
 
@@ -232,30 +232,30 @@ def _observation(rows: Tensors) -> Observation:
     return Observation(rows["logits"].float(), tuple(each.float() for each in maps))
 
 
-def _name(number: int) -> str:
+def _file_name(number: int) -> str:
     return f"{number:05d}"
 
 
-def targets_of(teaching: Teaching, cache: Path | None) -> Targets:
+def teacher_outputs(recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
     """Return where a trial gets the teacher's observations from; its numbers do not depend on ``cache``.
 
     Args:
-        teaching: What they depend on.
+        recipe: What they depend on.
         cache: Folder of the study's shelves; None to keep nothing.
     """
-    live = LiveTargets(
-        teaching.teacher,
-        teaching.transfer,
-        teaching.dtype if teaching.lasting and teaching.dtype != torch.float32 else None,
+    live = LiveTeacherOutputs(
+        recipe.teacher,
+        recipe.transfer,
+        recipe.dtype if recipe.cacheable and recipe.dtype != torch.float32 else None,
     )
-    if cache is None or not teaching.lasting:
+    if cache is None or not recipe.cacheable:
         return live
-    limit = teaching.config.cache.max_bytes
-    shelf = Shelf(cache, teaching.key(), limit)
-    if not shelf.trusted:
+    limit = recipe.config.cache.max_bytes
+    files = TensorFileCache(cache, recipe.key(), limit)
+    if not files.trusted:
         return live
-    if teaching.files * teaching.rows * shelf.note("row-bytes", teaching.row_bytes) > limit:
+    if recipe.files * recipe.rows * files.note("row-bytes", recipe.row_bytes) > limit:
         return live
-    if teaching.config.cache.mode == "all_views":
-        return EveryView(teaching, shelf, live)
-    return KeptTargets(teaching, shelf)
+    if recipe.config.cache.mode == "all_views":
+        return CachedViews(recipe, files, live)
+    return CachedTeacherOutputs(recipe, files)

@@ -1,26 +1,26 @@
-"""Tensors kept in files that many processes share: each made once, whole or not at all, and verified before use.
+"""A cache of tensors in files that many processes share: each made once, whole or not at all, and verified before use.
 
-A shelf is a folder of numbered files in the safetensors format, memory-mapped when they are read. Whoever needs a file
-that is missing makes it under a lock; whoever finds it locked makes one that will be needed later meanwhile. A process
-that dies leaves no lock behind. Everything may be deleted at any time: what is missing is made again.
+A cache is a folder of numbered files in the safetensors format, memory-mapped when they are read. The first process
+that needs a missing file makes it under a lock; one that finds it locked makes a file that it will need later. A
+process that dies leaves no lock behind. Everything may be deleted at any time: what is missing is made again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import final
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from kdstudy.data import tensors_sha256
 from kdstudy.errors import StoreError
 from kdstudy.storage import DiskFolder
 
@@ -29,19 +29,20 @@ Tensors = dict[str, Tensor]
 PREFIX = "targets-"
 POLL_SECONDS = 0.05
 IN_USE_SECONDS = 600.0
-"""A shelf read so recently is not cleared away for another one."""
+"""A cache read so recently is not evicted for another one."""
 
 log = logging.getLogger(__name__)
 _verified: set[tuple[str, int, int]] = set()
 
 
-class Shelf:
+@final
+class TensorFileCache:
     """One folder of files that belong together: ``ROOT/STUDY/targets-KEY``, created at the first write.
 
     Args:
         study: ``ROOT/STUDY``: what the trials of a study share.
         key: Hash of all that the files depend on.
-        max_bytes: Of the shelves of all studies below the root, together.
+        max_bytes: Of the caches of all studies below the root, together.
     """
 
     def __init__(self, study: Path, key: str, max_bytes: int) -> None:
@@ -96,7 +97,7 @@ class Shelf:
         return self.folder / f"{name}.safetensors"
 
     def _make(self, name: str, make: Callable[[str], Tensors]) -> Tensors | None:
-        """Make and keep a file, or return None because another process is at it."""
+        """Make and keep a file, or return None because another process is making it."""
         path = self._path(name)
         with _locked(path) as ours:
             if not ours:
@@ -109,7 +110,7 @@ class Shelf:
             return read(path) or made
 
     def _keep(self, path: Path, tensors: Tensors) -> None:
-        content = save(tensors, metadata={"sha256": digest(tensors)})
+        content = save(tensors, metadata={"sha256": tensors_sha256(tensors)})
         try:
             # One writer at a time, or the room would be counted twice.
             with FileLock(self._root / ".kdstudy-room.lock"):
@@ -118,15 +119,15 @@ class Shelf:
                 else:
                     log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
         except (StoreError, OSError) as error:  # a full disk costs time, not the trial
-            log.warning("%s; going on without keeping it", error)
+            log.warning("%s; continuing without keeping it", error)
 
     def _has_room(self, size: int) -> bool:
-        """Empty shelves that nobody reads, the longest unread first, until ``size`` bytes fit."""
-        shelves = sorted(self._root.glob(f"*/{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
-        files = {folder: list(folder.glob("*.safetensors")) for folder in shelves}
+        """Evict caches that nobody reads, the longest unread first, until ``size`` bytes fit."""
+        folders = sorted(self._root.glob(f"*/{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
+        files = {folder: list(folder.glob("*.safetensors")) for folder in folders}
         sizes = {folder: sum(file.stat().st_size for file in found) for folder, found in files.items()}
         free = self._max_bytes - sum(sizes.values())
-        for folder in shelves:
+        for folder in folders:
             if free >= size:
                 break
             if folder != self.folder and folder.stat().st_mtime < time.time() - IN_USE_SECONDS:
@@ -138,7 +139,7 @@ class Shelf:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold the lock of one file, if it is free; where none can be had at all, go on without."""
+    """Hold the lock of one file, if it is free; where the disk allows none, continue without."""
     lock = FileLock(path.with_suffix(".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,15 +156,6 @@ def _locked(path: Path) -> Iterator[bool]:
         lock.release()
 
 
-def digest(tensors: Tensors) -> str:
-    """Return a SHA-256 over names, types, shapes and bytes."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
 def read(path: Path) -> Tensors | None:
     """Return the tensors of a file, memory-mapped; None where it is missing, cut short or altered."""
     try:
@@ -175,7 +167,7 @@ def read(path: Path) -> Tensors | None:
         return None
     identity = (str(path), status.st_mtime_ns, status.st_size)
     if identity not in _verified:
-        if digest(tensors) != expected:
+        if tensors_sha256(tensors) != expected:
             return None
         _verified.add(identity)
     return tensors

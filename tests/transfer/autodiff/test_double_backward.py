@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.autodiff.double_backward import Frozen, differentiable
 from kdstudy.transfer.base import Batch
 
@@ -21,7 +21,7 @@ LAYERS = ("stage1", "stage2", "stage3")
 @pytest.mark.parametrize("count", [6, 2])
 def test_ordinary_pass_is_untouched(small_net: Callable[..., nn.Module], batch: Batch, count: int) -> None:
     module, plain = small_net().train(), small_net().train()
-    run = differentiable(Network(module, LAYERS), batch.images, count)
+    run = differentiable(FeatureExtractor(module, LAYERS), batch.images, count)
     assert torch.equal(run.logits, plain(batch.images))
     for a, b in zip(module.state_dict().values(), plain.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -38,8 +38,8 @@ def test_twin_has_the_same_values_and_separate_samples(
     small_net: Callable[..., nn.Module], batch: Batch, count: int
 ) -> None:
     module = small_net().train()
-    features = Network(copy.deepcopy(module), LAYERS)(batch.images).features
-    run = differentiable(Network(module, LAYERS), batch.images, count)
+    features = FeatureExtractor(copy.deepcopy(module), LAYERS)(batch.images).features
+    run = differentiable(FeatureExtractor(module, LAYERS), batch.images, count)
     for twin, feature in zip(run.features, features, strict=True):
         torch.testing.assert_close(twin, feature[:count], rtol=0, atol=1e-12)
     (gradient,) = torch.autograd.grad(run.features[-1][0].square().sum(), run.inputs)
@@ -51,7 +51,7 @@ def test_eval_network_runs_once(small_net: Callable[..., nn.Module], batch: Batc
     module = small_net().eval()
     passes = []
     module.stage1.register_forward_hook(lambda _m, _i, output: passes.append(type(output)))
-    differentiable(Network(module, LAYERS), batch.images, 6)
+    differentiable(FeatureExtractor(module, LAYERS), batch.images, 6)
     assert passes == [torch.Tensor]
 
 

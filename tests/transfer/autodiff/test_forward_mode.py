@@ -12,7 +12,7 @@ from torch.func import functional_call, jvp
 from torch.nn import functional
 
 from kdstudy.errors import MapError
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.autodiff.forward_mode import Dual
 
 LAYERS = ("stage1", "stage2", "stage3")
@@ -80,7 +80,7 @@ def freeze(module: nn.Module, images: Tensor) -> nn.Module:
 
 def oracle(module: nn.Module, layer: str, images: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """Value and derivative of a layer's output by torch.func.jvp, differentiable by the parameters."""
-    network = Network(module, (layer,))
+    network = FeatureExtractor(module, (layer,))
     weights = dict(module.named_parameters())
 
     def run(x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def test_eval_network_agrees_with_jvp(
     small_net: Callable[..., nn.Module], images: Tensor, direction: Tensor, layer: str
 ) -> None:
     module = small_net().eval()
-    (dual,) = Network(module, (layer,))(Dual(images, (direction,))).features
+    (dual,) = FeatureExtractor(module, (layer,))(Dual(images, (direction,))).features
     value, tangent = oracle(module, layer, images, direction)
     agree(dual.value, value, module)
     agree(dual.tangents[0], tangent, module)
@@ -136,10 +136,10 @@ def test_train_network_agrees_with_frozen_statistics(
     module = small_net().train()
     plain = copy.deepcopy(module)
     frozen = freeze(module, images)
-    (dual,) = Network(module, (layer,))(Dual(images, (direction,))).features
+    (dual,) = FeatureExtractor(module, (layer,))(Dual(images, (direction,))).features
     _, tangent = oracle(frozen, layer, images, direction)
     agree(dual.tangents[0], tangent, module)
-    (feature,) = Network(plain, (layer,))(images).features
+    (feature,) = FeatureExtractor(plain, (layer,))(images).features
     assert torch.equal(dual.value, feature)
     for a, b in zip(
         gradients(dual.value.square().sum(), module), gradients(feature.square().sum(), plain), strict=True
@@ -231,8 +231,8 @@ def test_two_tangents_equal_one_each(small_net: Callable[..., nn.Module], images
 
 def test_tangents_of_part_of_the_batch(small_net: Callable[..., nn.Module], images: Tensor, direction: Tensor) -> None:
     module = small_net().train()
-    full = Network(module, LAYERS)(Dual(images, (direction,)))
-    part = Network(module, LAYERS)(Dual(images, (direction[:2],)))
+    full = FeatureExtractor(module, LAYERS)(Dual(images, (direction,)))
+    part = FeatureExtractor(module, LAYERS)(Dual(images, (direction[:2],)))
     assert torch.equal(part.logits.value, full.logits.value)
     for a, b in zip(part.features, full.features, strict=True):
         assert a.tangents[0].shape[0] == 2
@@ -309,16 +309,16 @@ def test_dropout_shares_its_mask_and_the_random_stream(images: Tensor) -> None:
 
 def test_in_place_functions_change_the_recorded_dual(images: Tensor, direction: Tensor) -> None:
     stage = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(inplace=True)).double()
-    (recorded,) = Network(stage, ("0",))(Dual(images, (direction,))).features
-    (plain,) = Network(stage, ("0",))(images).features
+    (recorded,) = FeatureExtractor(stage, ("0",))(Dual(images, (direction,))).features
+    (plain,) = FeatureExtractor(stage, ("0",))(images).features
     assert torch.equal(recorded.value, plain)
     assert (recorded.tangents[0][plain == 0] == 0).all()
 
 
 def test_curved_is_known_where_it_happens(small_net: Callable[..., nn.Module], images: Tensor) -> None:
-    straight = Network(small_net().eval(), LAYERS)(Dual(images, (images,)))
+    straight = FeatureExtractor(small_net().eval(), LAYERS)(Dual(images, (images,)))
     assert [dual.curved for dual in straight.features] == [None, None, None]
-    smooth = Network(small_net(activation=nn.GELU).eval(), LAYERS)(Dual(images, (images,)))
+    smooth = FeatureExtractor(small_net(activation=nn.GELU).eval(), LAYERS)(Dual(images, (images,)))
     assert [dual.curved for dual in smooth.features] == ["gelu"] * 3
     x = Dual(images, (images,))
     assert (x * x).curved == "mul"

@@ -17,11 +17,11 @@ from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.study import TrialConfig
 from kdstudy.trial.build import build_transfer, dataset_of, networks
 from kdstudy.trial.run import run_trial
-from kdstudy.trial.teacher_cache.cached import Teaching, targets_of
-from kdstudy.trial.teacher_cache.files import Shelf
+from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
+from kdstudy.trial.teacher_cache.files import TensorFileCache
 from tests.configs import fresh_teacher, trial_config
 
-KEPT = [name for name in TRANSFERS if TRANSFERS.load(name).indifferent is not None]
+KEPT = [name for name in TRANSFERS if TRANSFERS.load(name).cache_neutral_options is not None]
 FORMS = [
     *KEPT,
     *(
@@ -125,7 +125,8 @@ def test_all_views_rounded_to_half_are_the_views_computed_and_rounded(tmp_path: 
 def test_all_views_that_cannot_be_kept_are_computed_in_each_step(tmp_path: Path) -> None:
     config, teacher = with_cache(trial_config("kd", epochs=2), mode="all_views"), Counted()
     (tmp_path / "s").mkdir()
-    full = Shelf(tmp_path / "other", "key", 10**9)  # in use by another study, and it takes all the room there is
+    # In use by another study, and it takes all the room there is.
+    full = TensorFileCache(tmp_path / "other", "key", 10**9)
     full.get("1", lambda _: {"x": torch.zeros(30_000)})
     config = with_cache(config, max_bytes=120_000)
     found = run(config, tmp_path, teacher.module)
@@ -144,11 +145,11 @@ def test_views_that_cannot_be_counted_are_refused_in_one_line(tmp_path: Path, wh
     _, teacher, context = networks(config, windows, fresh_teacher(), device)
     assert teacher is not None
     transfer = build_transfer("kd", {}, context, seed=0)
-    teaching = Teaching(config, windows, teacher, transfer, context, device)
+    recipe = OutputsRecipe(config, windows, teacher, transfer, context, device)
     with pytest.raises(
         DataError, match=r"^cache.mode: all_views needs views that can be counted, got .*; write"
     ) as error:
-        teaching.file_bytes() if where is None else targets_of(teaching, tmp_path / where)
+        recipe.file_bytes() if where is None else teacher_outputs(recipe, tmp_path / where)
     assert "\n" not in str(error.value)
 
 

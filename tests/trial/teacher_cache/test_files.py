@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from kdstudy.trial.teacher_cache.files import Shelf
+from kdstudy.trial.teacher_cache.files import TensorFileCache
 
 ROOM = 10**6
 
@@ -19,7 +19,7 @@ MAKER = """
 import sys, time
 from pathlib import Path
 import torch
-from kdstudy.trial.teacher_cache.files import Shelf
+from kdstudy.trial.teacher_cache.files import TensorFileCache
 
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 
@@ -29,7 +29,7 @@ def make(name):
     time.sleep(pause)
     return {"x": torch.full((3,), float(name))}
 
-shelf = Shelf(folder, "key", 10**6)
+shelf = TensorFileCache(folder, "key", 10**6)
 names = [f"{k:05d}" for k in range(1, 7)]
 for at, name in enumerate(names):
     assert shelf.get(name, make, ahead=names[at + 1:])["x"].tolist() == [float(name)] * 3
@@ -64,12 +64,12 @@ def test_a_process_that_dies_leaves_neither_a_lock_nor_half_a_file(tmp_path: Pat
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     assert not list(folder.glob("*/*.safetensors"))
-    found = Shelf(folder, "key", ROOM).get("00001", lambda _: made(7.0))
+    found = TensorFileCache(folder, "key", ROOM).get("00001", lambda _: made(7.0))
     assert found["x"].tolist() == [7.0] * 3
 
 
 def test_an_altered_or_shortened_file_is_made_again(tmp_path: Path) -> None:
-    shelf, calls = Shelf(tmp_path / "study", "key", ROOM), []
+    shelf, calls = TensorFileCache(tmp_path / "study", "key", ROOM), []
 
     def make(name: str) -> dict[str, torch.Tensor]:
         calls.append(name)
@@ -91,17 +91,17 @@ def test_the_longest_unread_shelves_make_room_and_those_in_use_do_not(tmp_path: 
     other.mkdir(parents=True)
     (other / "weights.safetensors").write_bytes(b"0" * 5000)
     os.utime(other, (0, 0))
-    old, older, used = (Shelf(tmp_path / study, "key", 2000) for study in ("a", "b", "c"))
+    old, older, used = (TensorFileCache(tmp_path / study, "key", 2000) for study in ("a", "b", "c"))
     for age, shelf in ((1000, old), (2000, older), (0, used)):
         shelf.get("1", lambda _: made(size=100))
         os.utime(shelf.folder, (time.time() - age,) * 2)
-    new = Shelf(tmp_path / "d", "key", 2000)
+    new = TensorFileCache(tmp_path / "d", "key", 2000)
     new.get("1", lambda _: made(size=100))
     kept = {shelf for shelf in (old, older, used, new) if list(shelf.folder.glob("*.safetensors"))}
     assert kept == {old, used, new}, "three of about 500 bytes fit beside one more"
     assert (other / "weights.safetensors").exists(), "not ours: neither counted nor touched"
     os.utime(old.folder)
-    value = Shelf(tmp_path / "e", "key", 2000).get("1", lambda _: made(5.0, size=400))
+    value = TensorFileCache(tmp_path / "e", "key", 2000).get("1", lambda _: made(5.0, size=400))
     assert value["x"].tolist() == [5.0] * 400, "no room: used all the same, not kept"
     assert not list((tmp_path / "e").glob("*/*.safetensors"))
     assert list(old.folder.glob("*.safetensors"))
@@ -110,6 +110,6 @@ def test_the_longest_unread_shelves_make_room_and_those_in_use_do_not(tmp_path: 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    shelf = Shelf(blocked / "study", "key", ROOM)
+    shelf = TensorFileCache(blocked / "study", "key", ROOM)
     assert shelf.get("1", lambda _: made(2.0))["x"].tolist() == [2.0] * 3
     assert shelf.note("n", lambda: 5) == 5
