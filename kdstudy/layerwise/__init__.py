@@ -1,9 +1,16 @@
 """Crucial layers, how far student and teacher differ there, and the learning-rate policies over them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kdstudy.layerwise.base import Policy
-from kdstudy.layerwise.divergence import divergence
 from kdstudy.layerwise.matching import LayerPair, match_layers
-from kdstudy.layerwise.param_groups import layer_groups
+from kdstudy.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from kdstudy.layerwise.divergence import divergence
+    from kdstudy.layerwise.param_groups import layer_groups
 
 __all__ = [
     "LayerPair",
@@ -12,3 +19,12 @@ __all__ = [
     "layer_groups",
     "match_layers",
 ]
+
+# Policies are plain arithmetic: to list or to check them must not pay for torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "divergence": "kdstudy.layerwise.divergence",
+        "layer_groups": "kdstudy.layerwise.param_groups",
+    },
+)

@@ -1,6 +1,6 @@
-"""The shape every learning-rate policy has: one multiplier a crucial layer, changed at most between epochs.
+"""The base class of learning-rate policies: one multiplier per crucial layer, changed at most between epochs.
 
-The rate of layer j at a step is ``base_lr * schedule(step) * multiplier_j``; parameters in the head have the
+The learning rate of layer j at a step is ``base_lr * schedule(step) * multiplier_j``; parameters in the head have the
 multiplier 1. The multiplier scales SGD's coupled weight decay too. Plain floats only: no policy needs torch.
 """
 
@@ -14,10 +14,13 @@ from kdstudy.results import LayerRecord
 
 
 class Policy(ABC):
-    """A learning-rate policy. Subclasses take ``layers`` and keyword-only options.
+    """A learning-rate policy. Subclasses take ``layers``, ``seed`` and keyword-only options.
+
+    A policy that draws nothing need not take ``seed``.
 
     Args:
         layers: Names of the student's crucial layers, in order of depth.
+        seed: Of the random stream of a policy that draws; the trial's own, derived from its initialisation seed.
 
     Attributes:
         multipliers: The present factor of each layer on the base rate.
@@ -25,16 +28,15 @@ class Policy(ABC):
             none.
         probe_size: Training images the maps are measured on.
         b1: Weight of the student in the divergence, in (0, 1).
-        seed: Of the stream that a policy which draws draws from; the trial sets its own before training.
+        seed: As given.
     """
 
     map_name: str | None = None
     probe_size: int = 512
     b1: float = 0.5
-    seed: int = 0
 
-    def __init__(self, layers: Sequence[str]) -> None:
-        self.layers = tuple(layers)
+    def __init__(self, layers: Sequence[str], seed: int = 0) -> None:
+        self.layers, self.seed = tuple(layers), seed
         self.multipliers: dict[str, float] = dict.fromkeys(self.layers, 1.0)
 
     @classmethod
@@ -59,7 +61,7 @@ class Policy(ABC):
         """Whether divergences are measured and `update` is called after ``epoch`` (from 1) of ``epochs``."""
 
     def update(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
-        """Set the multipliers from one divergence in [0, 1] a layer, in order, and say what was set.
+        """Set the multipliers from one divergence in [0, 1] per layer, in order, and return what was set.
 
         A policy that is never due sets nothing.
         """
@@ -70,5 +72,5 @@ class Policy(ABC):
         return {"multipliers": dict(self.multipliers)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s values."""
+        """Continue from `state_dict`'s values."""
         self.multipliers = {layer: float(state["multipliers"][layer]) for layer in self.layers}

@@ -18,8 +18,9 @@ count as 0, and if all of them do, the layers are equal and each gets 1. The cli
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, final
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -30,38 +31,21 @@ from kdstudy.results import LayerRecord
 _LARGEST_EXPONENT = 500.0  # exp stays finite, and so does the sum of any number of layers
 
 
-class LayerwisePolicy(Policy):
-    """Set each layer's rate from the divergence of its map from the teacher's.
-
-    Source: arXiv 2407.04871 as far as it was available; the module's text gives the formula and our choices.
+class Controller(Policy, ABC):
+    """The layer-wise rule and its memory; what it is fed with is a subclass's `update`.
 
     Args:
         layers: Names of the crucial layers, in order of depth.
-        interval: Epochs between updates, >= 1; the paper's is 25. There is none after the last epoch.
-        momentum: The controller's memory, in [0, 1); 0 follows the last measurement alone. Not SGD's
-            momentum.
-        gain: Strength of the response; 0 leaves every multiplier at 1, below 0 lagging layers are slowed
-            down.
-        low: Smallest multiplier, in (0, 1].
-        high: Largest multiplier, >= 1.
-        signal: ``relative`` compares each layer with the mean of all and needs two layers, ``absolute`` takes
-            the divergence itself.
-        rule: ``multiplicative`` or ``additive``.
-        normalise: Keep the mean multiplier at 1, so that the base rate stays the mean rate (exactly so before
-            the bounds apply).
-        map: Whose map is measured; by default the transfer's own, or attention for a transfer without maps.
-        probe_size: Training images it is measured on, >= 1; all of them if there are fewer.
-        b1: Weight of the student in the divergence, in (0, 1); the teacher's is 1 - b1.
-
-    Raises:
-        StudyError: The relative signal with fewer than two layers.
+        seed: Of a subclass's random stream.
+        **options: Those of `LayerwisePolicy`, which explains them.
     """
 
-    name: ClassVar[str] = "layerwise"
+    name: ClassVar[str]
 
     def __init__(  # noqa: PLR0913 - each argument is a key of the study file
         self,
         layers: Sequence[str],
+        seed: int = 0,
         *,
         interval: Annotated[int, Ge(1)] = 25,
         momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
@@ -75,7 +59,7 @@ class LayerwisePolicy(Policy):
         probe_size: Annotated[int, Ge(1)] = 512,
         b1: Annotated[float, Gt(0), Lt(1)] = 0.5,
     ) -> None:
-        super().__init__(layers)
+        super().__init__(layers, seed)
         if too_few := _too_few_layers(self.name, signal, len(self.layers)):
             raise StudyError([too_few])
         self.interval, self.momentum, self.gain = interval, momentum, gain
@@ -109,13 +93,17 @@ class LayerwisePolicy(Policy):
         """Whether ``epoch`` is a multiple of the interval and not the last."""
         return epoch % self.interval == 0 and epoch < epochs
 
+    @abstractmethod
     def update(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
-        """Take one divergence in [0, 1] a layer, in order, through the formula at the top of this module."""
+        """Set the multipliers from one divergence in [0, 1] per layer, in order."""
+
+    def apply_rule(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
+        """Take one divergence in [0, 1] per layer, in order, through the formula at the top of this module."""
         values = dict(zip(self.layers, divergences, strict=True))
         signals = _signals(values, self.signal)
         for layer in self.layers:
             self._eta[layer] = self.momentum * self._eta[layer] + (1.0 - self.momentum) * signals[layer]
-        raw = [self._responded(layer) for layer in self.layers]
+        raw = [self._moved(layer) for layer in self.layers]
         if self.normalise:
             raw = _normalised(raw)
         self.multipliers = {
@@ -125,7 +113,7 @@ class LayerwisePolicy(Policy):
             LayerRecord(layer, values[layer], self._eta[layer], self.multipliers[layer]) for layer in self.layers
         )
 
-    def _responded(self, layer: str) -> float:
+    def _moved(self, layer: str) -> float:
         response = self.gain * self._eta[layer]
         if self.rule == "additive":
             return max(self.multipliers[layer] + response, 0.0)
@@ -137,9 +125,45 @@ class LayerwisePolicy(Policy):
         return {**super().state_dict(), "momentum": dict(self._eta)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s values."""
+        """Continue from `state_dict`'s values."""
         super().load_state_dict(state)
         self._eta = {layer: float(state["momentum"][layer]) for layer in self.layers}
+
+
+@final
+class LayerwisePolicy(Controller):
+    """Set each layer's learning rate from the divergence of its map from the teacher's.
+
+    Source: arXiv 2407.04871 as far as it was available; the module's text gives the formula and our choices.
+
+    Args:
+        layers: Names of the crucial layers, in order of depth.
+        seed: Not used; nothing is drawn.
+        interval: Epochs between updates, >= 1; the paper's is 25. There is none after the last epoch.
+        momentum: The controller's memory, in [0, 1); 0 follows the last measurement alone. Not SGD's
+            momentum.
+        gain: Strength of the response; 0 leaves every multiplier at 1, below 0 lagging layers are slowed
+            down.
+        low: Smallest multiplier, in (0, 1].
+        high: Largest multiplier, >= 1.
+        signal: ``relative`` compares each layer with the mean of all and needs two layers, ``absolute`` takes
+            the divergence itself.
+        rule: ``multiplicative`` or ``additive``.
+        normalise: Keep the mean multiplier at 1, so that the base rate stays the mean rate (exactly so before
+            the bounds apply).
+        map: Whose map is measured; by default the transfer's own, or attention for a transfer without maps.
+        probe_size: Training images it is measured on, >= 1; all of them if there are fewer.
+        b1: Weight of the student in the divergence, in (0, 1); the teacher's is 1 - b1.
+
+    Raises:
+        StudyError: The relative signal with fewer than two layers.
+    """
+
+    name: ClassVar[str] = "layerwise"
+
+    def update(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
+        """Set the multipliers from one divergence in [0, 1] per layer, in order."""
+        return self.apply_rule(divergences)
 
 
 def _too_few_layers(name: str, signal: str, num_layers: int) -> str | None:

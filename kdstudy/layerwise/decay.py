@@ -21,6 +21,7 @@ class DecayPolicy(Policy):
 
     Args:
         layers: Names of the crucial layers, in order of depth.
+        seed: Not used; nothing is drawn.
         rate: Factor from one layer to the one before it, > 0; 1 is the constant policy, above 1 the shallow
             layers are the fast ones.
         normalise: Divide the factors by their mean.
@@ -29,11 +30,12 @@ class DecayPolicy(Policy):
     def __init__(
         self,
         layers: Sequence[str],
+        seed: int = 0,
         *,
         rate: Annotated[float, Gt(0)] = 0.75,
         normalise: bool = True,
     ) -> None:
-        super().__init__(layers)
+        super().__init__(layers, seed)
         count = len(self.layers)
         factors = [rate ** (count - depth) for depth in range(count)]
         if normalise and factors:

@@ -28,6 +28,7 @@ class ReplayPolicy(Policy):
 
     Args:
         layers: Names of the crucial layers, in order of depth.
+        seed: Not used; nothing is drawn.
         multipliers: One list an update, of one factor > 0 a layer, in order of depth; until the first update, and if
             there is none at all, each layer has 1. One for every update of the training.
         interval: Epochs between updates, >= 1; there is none after the last epoch.
@@ -41,13 +42,14 @@ class ReplayPolicy(Policy):
     def __init__(
         self,
         layers: Sequence[str],
+        seed: int = 0,
         *,
         multipliers: tuple[tuple[Multiplier, ...], ...] = (),
         interval: Annotated[int, Ge(1)] = 1,
         map: Literal["attention", "jacobian", "hessian"] | None = None,  # noqa: A002 - the study file's key
         probe_size: Annotated[int, Ge(1)] = 512,
     ) -> None:
-        super().__init__(layers)
+        super().__init__(layers, seed)
         for number, factors in enumerate(multipliers, 1):
             if len(factors) != len(self.layers):
                 raise StudyError(
@@ -106,6 +108,6 @@ class ReplayPolicy(Policy):
         return {**super().state_dict(), "updates": self._updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s values."""
+        """Continue from `state_dict`'s values."""
         super().load_state_dict(state)
         self._updates = int(state["updates"])

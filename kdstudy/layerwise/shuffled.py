@@ -1,4 +1,4 @@
-"""A random walk with the layer-wise rule's own steps: the control for the claim that the measurement guides."""
+"""The permutation control: the layer-wise rule fed with divergences permuted across the layers."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, final
 
-from kdstudy.layerwise.controller import LayerwisePolicy
+from kdstudy.layerwise.controller import Controller
 from kdstudy.results import LayerRecord
 from kdstudy.seeds import derive
 
 
 @final
-class WalkPolicy(LayerwisePolicy):
-    """Deal the measured divergences to the layers at random, then act as ``layerwise`` does.
+class WalkPolicy(Controller):
+    """Permute the measured divergences across the layers, then act as ``layerwise`` does (permutation control).
 
     At each update the divergences are measured, put in random order, and go through the layer-wise rule. Steps, memory,
     bounds, mean rate and cost are those of ``layerwise``; only which layer gets which step is luck. Where this does as
     well, it was not the measurement that helped. With two layers, half of the deals leave everything in place; with
     three, one in six.
 
-    The order is a stream of the trial's own, from its initialisation seed: every seed walks another way.
+    The order comes from ``seed``, a stream of the trial's own: every trial's seed gives another walk.
 
     Source: ours; a random walk whose step size needs no setting.
 
     Args:
         layers: Names of the crucial layers, in order of depth.
+        seed: Of the permutations.
         interval: Epochs between steps, >= 1; there is none after the last epoch.
         momentum: Memory of the steps, in [0, 1); 0 forgets each at the next.
         gain: Size of the steps; its sign means little, since the order is random.
@@ -47,13 +48,13 @@ class WalkPolicy(LayerwisePolicy):
     _steps = 0
 
     def update(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
-        """Take one divergence in [0, 1] a layer, in order; the records keep each where it was measured."""
+        """Take one divergence in [0, 1] per layer, in order; the records keep each where it was measured."""
         # A stream a step: a resumed trial needs to know how many steps were taken, nothing more.
         stream = random.Random(derive(self.seed, self._steps))
         # Sorting by `random` and not `shuffle`: the former is promised to be the same in every Python.
         order = sorted(range(len(divergences)), key=lambda _place: stream.random())
         self._steps += 1
-        records = super().update([divergences[place] for place in order])
+        records = self.apply_rule([divergences[place] for place in order])
         return tuple(
             replace(record, divergence=measured) for record, measured in zip(records, divergences, strict=True)
         )
@@ -63,6 +64,6 @@ class WalkPolicy(LayerwisePolicy):
         return {**super().state_dict(), "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s values."""
+        """Continue from `state_dict`'s values."""
         super().load_state_dict(state)
         self._steps = int(state["steps"])

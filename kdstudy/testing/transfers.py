@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from kdstudy.models import Network
+from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
 from kdstudy.testing.networks import context_of, small_batch, small_net
 from kdstudy.training import Distiller, SgdSettings, weights_sha256
@@ -42,8 +42,8 @@ class TransferBench:
             torch.manual_seed(seed)
             self.transfer: Transfer = TRANSFERS.load(plugin)(context, **options).double()
         self.distiller = Distiller(
-            Network(self.student, context.layers),
-            Network(self.teacher, context.teacher_layers),
+            FeatureExtractor(self.student, context.layers),
+            FeatureExtractor(self.teacher, context.teacher_layers),
             self.transfer,
             groups={"head": [name for name, _ in self.student.named_parameters()]},
             sgd=SgdSettings(1e-4, 0.9, 5e-4, nesterov=False),
@@ -53,9 +53,11 @@ class TransferBench:
     def steps(self, count: int) -> list[float | None]:
         """Train on the batch, with the same random draws in every step, and return the losses."""
         return [
-            self.distiller.train_epoch(
+            self.distiller.begin_epoch(
                 1, [self.batch], steps=1, directions=torch.Generator().manual_seed(3), multipliers={}
-            ).loss
+            )
+            .run()
+            .loss
             for _ in range(count)
         ]
 
@@ -65,7 +67,7 @@ class TransferBench:
         own = self.transfer.observe(self.distiller.student, self.batch.images, draws)
         return own, self.transfer.observe(self.networks()[1], self.batch.images, draws)
 
-    def networks(self) -> tuple[Network, Network]:
+    def networks(self) -> tuple[FeatureExtractor, FeatureExtractor]:
         """Return student and teacher as the loop uses them."""
         assert self.distiller.teacher is not None
         return self.distiller.student, self.distiller.teacher
