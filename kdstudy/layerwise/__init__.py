@@ -9,22 +9,22 @@ from kdstudy.layerwise.matching import LayerPair, match_layers
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
-    from kdstudy.layerwise.divergence import divergence
+    from kdstudy.layerwise.divergence import measure_divergence
     from kdstudy.layerwise.param_groups import layer_groups
 
 __all__ = [
     "LayerPair",
     "Policy",
-    "divergence",
     "layer_groups",
     "match_layers",
+    "measure_divergence",
 ]
 
 # Policies are plain arithmetic: to list or to check them must not pay for torch.
 __getattr__ = lazy_names(
     __name__,
     {
-        "divergence": "kdstudy.layerwise.divergence",
+        "measure_divergence": "kdstudy.layerwise.divergence",
         "layer_groups": "kdstudy.layerwise.param_groups",
     },
 )

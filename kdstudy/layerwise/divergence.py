@@ -47,7 +47,7 @@ class LayerDivergence:
         return 2 * self.used < self.samples and not self.teacher_failed
 
 
-def divergence(student_map: Tensor, teacher_map: Tensor, b1: float = 0.5) -> LayerDivergence:
+def measure_divergence(student_map: Tensor, teacher_map: Tensor, b1: float = 0.5) -> LayerDivergence:
     """Compare two maps sample by sample and average.
 
     Values count by their absolute size. Where heights or widths differ, the larger map is average-pooled: its

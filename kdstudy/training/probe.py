@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdstudy.errors import MapError
-from kdstudy.layerwise import divergence
+from kdstudy.layerwise import measure_divergence
 from kdstudy.models import FeatureExtractor, evaluating
 from kdstudy.transfer import MapTransfer
 
@@ -54,7 +54,7 @@ class Probe:
         ]
 
     def _layer(self, layer: str, student_map: Tensor, teacher_map: Tensor) -> float:
-        measured = divergence(student_map, teacher_map, self._b1)
+        measured = measure_divergence(student_map, teacher_map, self._b1)
         if measured.teacher_failed:
             raise MapError(
                 f"layers.{layer}: the teacher's map is zero everywhere for {measured.teacher_empty} of "
