@@ -1,4 +1,4 @@
-"""A fixed profile by depth: the control for the claim that any profile would do as well as a measured one."""
+"""The decay control: a fixed profile by depth, to ask whether any profile does as well as a measured one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two maps differ as distributions over positions: the normalised Jensen-Shannon divergence.
+"""Measures how far two maps differ, as distributions over positions: the normalised Jensen-Shannon divergence.
 
 Source: JSD(S, T) = H(b1 S + b2 T) - b1 H(S) - b2 H(T) of Kokane, Uddin, Xu, arXiv 2407.04871, after Lin 1991,
 divided here by its upper bound H(b) = -b1 ln b1 - b2 ln b2, so that it lies in [0, 1] for any weights.

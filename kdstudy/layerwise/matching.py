@@ -1,7 +1,7 @@
-"""Crucial layers: the points where student and teacher are compared.
+"""Matches the layers of student and teacher: the crucial layers, where the two are compared.
 
 Source: Kokane, Uddin, Xu, arXiv 2407.04871, call layers of student and teacher that match in dimension
-crucial. We match by height and width, since maps average over channels, and take one point a size: the last.
+crucial. We match by height and width, since maps average over channels, and take one point per size: the last.
 """
 
 from __future__ import annotations

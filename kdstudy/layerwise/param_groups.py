@@ -1,4 +1,4 @@
-"""Which parameters learn at which crucial layer's rate."""
+"""Groups a network's parameters by crucial layer, for a learning rate per group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multipliers written down beforehand: the control for the claim that a schedule of the same shape would not do."""
+"""The replay control: multipliers from the study file, to ask whether a schedule of the same shape does as well."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ReplayPolicy(Policy):
     Args:
         layers: Names of the crucial layers, in order of depth.
         seed: Not used; nothing is drawn.
-        multipliers: One list an update, of one factor > 0 a layer, in order of depth; until the first update, and if
+        multipliers: One list per update, of one factor > 0 per layer, in order of depth; until the first update, and if
             there is none at all, each layer has 1. One for every update of the training.
         interval: Epochs between updates, >= 1; there is none after the last epoch.
         map: Whose map is measured; by default the transfer's own, or attention for a transfer without maps.
@@ -93,7 +93,7 @@ class ReplayPolicy(Policy):
         """Set the next listed multipliers; where the list is at its end, leave the last ones.
 
         Args:
-            divergences: One a layer, in [0, 1], in order; only recorded.
+            divergences: One per layer, in [0, 1], in order; only recorded.
         """
         if self._updates < len(self._recorded):
             self.multipliers = dict(zip(self.layers, self._recorded[self._updates], strict=True))

@@ -1,4 +1,4 @@
-"""Students for other programs: weights with a description, a `torch.export` program, or ONNX.
+"""Exports a student for other programs: weights with a description, a `torch.export` program, or ONNX.
 
 Whatever the format, the network takes images (B, C, H, W), float32 in [0, 1], of the size it was trained on
 and any number of them, normalises them itself and gives logits (B, K).

@@ -1,4 +1,4 @@
-"""Build a registered or user-supplied network that takes images in [0, 1] and normalises them itself.
+"""Builds a registered or user-supplied network that takes images in [0, 1] and normalises them itself.
 
 Shapes: B images, C channels, H and W positions.
 """
@@ -27,8 +27,8 @@ class Normalise(nn.Module):
     Both are saved with the network, so exported weights are complete.
 
     Args:
-        mean: One number a channel, in [0, 1] image units.
-        std: One positive number a channel, likewise.
+        mean: One number per channel, in [0, 1] image units.
+        std: One positive number per channel, in the same units.
     """
 
     mean: Tensor
@@ -69,8 +69,8 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
         options: The factory's keyword-only arguments.
         num_classes: Number of logits.
         image_shape: (C, H, W) of one image.
-        mean: Of the images in [0, 1], one number a channel.
-        std: Likewise, positive.
+        mean: Of the images in [0, 1], one number per channel.
+        std: Positive, one number per channel.
         seed: Of the initial weights; any integer >= 0.
 
     Raises:
@@ -126,5 +126,5 @@ def _try_out(name: str, module: nn.Module, image_shape: Sequence[int], num_class
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(
             f"model: '{name}' gave {got} for one image, not logits (1, {num_classes}); its "
-            "forward pass must return one row of logits an image"
+            "forward pass must return one row of logits per image"
         )

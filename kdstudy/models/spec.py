@@ -38,7 +38,7 @@ class NetworkSpec:
         num_classes: Number of logits.
         image_shape: (C, H, W) of one image.
         mean: Of the images in [0, 1], one number per channel.
-        std: Likewise, positive.
+        std: Positive, one number per channel.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Batch normalisation put into the convolutions before it: the same function in eval mode, with less work."""
+"""Folds the teacher's batch norms into its convolutions: the same function in eval mode, with less work."""
 
 from __future__ import annotations
 

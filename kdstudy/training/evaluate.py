@@ -1,4 +1,4 @@
-"""Score a network on a split."""
+"""Scores a network on a split: `evaluate`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Evaluation(NamedTuple):
-    """What a split says of a network.
+    """The scores of a network on a split.
 
     Attributes:
         score: The objective, in [0, 1]: accuracy, or of several labels macro mean average precision.

@@ -1,4 +1,4 @@
-"""The numeric mode of a trial: what its numbers depend on besides code, data and seeds."""
+"""The numerics of a trial: device, deterministic kernels, precision of student and teacher."""
 
 from __future__ import annotations
 

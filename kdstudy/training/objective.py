@@ -1,4 +1,4 @@
-"""What a network is trained for and judged by, chosen by the labels: one class an image, or any number.
+"""Loss and scores with the labels, chosen by their kind: one class per image, or any number.
 
 Shapes: B samples, N of them in a split, K classes, P of them with at least one positive.
 """

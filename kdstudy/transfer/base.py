@@ -1,4 +1,4 @@
-"""The shape every transfer method has.
+"""The base classes of transfer methods, and what they are given: context, batch, observations.
 
 A step asks the method three things: draw this batch's random directions (shared by student and teacher),
 observe each network, and give the named terms of the loss. Nothing else in the training loop knows the
@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, final
 
 import torch
 from annotated_types import Ge, Gt
@@ -46,6 +46,7 @@ class EmptyMapError(MapError):
         self.layer = layer
 
 
+@final
 @dataclass(frozen=True)
 class TransferContext:
     """What a method may need to know before the first batch.
@@ -59,7 +60,7 @@ class TransferContext:
         num_train: Number of training images.
         student: The student's module, for methods that inspect it (activations, weights); never changed by
             them.
-        teacher: The teacher's module, likewise.
+        teacher: The teacher's module, for the same.
         teacher_layers: Dotted module names of the teacher's partner of each of ``layers``.
     """
 
@@ -79,7 +80,7 @@ class Observation(NamedTuple):
 
     Attributes:
         logits: (B, K) plain tensor.
-        maps: One tensor a crucial layer, whatever the method compares (attention maps, derivative maps,
+        maps: One tensor per crucial layer, whatever the method compares (attention maps, derivative maps,
             features).
     """
 
@@ -163,7 +164,7 @@ class WeighedTransfer(Transfer, ABC):
         self.weight, self.kd_weight, self.temperature = weight, kd_weight, temperature
 
     def require_layers(self) -> None:
-        """Refuse to go on without crucial layers, for methods that compare layers.
+        """Refuse a network without crucial layers, for methods that compare layers.
 
         Raises:
             MapError: There is no crucial layer.
@@ -184,7 +185,7 @@ class WeighedTransfer(Transfer, ABC):
 
 
 class MapTransfer(WeighedTransfer, ABC):
-    """A method whose `Observation.maps` are maps over positions, one row a sample.
+    """A method whose `Observation.maps` are maps over positions, one row per sample.
 
     Any of them can also be the instrument that feeds the layer-wise controller: observed on a fixed probe set
     in eval mode, its maps become the distributions whose divergence is measured. Maps of partner layers have
@@ -223,7 +224,7 @@ class MapTransfer(WeighedTransfer, ABC):
 
     @abstractmethod
     def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return one unweighted scalar a layer, the mean over samples of the distance of two maps."""
+        """Return one unweighted scalar per layer, the mean over samples of the distance of two maps."""
 
     def terms(self, student: Observation, teacher: Observation, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted distance of each layer's maps, and the soft targets' term if asked for."""

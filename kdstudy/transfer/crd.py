@@ -39,7 +39,7 @@ class ContrastiveTransfer(FeatureTransfer):
         context: Networks and shapes; the number of training images is the size of the memories.
         weight: Factor on the loss; 0 measures without teaching.
         dim: D, length of the embeddings.
-        negatives: K drawn a batch, uniformly with replacement.
+        negatives: K drawn per batch, uniformly with replacement.
         tau: > 0; small values see only the most similar negatives.
         momentum: Of the memories, in [0, 1); 0 keeps the newest embedding.
         kd_weight: Factor on soft targets; 0 leaves them out.
@@ -133,8 +133,8 @@ class ContrastiveTransfer(FeatureTransfer):
         shift = log_scale + (count.clamp_min(1).to(positive.dtype) / len(memory_ND)).log()
         # log(s / (s + c)) = logsigmoid(log s - log c), and log(c / (s + c)) of the opposite sign.
         found = functional.logsigmoid(positive - shift)
-        told = functional.logsigmoid(shift.unsqueeze(1) - negative)
-        return -(found + torch.where(usable_BK, told, 0.0).sum(dim=1)).mean()
+        rejected = functional.logsigmoid(shift.unsqueeze(1) - negative)
+        return -(found + torch.where(usable_BK, rejected, 0.0).sum(dim=1)).mean()
 
     def _log_scale(self, positive: Tensor, negative: Tensor, usable: Tensor, anchor: int) -> Tensor:
         """Return log Z: of this batch if it is the first, without waiting for the device."""

@@ -1,4 +1,4 @@
-"""What Jacobian and Hessian transfer share: directions, derivatives of attention maps, norms, the loss.
+"""The base class of Jacobian and Hessian transfer: directions, derivatives of attention maps, norms, the loss.
 
 Shapes: B samples, q of them with derivatives, C channels, H and W positions, L crucial layers.
 """
@@ -34,7 +34,7 @@ class Directions(NamedTuple):
     Attributes:
         samples: q, the number of samples (the first ones) whose maps are compared.
         images: Directions in image space, each (q, C, H, W).
-        positions: One weight a position of each layer's attention map, each (q, H_j, W_j); empty if not
+        positions: One weight per position of each layer's attention map, each (q, H_j, W_j); empty if not
             needed.
     """
 
@@ -160,8 +160,8 @@ def first_derivatives(
     """Return the gradient of each scalar with respect to its target, zero where it does not depend on it.
 
     Args:
-        scalars: One a layer, from graphs that share their beginnings.
-        targets: One a scalar; may be the same tensor each time.
+        scalars: One per layer, from graphs that share their beginnings.
+        targets: One per scalar; may be the same tensor each time.
         create_graph: Whether the gradients are differentiated again.
     """
     gradients = []

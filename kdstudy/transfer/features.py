@@ -1,4 +1,4 @@
-"""What the methods that compare features share: layers, sizes, pooling, unit vectors, warm-up.
+"""The base class of methods that compare features, and what they share: sizes, pooling, unit vectors, warm-up.
 
 Shapes: B samples, C channels, H and W positions, D entries of a vector.
 """
@@ -78,7 +78,7 @@ class FeatureTransfer(WeighedTransfer, ABC):
     def losses(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch
     ) -> Sequence[Tensor] | Mapping[str, Tensor]:
-        """Return the unweighted scalars: one a chosen layer in order, or by name of the part.
+        """Return the unweighted scalars: one per chosen layer in order, or by name of the part.
 
         Args:
             student: What `observe` kept of the student.

@@ -35,12 +35,12 @@ class HessianTransfer(DerivativeTransfer):
 
     Forms:
 
-    * ``tangent``: D^2 Q[u, u] for one Gaussian u a sample, of shape (H, W), for all layers in one pass with
+    * ``tangent``: D^2 Q[u, u] for one Gaussian u per sample, of shape (H, W), for all layers in one pass with
       tangents. The expected square of a difference dH is (tr dH)^2 + 2 ||dH||_F^2, zero only if dH is; signs
       in place of Gaussian entries would be blind to a traceless diagonal.
     * ``bilinear``: D^2 Q[u, v] for two independent directions in {-1, +1}: the expected square is ||dH||_F^2.
     * ``hvp``: the Hessian of <v, Q> times u, with u and v in {-1, +1}, of the image's shape, by two backward
-      passes a layer; the expected square is ||dH||_F^2 summed over positions. Any p and any network will do.
+      passes per layer; the expected square is ||dH||_F^2 summed over positions. Any p and any network will do.
     * ``hutchinson``: u times (the Hessian of the sum over positions of Q) times u, entry by entry, u in {-1,
       +1}: a one-probe estimate of the diagonal, of the image's shape. Any p and any network will do.
 

@@ -33,16 +33,16 @@ class JacobianTransfer(DerivativeTransfer):
 
     Forms:
 
-    * ``tangent``: J u for one u in {-1, +1} a sample, of shape (H, W), for all layers in one pass with
+    * ``tangent``: J u for one u in {-1, +1} per sample, of shape (H, W), for all layers in one pass with
       tangents. The expected squared distance is the squared Frobenius distance of the Jacobians.
-    * ``projection``: the gradient of <v, Q> for one v in {-1, +1} a sample and layer, of the image's shape,
-      by one double backward a layer; unbiased as well, and any network will do.
+    * ``projection``: the gradient of <v, Q> for one v in {-1, +1} per sample and layer, of the image's shape,
+      by one double backward per layer; unbiased as well, and any network will do.
     * ``peak``: the gradient of the largest pixel of Q (each network's own), of the image's shape.
       Deterministic, but a different objective: it sees one row of the Jacobian.
 
     ``wrt: parameters`` takes the gradient of <v, Q> or of the largest pixel, summed over samples, with
     respect to the weights of the last convolution before the layer's output (the last one wider than 1x1, if
-    there is one): one map a batch.
+    there is one): one map per batch.
 
     In training, batch statistics are constants of the derivative. Directions live in [0, 1] image space.
 

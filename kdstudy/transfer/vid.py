@@ -24,7 +24,7 @@ _EPS = 1e-5
 class VariationalTransfer(FeatureTransfer):
     """Maximises a lower bound of the information that the student's features hold on the teacher's.
 
-    A network m predicts the teacher's features from the student's, with one variance s_c^2 a channel. The
+    A network m predicts the teacher's features from the student's, with one variance s_c^2 per channel. The
     loss of a layer is the mean over entries of ``((A_T - m(A_S))^2 / s_c^2 + log s_c^2) / 2``, the negative
     log-likelihood of a Gaussian but for a constant; it falls below 0 where predictions are good. m is three
     1x1 convolutions without bias, as wide as the teacher's layer, with ReLU between them; s_c^2 =

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from kdstudy.layerwise import LayerPair, layer_groups, match_layers
 from kdstudy.models import trace
@@ -11,6 +11,7 @@ from kdstudy.study import Study, TrialConfig
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec
 
 
+@final
 @dataclass(frozen=True)
 class Matched:
     """The pairs of one student and the teacher.

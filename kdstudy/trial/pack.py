@@ -60,7 +60,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         teacher: As for `kdstudy.trial.run.run_trial`.
         folder: That of the trials' folders, each named after its number.
         cache: As for `kdstudy.trial.run.run_trial`.
-        with_test: Likewise.
+        with_test: As for `kdstudy.trial.run.run_trial`.
         at_safe_point: Called when every member is checkpointed and reported.
 
     Raises:

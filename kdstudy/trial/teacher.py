@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, final, get_type_hints
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ MULTILABEL_MARGIN = 0.02
 """Likewise of mean average precision, which is low throughout where classes are rare, and varies less by luck."""
 
 
+@final
 @dataclass(frozen=True)
 class Teacher:
     """A teacher in the store.

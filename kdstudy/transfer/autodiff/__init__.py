@@ -1,4 +1,4 @@
-"""Derivatives of networks: forward mode with two streams, and double backward; batch statistics held constant."""
+"""Derivatives of networks by the image: forward mode and double backward, batch statistics held constant."""
 
 from kdstudy.transfer.autodiff.double_backward import differentiable
 from kdstudy.transfer.autodiff.forward_mode import Dual

@@ -1,4 +1,4 @@
-"""Streams: several tensors that travel through one forward pass of an ordinary network.
+"""Dispatch of torch functions to `Streams`: several tensors that go through one forward pass of a network.
 
 A network is called with a `Streams` object in place of its images. Every torch function it calls arrives at
 `Streams.__torch_function__`, where a subclass says what happens to the main stream and to the companions.
@@ -143,7 +143,7 @@ class Streams(ABC):
 
 
 def unknown(name: str) -> NoReturn:
-    """Raise that a derivative cannot be pushed through the function called ``name``.
+    """Raise that there is no derivative rule for the function called ``name``.
 
     Raises:
         MapError: Always.

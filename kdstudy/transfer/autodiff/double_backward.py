@@ -1,4 +1,4 @@
-"""A forward pass that may be differentiated twice: batch statistics do not depend on the image.
+"""Double backward: a forward pass that may be differentiated twice, batch statistics held constant.
 
 In train mode batch norm mixes samples, and the derivative with respect to one image is then off by half at B
 = 4 and by a tenth at B = 64. A second stream beside the ordinary pass repeats it with the first one's

@@ -1,4 +1,4 @@
-"""Tangents pushed forward with the activations: directional derivatives of every layer in one pass.
+"""Forward mode: JVPs of every layer in one forward pass, batch statistics held constant.
 
 ``Dual(images, (u,))`` goes through a network in place of the images; each layer then gives its activation a
 and the derivative a' of the activation along u. Both are ordinary differentiable tensors, so a loss of a'

@@ -1,10 +1,10 @@
-"""The teacher's observations, kept once for all trials that would compute the same.
+"""Teacher outputs read from the cache, and computed once for all trials that would compute the same.
 
-``schedule``: one file an epoch, one row a step. The teacher sees the very batches and directions that the trials see,
-so what is read is, in float32, bit for bit what would have been computed. It serves the trials of one data seed.
+``schedule``: one file per epoch, one row per step. The teacher sees the very batches and directions that the trials
+see, so what is read is, in float32, bit for bit what would have been computed. It serves the trials of one data seed.
 
-``views``: one file a view, one row an image. The batches of any trial of one data seed are gathered from it; only for
-methods whose observation of an image depends on nothing but the image.
+``views``: one file per view, one row per image. The batches of any trial of one data seed are gathered from it; only
+for methods whose observation of an image depends on nothing but the image.
 
 ``all_views``: likewise, of every view that augmentation can draw (162 of an image shifted by up to four pixels and
 mirrored), for trials of any data seed; each sees the fresh views that it would have drawn. The teacher is given batches
@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ VIEW_BATCH = 512
 """Images the teacher sees at once where the order of a trial's batches does not matter."""
 
 
+@final
 @dataclass(frozen=True)
 class OutputsRecipe:
     """Everything the teacher's observations depend on.
@@ -72,12 +73,12 @@ class OutputsRecipe:
 
     @property
     def by_image(self) -> bool:
-        """Whether a file has a row an image, of one view, rather than a row a step."""
+        """Whether a file has one row per image, of one view, rather than one row per step."""
         return self.config.cache.mode in ("views", "all_views")
 
     @property
     def files(self) -> int:
-        """How many files a whole trial reads: one an epoch or one a view.
+        """How many files a whole trial reads: one per epoch or one per view.
 
         Raises:
             DataError: All views are asked for, and cannot be counted.
@@ -161,6 +162,7 @@ class OutputsRecipe:
         )
 
 
+@final
 class CachedTeacherOutputs:
     """Reads the teacher's observations, and computes a file of them where it is missing.
 
@@ -191,6 +193,7 @@ class CachedTeacherOutputs:
         )
 
 
+@final
 class CachedViews:
     """Reads the teacher's observations of an epoch's views, and computes a view of all images where missing.
 
@@ -206,7 +209,7 @@ class CachedViews:
         self._rows: Tensors = {}
 
     def begin_epoch(self, epoch: int) -> None:
-        """Put together the rows of the epoch's views, one an image."""
+        """Put together the rows of the epoch's views, one per image."""
         views_N = self._recipe.views(epoch)
         shown = [_file_name(view) for view in views_N.unique().tolist()]
         rows: Tensors = {}

@@ -1,0 +1,84 @@
+"""What a trial is built from, plug-ins of a user's own included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from kdstudy.layerwise import Policy
+from kdstudy.seeds import derive
+from kdstudy.study import parse_study
+from kdstudy.transfer import NoTransfer
+from kdstudy.trial.build import build_policy
+from tests.configs import trial_config
+
+LAYERS = ("a", "b", "c")
+
+
+class Plain(Policy):
+    """A policy of a user's own that takes no seed."""
+
+    def __init__(self, layers: Sequence[str], *, gain: float = 1.0) -> None:
+        super().__init__(layers)
+        self.gain = gain
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        return False
+
+
+class Drawing(Plain):
+    """One that draws while it is built."""
+
+    def __init__(self, layers: Sequence[str], seed: int, *, gain: float = 1.0) -> None:
+        super().__init__(layers, gain=gain)
+        self.drawn, self.seed = seed % 7, seed
+
+
+@pytest.mark.parametrize("name", ["constant", "decay", "layerwise", "walk"])
+def test_policies_are_built_with_a_seed_of_their_own(name: str) -> None:
+    assert build_policy(trial_config(policy=name, epochs=30, init_seed=5), LAYERS).seed == derive(5, "policy")
+
+
+def test_a_users_policy_may_take_the_seed_or_not() -> None:
+    plain, drawing = (
+        build_policy(trial_config(policy=f"{{'tests.trial.test_build:{name}': {{gain: 2.0}}}}", init_seed=5), LAYERS)
+        for name in ("Plain", "Drawing")
+    )
+    assert isinstance(plain, Plain) and isinstance(drawing, Drawing)
+    assert plain.gain == drawing.gain == 2.0
+    assert plain.seed == drawing.seed == derive(5, "policy")
+    assert drawing.drawn == derive(5, "policy") % 7
+
+
+def test_the_older_names_of_a_methods_attributes_still_count() -> None:
+    with pytest.warns(DeprecationWarning, match="cache_neutral_options"):
+
+        class Older(NoTransfer):
+            """Written before the names changed."""
+
+            indifferent = frozenset({"weight"})
+
+    assert Older.cache_neutral_options == frozenset({"weight"})
+    assert not Older.needs_directions
+
+
+def test_the_corners_of_a_study_are_the_ends_of_its_ranges() -> None:
+    study = parse_study("""
+name: corners
+data: {name: synthetic}
+teacher: {model: resnet8, epochs: 1}
+student: {model: {choice: [resnet8, resnet14]}}
+train: {epochs: 1, batch_size: 8, base_lr: {log: [0.01, 0.1]}}
+arms: {transfers: [none, {kd: {weight: {uniform: [1.0, 2.0]}}}], policies: [constant]}
+search: {trials_per_arm: 4}
+""")
+    found = [(name, each.student.model.name, each.train.base_lr) for name, each in study.corners()]
+    assert found == [
+        ("none/constant at its first ends", "resnet8", 0.01),
+        ("none/constant at its last ends", "resnet14", 0.1),
+        ("kd/constant at its first ends", "resnet8", 0.01),
+        ("kd/constant at its last ends", "resnet14", 0.1),
+    ]
+    assert study.corner(study.arms[1], -1).transfer.options["weight"] == 2.0
+    assert [each.student.model.name for each in study.student_corners()] == ["resnet8", "resnet14"]
