@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdstudy.layerwise.base import Policy
-from kdstudy.layerwise.matching import LayerPair, match_layers
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
     from kdstudy.layerwise.divergence import measure_divergence
+    from kdstudy.layerwise.matching import LayerPair, match_layers
     from kdstudy.layerwise.param_groups import layer_groups
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "LayerPair": "kdstudy.layerwise.matching",
+        "match_layers": "kdstudy.layerwise.matching",
         "measure_divergence": "kdstudy.layerwise.divergence",
         "layer_groups": "kdstudy.layerwise.param_groups",
     },

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kdstudy.errors import ModelError, did_you_mean
+from kdstudy.models import NORMALISE
 
 Trace = Sequence[tuple[str, tuple[int, ...]]]
 """What `kdstudy.models.features.trace` gives: names and output shapes without the batch, in order of completion."""
 
 Points = dict[tuple[int, int], tuple[str, tuple[int, int, int]]]
 """The candidate of each (H, W): its name and (C, H, W)."""
-
-_NOT_LEARNT = "normalise"  # the submodule that `kdstudy.models.factory` puts before every network
 
 
 class LayerPair(NamedTuple):
@@ -83,7 +82,7 @@ def _by_size(trace: Trace) -> Points:
     chosen: Points = {}
     ranks: dict[tuple[int, int], tuple[int, bool]] = {}
     for name, shape in trace:
-        if not _is_map(shape) or name == _NOT_LEARNT:
+        if not _is_map(shape) or name == NORMALISE:
             continue
         channels, height, width = shape
         inside = sum(size != (height, width) for owner, size in steps.items() if name.startswith(owner + "."))

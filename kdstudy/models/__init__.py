@@ -7,13 +7,14 @@ from typing import Any
 
 from kdstudy.models.checkpoints import fit_weights, read_file, read_weights
 from kdstudy.models.export import Format, export_student
-from kdstudy.models.factory import build_model
+from kdstudy.models.factory import NORMALISE, build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
 from kdstudy.models.inspection import evaluating, watching
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.models.spec import NetworkSpec
 
 __all__ = [
+    "NORMALISE",
     "FeatureExtractor",
     "Format",
     "Memory",

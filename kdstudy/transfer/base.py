@@ -143,6 +143,9 @@ class WeighedTransfer(Transfer, ABC):
 
     The terms are ``name/part`` for each part of its loss, and ``kd`` when ``kd_weight`` is not 0.
 
+    Every method repeats these options in its own signature and docstring: that signature, with its own defaults, is all
+    that a study file may say of the method, and can be read without following base classes.
+
     Args:
         context: Networks and shapes.
         weight: Factor on every part; 0 measures without teaching.

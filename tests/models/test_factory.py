@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from kdstudy.errors import ModelError, PluginError
 from kdstudy.layerwise import layer_groups, match_layers
-from kdstudy.layerwise.matching import _NOT_LEARNT
 from kdstudy.models import build_model
 from kdstudy.models.factory import NORMALISE
 from kdstudy.models.features import FeatureExtractor, trace
@@ -96,8 +95,9 @@ def test_a_networks_own_layer_names_stay() -> None:
     assert all(name.startswith(top) for name in names)
 
 
-def test_the_matcher_knows_the_name_of_the_normalisation() -> None:
-    assert _NOT_LEARNT == NORMALISE
+def test_the_normalisation_is_no_crucial_layer() -> None:
+    own = [(NORMALISE, (3, 8, 8)), ("body", (4, 4, 4))]
+    assert [pair.student for pair in match_layers(own, own)] == ["body"]
 
 
 def test_a_users_class_is_built_normalised_and_hooked_by_its_own_names() -> None:
