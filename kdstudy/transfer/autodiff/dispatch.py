@@ -2,8 +2,8 @@
 
 A network is called with a `Streams` object in place of its images. Every torch function it calls arrives at
 `Streams.__torch_function__`, where a subclass says what happens to the main stream and to the companions.
-Forward hooks see whatever a layer returns, so `kdstudy.models.features.FeatureExtractor` records streams as it records
-tensors.
+Forward hooks see whatever a layer returns, so `kdstudy.models.FeatureExtractor` records streams as it records tensors.
+What this is worth beside torch's own forward mode stands at the top of `forward_mode.py`.
 
 A companion may hold the first q of the B samples only. Whatever keeps samples apart works on it unchanged; a
 function that would mix samples, or move them, is refused.

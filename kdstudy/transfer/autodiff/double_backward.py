@@ -2,7 +2,8 @@
 
 In train mode batch norm mixes samples, and the derivative with respect to one image is then off by half at B
 = 4 and by a tenth at B = 64. A second stream beside the ordinary pass repeats it with the first one's
-statistics held constant; running statistics are updated once, by the ordinary pass.
+statistics held constant; running statistics are updated once, by the ordinary pass. torch has no pass of this kind; the
+twin shares `dispatch.py` with `forward_mode.py`, whose top gives the measurement.
 """
 
 from __future__ import annotations
