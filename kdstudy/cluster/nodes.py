@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdstudy.cluster.connection import fetch
 from kdstudy.errors import ClusterError
+
+log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 300.0
 """How long a cluster without room for a trial is waited for: an autoscaler needs minutes for a machine."""
@@ -42,13 +45,12 @@ def draining() -> set[str]:
     return set(ray._private.state.state.get_draining_nodes())
 
 
-def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds: float = WAIT_SECONDS) -> int:
+def wait_for_room(cpus: int, gpus: float, *, seconds: float = WAIT_SECONDS) -> int:
     """Return how many trials the cluster can hold at once; wait for the first node that can hold one.
 
     Args:
         cpus: CPUs of one trial.
         gpus: GPUs of one trial, a fraction allowed.
-        say: Told that it waits.
         seconds: Longer is not waited.
 
     Raises:
@@ -58,7 +60,9 @@ def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds
 
     found = room(cpus, gpus)
     if found == 0 and seconds > 0:
-        say(f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join")
+        log.info(
+            f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join"
+        )
         # A task that waits for its resources is what an autoscaler looks at.
         wanted = ray.remote(_nothing).options(num_cpus=cpus, num_gpus=gpus).remote()
         deadline = time.monotonic() + seconds

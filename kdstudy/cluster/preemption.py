@@ -19,7 +19,6 @@ _busy = threading.Event()
 
 def listen() -> None:
     """Take SIGTERM as notice: the process ends at its next safe point, at once if it has no trial. Main thread only."""
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")  # Tune gives a trial up that waits longer for us
 
     def note(_signal: int, _frame: object) -> None:
         _told.set()

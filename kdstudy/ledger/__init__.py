@@ -4,7 +4,7 @@ Only the driver writes it, one transaction per change of state, so that whatever
 record that can be read and continued.
 """
 
-from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder
+from kdstudy.ledger.lease import LEASE_SECONDS, Hold, Holder, keep_lease
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.records import (
     StudyRecord,
@@ -30,6 +30,7 @@ __all__ = [
     "WarmStart",
     "best_of",
     "iso",
+    "keep_lease",
     "new_study_id",
     "utc_now",
 ]

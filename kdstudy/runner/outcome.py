@@ -1,7 +1,8 @@
-"""What a study came to, as the ledger says."""
+"""The final result of a study: read from the ledger, written as a page, published to MLflow."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +11,18 @@ from kdstudy.analysis import Comparison, best_json, compare
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.report import PAGE, report_of, to_summary, write_report
-from kdstudy.runner.progress import say
 from kdstudy.storage import Store, node_folder
 from kdstudy.tracking import Tracker, sync_study
+
+log = logging.getLogger(__name__)
 
 COMPLETE = "complete"
 """In a study's ``tracking``, once MLflow has the result of a finished study."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a study came to.
+class StudyResult:
+    """The final result of a study.
 
     Args:
         study: As the ledger has it at the end.
@@ -57,11 +59,11 @@ class Outcome:
         }
 
 
-def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
-    """Return what the ledger says a study came to."""
+def result_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> StudyResult:
+    """Return the result of a study as the ledger has it."""
     trials = ledger.trials(study_id)
     confirmed = any(trial.phase == "confirm" for trial in trials)
-    return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+    return StudyResult(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
 
 
 def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
@@ -69,27 +71,27 @@ def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
     try:
         write_report(ledger, [study_id], store.study(study_id), PAGE)
     except StoreError as error:
-        say(f"warning: {error}; `kdstudy report {study_id}` writes it later")
+        log.warning(f"{error}; `kdstudy report {study_id}` writes it later")
     else:
-        say(f"report: {store.study(study_id)}/{PAGE}")
+        log.info(f"report: {store.study(study_id)}/{PAGE}")
 
 
-def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: Store) -> None:
+def publish_result(tracker: Tracker, ledger: Ledger, result: StudyResult, store: Store) -> None:
     """Put comparison, report and best student on the study's run in MLflow, end it, and note in the ledger that it is.
 
     Raises:
         StoreError: The server cannot be used, or refuses.
     """
-    study_id, comparison, best = outcome.study.id, outcome.comparison, outcome.best
+    study_id, comparison, best = result.study.id, result.comparison, result.best
     page = store.study(study_id).read(PAGE)
     tracker.close_study(
-        outcome.study,
+        result.study,
         {} if comparison is None else comparison.to_json(),
         to_summary(report_of(ledger, [study_id])),
         None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
         None if page is None else page.decode(),
     )
-    ledger.update_study(study_id, tracking={**outcome.study.tracking, COMPLETE: True})
+    ledger.update_study(study_id, tracking={**result.study.tracking, COMPLETE: True})
 
 
 def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
@@ -102,5 +104,5 @@ def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
     sync_study(ledger, study_id, tracker)
     if ledger.study(study_id).status == "finished":
         write_page(ledger, study_id, store)
-        publish_outcome(tracker, ledger, outcome_of(ledger, study_id), store)
+        publish_result(tracker, ledger, result_of(ledger, study_id), store)
     tracker.close()

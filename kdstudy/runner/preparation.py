@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from kdstudy.cluster import Cluster
 from kdstudy.errors import ModelError, PluginError, StoreError
-from kdstudy.ledger import Ledger
+from kdstudy.ledger import StudyRecord
 from kdstudy.report import clock
-from kdstudy.runner.progress import say
+from kdstudy.runner.open_study import OpenStudy
 from kdstudy.search import CachePlan, configs_to_measure, keep_from_json
-from kdstudy.storage import Folder, Store
+from kdstudy.storage import Folder
 from kdstudy.study import Study, TrialConfig
 
+log = logging.getLogger(__name__)
 
-def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[Folder, CachePlan]:
+
+def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
     """Prepare teacher and data on the cluster, see that every arm can be built.
 
     Returns:
@@ -20,44 +27,58 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
     Raises:
         KdstudyError: The study cannot be run there, or teacher or data are not those it began with.
     """
-    from kdstudy.cluster import prepare_teacher_on_cluster
+    study, record = opened.study, opened.record
+    _announce(study)
+    found = cluster.prepare_teacher(
+        list(configs_to_measure(corner_configs(study))),
+        opened.store.teachers,
+        record.teacher.get("key"),
+        study.resources,
+    )
+    _raise_if_failed(found)
+    _require_the_same(record, found)
+    opened.ledger.update_study(opened.id, teacher={**record.teacher, **found["teacher"]}, dataset=found["dataset"])
+    log.info(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
+    sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
+    for line in sharing.told():
+        log.info(line)
+    return opened.store.teachers / str(found["teacher"]["key"]), sharing
 
+
+def _announce(study: Study) -> None:
     teacher = study.teacher
     source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
-    say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
-    recorded = ledger.study(study_id)
-    found = prepare_teacher_on_cluster(
-        list(configs_to_measure(corner_configs(study))), store.teachers, recorded.teacher.get("key"), study.resources
-    )
+    log.info(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
+
+
+def _raise_if_failed(found: Mapping[str, Any]) -> None:
     if "traceback" in found:
-        say(found["traceback"])
+        log.info(found["traceback"])
         raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
     if "error" in found:
         raise ModelError(found["error"])
+
+
+def _require_the_same(record: StudyRecord, found: Mapping[str, Any]) -> None:
+    """Refuse data or a teacher that are not those of the study's first driver."""
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
-        before = getattr(recorded, part).get(key)
+        before = getattr(record, part).get(key)
         if before not in (None, found[part][key]):
             raise StoreError(
                 f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
                 "restore what it began with, or run the study anew"
             )
-    ledger.update_study(study_id, teacher={**recorded.teacher, **found["teacher"]}, dataset=found["dataset"])
-    say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
-    sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
-    for line in sharing.told():
-        say(line)
-    return store.teachers / str(found["teacher"]["key"]), sharing
 
 
-def score_teacher(study: Study, study_id: str, ledger: Ledger, store: Store) -> None:
+def score_teacher(opened: OpenStudy, cluster: Cluster) -> None:
     """Score the teacher's test split once students have been: difficulty is 1 minus it."""
-    from kdstudy.cluster import score_teacher_on_cluster
-
-    teacher = ledger.study(study_id).teacher
-    if "test" in teacher or not ledger.trials(study_id, "confirm"):
+    teacher = opened.record.teacher
+    if "test" in teacher or not opened.ledger.trials(opened.id, "confirm"):
         return
-    score = score_teacher_on_cluster(corner_configs(study)[0], store.teachers, teacher["key"], study.resources)
-    ledger.update_study(study_id, teacher={**teacher, "test": score})
+    score = cluster.score_teacher(
+        corner_configs(opened.study)[0], opened.store.teachers, teacher["key"], opened.study.resources
+    )
+    opened.ledger.update_study(opened.id, teacher={**teacher, "test": score})
 
 
 def corner_configs(study: Study) -> list[TrialConfig]:

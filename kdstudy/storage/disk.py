@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdstudy.errors import StoreError
+from kdstudy.settings import Settings
 from kdstudy.storage.folder import Folder
 
 
@@ -98,7 +99,7 @@ def node_folder() -> Path:
 
     Whatever is in it may be removed while no study runs.
     """
-    given = os.environ.get("KDSTUDY_CACHE")
+    given = Settings.read().cache
     return Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"kdstudy-{os.getuid()}"
 
 
