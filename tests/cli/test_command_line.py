@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +152,24 @@ def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pyte
 def test_the_schema_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
+
+
+def test_a_commands_log_is_lines_on_stderr_and_warnings_say_that_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("kdstudy.somewhere")
+
+    def work(**_options: object) -> None:
+        log.debug("not shown")
+        log.info("as it is, 100 % of it")
+        log.warning("the disk is slow")
+        log.warning("trial 3 goes on", extra={"plain": True})
+        with contextlib.redirect_stderr(io.StringIO()) as table:  # as a live table does
+            log.error("gone")
+        assert table.getvalue() == "error: gone\n"
+
+    monkeypatch.setattr("kdstudy.cli.cli.main", work)
+    assert run([]) == 0
+    assert capsys.readouterr() == ("", "as it is, 100 % of it\nwarning: the disk is slow\ntrial 3 goes on\n")
+    log.warning("after it")
+    assert capsys.readouterr() == ("", ""), "whoever called it decides again"

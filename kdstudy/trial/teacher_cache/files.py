@@ -116,9 +116,13 @@ class Shelf:
                 if self._has_room(len(content)):
                     DiskFolder(self.folder).write(path.name, content)
                 else:
-                    log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
+                    log.warning(
+                        "%s: not kept, the cache is full of what is in use; raise cache.max_bytes",
+                        path,
+                        extra={"plain": True},
+                    )
         except (StoreError, OSError) as error:  # a full disk costs time, not the trial
-            log.warning("%s; going on without keeping it", error)
+            log.warning("%s; going on without keeping it", error, extra={"plain": True})
 
     def _has_room(self, size: int) -> bool:
         """Empty shelves that nobody reads, the longest unread first, until ``size`` bytes fit."""
