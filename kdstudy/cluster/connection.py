@@ -125,6 +125,4 @@ def fetch(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise ClusterError(
-            f"ray: a task was lost ({reason}); see that the cluster is well, and resume the study"
-        ) from error
+        raise ClusterError(f"ray: a task was lost ({reason}); check the cluster, and resume the study") from error

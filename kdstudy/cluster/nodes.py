@@ -23,7 +23,7 @@ def room(cpus: int, gpus: float) -> int:
         cpus: CPUs of one trial.
         gpus: GPUs of one trial, a fraction allowed.
     """
-    return sum(_holds(node["Resources"], cpus, gpus) for node in alive())
+    return sum(holds(node["Resources"], cpus, gpus) for node in alive())
 
 
 def alive() -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def alive() -> list[dict[str, Any]]:
 
 def hosting(cpus: int, gpus: float) -> list[dict[str, Any]]:
     """Return the nodes that can hold a trial: not a head that is kept free, not one without the GPU it takes."""
-    return [node for node in alive() if _holds(node["Resources"], cpus, gpus) > 0]
+    return [node for node in alive() if holds(node["Resources"], cpus, gpus) > 0]
 
 
 def draining() -> set[str]:
@@ -97,7 +97,8 @@ def _nothing() -> None:
     """Only takes room."""
 
 
-def _holds(resources: dict[str, float], cpus: int, gpus: float) -> int:
+def holds(resources: dict[str, float], cpus: int, gpus: float) -> int:
+    """Return how many trials of so many CPUs and GPUs a node with these resources holds at once."""
     by_cpu = int(resources.get("CPU", 0) // cpus)
     by_gpu = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus > 0 else by_cpu
     return min(by_cpu, by_gpu)

@@ -168,7 +168,7 @@ def _prepared(teacher: Folder) -> torch.nn.Module:
     try:
         return open_teacher(teacher)
     except ModelError as error:
-        raise StoreError(f"{error}; see that the store is there and whole, then `kdstudy resume`") from error
+        raise StoreError(f"{error}; check that the store is reachable and intact, then `kdstudy resume`") from error
 
 
 def _require_data(config: TrialConfig, fingerprint: str) -> None:

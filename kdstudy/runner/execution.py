@@ -104,7 +104,7 @@ class Execution:
 
     def _plan(self) -> TrialPlanner:
         opened, writer = self._open, self._writer
-        for line in self._packs.told():
+        for line in self._packs.summary_lines():
             log.info(line)
         lag = opened.study.search.lag or opened.record.lag or self._packs.lag
         opened.ledger.update_study(opened.id, lag=lag)

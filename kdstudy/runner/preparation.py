@@ -40,7 +40,7 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
     opened.ledger.update_study(opened.id, teacher={**record.teacher, **found["teacher"]}, dataset=found["dataset"])
     log.info(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
     sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
-    for line in sharing.told():
+    for line in sharing.summary_lines():
         log.info(line)
     return opened.store.teachers / str(found["teacher"]["key"]), sharing
 

@@ -1,4 +1,4 @@
-"""Whether the trials of a study share the teacher's outputs: what `cache.mode: auto` comes to, and what it costs.
+"""Resolves `cache.mode: auto`, whether trials share the teacher's outputs, and estimates the size of the cache.
 
 Decided once, from the study file and the size of the outputs alone, so that a resumed study decides the same. `auto`
 chooses only what leaves every number as it is (``schedule`` in float32), and only where it saves work: for arms whose
@@ -75,8 +75,8 @@ class CachePlan:
         """Most files that one transfer keeps: under ``all_views`` in all, else of one data seed."""
         return max((self._files(keep) for keep in self._keeps.values() if keep is not None), default=0)
 
-    def told(self) -> Iterator[str]:
-        """Yield one line a transfer method: what is kept, how large it is, when it pays."""
+    def summary_lines(self) -> Iterator[str]:
+        """Yield one line per transfer method: what is kept, how large it is, when it pays."""
         if self._study.cache.mode == "off":
             return
         for transfer, keep in self._keeps.items():

@@ -35,8 +35,8 @@ class PackPlan:
         most = max(most for most, _ in self._most.values())
         return max(math.ceil(self._capacity * most / len(self._study.arms)), most)
 
-    def told(self) -> Iterator[str]:
-        """Yield one line a transfer method, if packs are asked for."""
+    def summary_lines(self) -> Iterator[str]:
+        """Yield one line per transfer method, if packs are asked for."""
         if self._study.resources.pack != "off":
             for transfer, (most, why) in self._most.items():
                 yield f"pack: {transfer}: {most} trial{'s' * (most > 1)} a process, {why}"

@@ -50,7 +50,7 @@ def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart
     for trial in trials:
         if not _fits(study, trial):
             continue
-        differs = next(_differences(_told(trial.config), _told(_today(study, trial))), None)
+        differs = next(_differences(_comparable(trial.config), _comparable(_config_now(study, trial))), None)
         if differs is None:
             found[trial.arm].append(trial.number)
         else:
@@ -116,14 +116,14 @@ def _fits(study: Study, trial: TrialRecord) -> bool:
     return space.keys() == trial.values.keys() and all(space[path].contains(trial.values[path]) for path in space)
 
 
-def _today(study: Study, trial: TrialRecord) -> dict[str, Any]:
+def _config_now(study: Study, trial: TrialRecord) -> dict[str, Any]:
     return study.config(trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed).to_json()
 
 
-def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a trial's score depends on beside its seeds.
 
-    CachePlan the teacher's outputs changes none of it, and what lies under a path is compared by `check_warm_start`.
+    Sharing the teacher's outputs changes none of it, and what lies under a path is compared by `check_warm_start`.
     """
     kept = {key: value for key, value in config.items() if key not in _FREE}
     data, teacher, cache = config["data"], config["teacher"], config["cache"]

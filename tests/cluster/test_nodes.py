@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kdstudy.cluster.nodes import _holds
+from kdstudy.cluster.nodes import holds
 
 # In a process of its own: what Ray sets in it must not outlive the test.
 JOINS_LATER = """
@@ -59,7 +59,7 @@ cluster.shutdown()
 def test_a_node_holds_as_many_trials_as_its_scarcer_resource_allows(
     resources: dict[str, float], cpus: int, gpus: float, count: int
 ) -> None:
-    assert _holds(resources, cpus, gpus) == count
+    assert holds(resources, cpus, gpus) == count
 
 
 @pytest.mark.slow

@@ -145,5 +145,5 @@ def test_a_teacher_that_has_gone_is_the_stores_failure_and_no_trials(process: Pr
     process.run(Training(teacher, process.folder, tmp_path, data, with_test=False, host=process.host))
     (said,) = process.said
     assert "holds no teacher; " in said["halt"]
-    assert "see that the store is there and whole" in said["halt"]
+    assert "check that the store is reachable and intact" in said["halt"]
     assert "\n" not in said["halt"]

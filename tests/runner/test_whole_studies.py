@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ search: {trials_per_arm: 2, sampler: random}
 confirm: {seeds: 1}
 cache: {mode: "off"}
 """
+# What ray, torch and mlflow themselves set when they are imported.
+THEIRS = {"RAY_CLIENT_MODE", "TORCHINDUCTOR_CACHE_DIR", "_MLFLOW_TELEMETRY_SESSION_ID"}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,10 @@ def test_a_study_runs_to_its_end_wherever_it_was_interrupted(
     store: Store, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO, "kdstudy")
+    before = dict(os.environ)
     result = run_study(study(), store, cluster=InProcess())
+    changed = {name for name in {*os.environ, *before} if os.environ.get(name) != before.get(name)}
+    assert changed - THEIRS == set(), "what was set for a library does not outlive the call"
     assert (result.study.status, result.unpublished) == ("finished", 0)
     assert result.counts == {"completed": 6, "stopped": 0, "diverged": 0, "failed": 0}
     assert [trial.state for trial in trials(store)] == ["completed"] * 6

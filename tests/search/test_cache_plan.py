@@ -44,7 +44,7 @@ def test_variants_of_a_transfer_are_decided_one_by_one() -> None:
     assert sharing.mode("attention", "search") == "schedule" and sharing.mode("squared", "search") == "off"
     assert any(
         line.startswith("cache: squared: off") and "arms.transfers.squared.p is searched" in line
-        for line in sharing.told()
+        for line in sharing.summary_lines()
     )
 
 
@@ -77,7 +77,7 @@ def test_auto_shares_what_several_trials_would_compute() -> None:
 def test_auto_leaves_alone_what_would_not_pay_or_would_change_a_number(change: dict[str, str], why: str) -> None:
     study = study_of(**change)
     assert modes(study) == ("off", "off")
-    attention, fitnet = sharing_of(study).told()
+    attention, fitnet = sharing_of(study).summary_lines()
     assert attention.startswith("cache: attention: off: the teacher is run in every step, since ")
     assert why in attention
     assert fitnet.endswith("not of a kind that is kept")
@@ -101,23 +101,23 @@ def test_a_mode_that_is_written_is_taken(mode: str) -> None:
 
 
 def test_size_and_break_even_are_told() -> None:
-    (line, _) = sharing_of(study_of()).told()
+    (line, _) = sharing_of(study_of()).summary_lines()
     assert line == (
         "cache: attention: schedule, 10 kB a data seed; the teacher runs once for 8 search trials "
         "and pays from the second on"
     )
-    (line, _) = sharing_of(study_of(cache="mode: views, views: 3")).told()
+    (line, _) = sharing_of(study_of(cache="mode: views, views: 3")).summary_lines()
     assert line == "cache: attention: views, 3 an image, 3 kB a data seed; pays from epoch 4 of a seed on"
-    (line, _) = sharing_of(study_of(cache="mode: all_views")).told()
+    (line, _) = sharing_of(study_of(cache="mode: all_views")).summary_lines()
     assert line == (
         "cache: attention: all_views, 18 an image, 18 kB for any data seed; the teacher runs over all images 18 times "
         "in place of up to 140, and pays from epoch 19 of its trials on"
     )
-    (line, _) = sharing_of(study_of(cache="mode: all_views, max_bytes: 17999")).told()
+    (line, _) = sharing_of(study_of(cache="mode: all_views, max_bytes: 17999")).summary_lines()
     assert "18 kB are above cache.max_bytes (18 kB)" in line
     modes = ("mode: schedule", "mode: views, views: 3", "mode: all_views")
     assert [sharing_of(study_of(cache=mode)).files for mode in modes] == [10, 3, 18]
-    (line, other) = sharing_of(study_of(cache="mode: views, views: 3, max_bytes: 2000")).told()
+    (line, other) = sharing_of(study_of(cache="mode: views, views: 3, max_bytes: 2000")).summary_lines()
     assert "3 kB are above cache.max_bytes (2 kB)" in line
     assert "on 3 views an image in turn" in other
-    assert not list(sharing_of(study_of(cache="mode: off")).told())
+    assert not list(sharing_of(study_of(cache="mode: off")).summary_lines())
