@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from kdstudy.trial import run_pack, run_trial
 
 __version__ = "0.1.0"
+
+# A library says nothing unless whoever uses it asks for its log.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 __all__ = [
     "Study",
     "TrialConfig",

@@ -25,6 +25,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "seeds": "every random stream derived from one seed, by name",
         "environment": "where a study ran: versions, CPU, git state",
     },
+    {"settings": "every environment variable that is read, and the one way to set any"},
     {
         "storage": "files of a store, on a disk or in a bucket; where records may point; retries; alone imports boto3",
         "plugins": "plug-ins by name, and whose code may run",
@@ -67,7 +68,7 @@ OWNERS = {
 }
 # torchvision is imported through the function that copes with CPU-only builds.
 GUARD = {"kdstudy.data.import_torchvision", "kdstudy.data.torchvision_import.import_torchvision"}
-MAX_ENTRIES = 26
+MAX_ENTRIES = 27
 # What a command that only reads or checks does not pay for.
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")
 LIGHT = (
@@ -153,6 +154,24 @@ def test_a_library_has_one_owner(path: Path) -> None:
         library = name.partition(".")[0]
         owners = OWNERS.get(library)
         assert owners is None or part(path) in owners, f"{library} belongs to {owners}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_library_logs_and_only_commands_print(path: Path) -> None:
+    if part(path) == "cli":
+        return
+    called = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    assert "print" not in {call.id for call in called if isinstance(call, ast.Name)}, "log it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_environment_is_read_in_one_module_and_set_for_a_while_only(path: Path) -> None:
+    if part(path) == "settings":
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used |= {name.rpartition(".")[2] for name in imports(path) if name.startswith("os.")}
+    assert not used & {"environ", "environb", "getenv", "putenv", "unsetenv"}, "see kdstudy/settings.py"
 
 
 def test_torchvision_is_imported_through_its_guard() -> None:

@@ -113,16 +113,34 @@ def run(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Print what kdstudy logs on stderr, as it is: progress is for whoever runs the command."""
-    logger, handler = logging.getLogger("kdstudy"), logging.StreamHandler(sys.stderr)
-    before, logger.propagate = logger.propagate, False
+    """Print what kdstudy logs on stderr: progress is for whoever runs the command."""
+    logger, handler = logging.getLogger("kdstudy"), _Stderr()
+    handler.setFormatter(_Line())
+    propagate, level = logger.propagate, logger.level
     logger.addHandler(handler)
+    logger.propagate = False
     logger.setLevel(logging.INFO)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.propagate = before
+        logger.propagate = propagate
+        logger.setLevel(level)
+
+
+class _Stderr(logging.Handler):
+    """Prints on what is stderr at that moment: a live table puts something else in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+class _Line(logging.Formatter):
+    """A message as it is; warnings and errors say that they are, unless they are logged as ``plain``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = "" if record.levelno < logging.WARNING or getattr(record, "plain", False) else record.levelname
+        return f"{prefix.lower()}: {super().format(record)}" if prefix else super().format(record)
 
 
 def _interrupted() -> int:

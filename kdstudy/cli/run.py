@@ -21,7 +21,7 @@ from kdstudy.storage import Store
 from kdstudy.study import load_study
 
 if TYPE_CHECKING:
-    from kdstudy.runner import Outcome
+    from kdstudy.runner import StudyResult
 
 FAILED_TRIALS = 3
 UNPUBLISHED = 4
@@ -78,31 +78,31 @@ def confirm_command(study: str, seeds: int, address: str | None, store: Store, a
     return _tell(confirm_study(study, store, seeds=seeds, address=address), as_json)
 
 
-def _tell(outcome: Outcome, as_json: bool) -> int:
+def _tell(result: StudyResult, as_json: bool) -> int:
     if as_json:
-        print_json(outcome.to_json())
+        print_json(result.to_json())
     else:
-        _tell_people(outcome)
-    if outcome.unpublished:
+        _tell_people(result)
+    if result.unpublished:
         click.echo(
-            f"warning: MLflow lacks something of {outcome.unpublished} runs; the record is whole, "
-            f"`kdstudy sync {outcome.study.id}` delivers it",
+            f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
+            f"`kdstudy sync {result.study.id}` delivers it",
             err=True,
         )
-    if outcome.counts["failed"]:
+    if result.counts["failed"]:
         return FAILED_TRIALS
-    return UNPUBLISHED if outcome.unpublished else 0
+    return UNPUBLISHED if result.unpublished else 0
 
 
-def _tell_people(outcome: Outcome) -> None:
-    study_id, best = outcome.study.id, outcome.best
+def _tell_people(result: StudyResult) -> None:
+    study_id, best = result.study.id, result.best
     click.echo()
-    if outcome.comparison is not None:
+    if result.comparison is not None:
         from kdstudy.report import render_comparison
 
-        click.echo(render_comparison(outcome.comparison))
+        click.echo(render_comparison(result.comparison))
         click.echo()
-    ended = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
+    ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
     if best is not None:
         values = ", ".join(f"{path} {brief(value)}" for path, value in best.values.items())
@@ -118,4 +118,4 @@ def _tell_people(outcome: Outcome) -> None:
     width = max(map(len, commands))
     for command, meaning in commands.items():
         click.echo(f"  kdstudy {command.ljust(width)}  {meaning}")
-    click.echo(f"\nstudy {study_id}: {outcome.study.status}")
+    click.echo(f"\nstudy {study_id}: {result.study.status}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kdstudy.cluster.token import set_cluster_token, set_local_token
+from kdstudy.cluster.token import cluster_token, local_token
 from kdstudy.errors import ClusterError
-from kdstudy.plugins import SETTING, allowed_plugins
+from kdstudy.plugins import allowed_plugins
+from kdstudy.settings import ALLOW_PLUGINS, scoped_environment
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -21,6 +21,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they write a file a trial and hold every result in memory
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says it in a line, and the record keeps the traceback
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: the ledger must hear of it
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # Tune gives a trial up that is not at a safe point by then
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -42,14 +43,22 @@ def connected(address: str | None, folder: Path) -> Iterator[None]:
     Raises:
         ClusterError: No cluster answers at the address, or it refuses us.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if address is None:
-        set_local_token(folder)
-    else:
-        set_cluster_token()
+    token = local_token(folder) if address is None else cluster_token()
+    # An instance on this machine inherits all of it.
+    with scoped_environment(QUIET), scoped_environment({**token, **_plugin_environment()}, override=True):
+        _init(address)
+        try:
+            yield
+        finally:
+            import ray
+
+            ray.shutdown()
+
+
+def _init(address: str | None) -> None:
     import ray
 
+    plugins = _plugin_environment()
     try:
         ray.init(
             address=address or "local",
@@ -57,7 +66,7 @@ def connected(address: str | None, folder: Path) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
-            runtime_env=_plugin_environment() if address else None,
+            runtime_env={"env_vars": plugins} if address and plugins else None,
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:400] or type(error).__name__
@@ -65,16 +74,12 @@ def connected(address: str | None, folder: Path) -> Iterator[None]:
             f"--address: cannot join the Ray cluster at {address or 'this machine'} ({reason}); check that its head "
             "runs, that this machine is one of its nodes, and that both have the same Python, Ray and token"
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
-def _plugin_environment() -> dict[str, Any] | None:
-    """Return what tells a cluster's workers which plug-ins the user allowed; a local instance inherits it."""
+def _plugin_environment() -> dict[str, str]:
+    """Return what tells the processes of trials which plug-ins the user allowed."""
     allowed = ",".join(allowed_plugins())
-    return {"env_vars": {SETTING: allowed}} if allowed else None
+    return {ALLOW_PLUGINS: allowed} if allowed else {}
 
 
 def check_address(address: str | None) -> None:
@@ -120,6 +125,4 @@ def fetch(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise ClusterError(
-            f"ray: a task was lost ({reason}); see that the cluster is well, and resume the study"
-        ) from error
+        raise ClusterError(f"ray: a task was lost ({reason}); check the cluster, and resume the study") from error

@@ -1,76 +1,44 @@
-"""Run the trials that a planner hands out on Ray Tune, until none is left or a stop was asked for."""
+"""Run packs of trials on Ray Tune until none is left or a stop was asked for: all that others see of Tune."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
+from kdstudy.cluster.events import PackSource
+from kdstudy.cluster.jobs import PackJob
 from kdstudy.cluster.scheduler import scheduler_of
-from kdstudy.cluster.tune import Listener, QueueSearcher, Recorder, keep_keys_out_of_logs, preemptible_trainable
+from kdstudy.cluster.tune import EventCallback, PackSearcher, choose_variables_of_trials, preemptible_trainable
 from kdstudy.cluster.worker import run_in_worker
 from kdstudy.errors import ClusterError
-from kdstudy.ledger import Ledger
-from kdstudy.search import TrialPlanner
-from kdstudy.storage import Folder, Store
-from kdstudy.study import Study
+from kdstudy.settings import scoped_environment
 
 
-def run_packs(  # noqa: PLR0913 - all but the first four by name
-    study: Study,
-    study_id: str,
-    queue: TrialPlanner,
-    listener: Listener,
-    *,
-    ledger: Ledger,
-    store: Store,
-    teacher: Folder,
-    most: Callable[[str], int],
-    capacity: int,
-    stopping: Callable[[], bool],
-) -> None:
-    """Run trials until the queue is empty, `limit_of` packs were handed out, or ``stopping`` says so.
+def run_packs(job: PackJob, source: PackSource, stopping: Callable[[], bool]) -> None:
+    """Run packs until the source has none, `limit_of` were handed out, or ``stopping`` says so.
 
     Args:
-        study: The study.
-        study_id: Its ID.
-        queue: What to run.
-        listener: Notified of every start, epoch and end.
-        ledger: Read for what earlier drivers recorded.
-        store: Where trials leave checkpoints and students.
-        teacher: The teacher's folder.
-        most: Search trials that may train in one process, by transfer method.
-        capacity: Processes that the cluster holds at once.
+        job: What they need.
+        source: Gives them, and is notified of every start, epoch and end.
         stopping: Whether trials are to end at their next report.
 
     Raises:
         ClusterError: The cluster was lost.
+        Exception: What the source raised.
     """
-    resources, folder = study.resources, store.study(study_id)
     raised: list[Exception] = []
-    trainable = tune.with_resources(
-        preemptible_trainable(
-            tune.with_parameters(
-                run_in_worker,
-                teacher=teacher,
-                folder=folder,
-                cache=store.cache / study_id,
-                data=ledger.study(study_id).dataset.fingerprint,
-            )
-        ),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
-    )
-    scheduler = scheduler_of(study.search.pruner, ledger.trials(study_id), ledger.scores(study_id), stopping)
-    notes = f"{study_id}-{secrets.token_hex(4)}"
+    scheduler = scheduler_of(job.pruner, job.trials, job.scores, stopping)
+    notes = f"{job.study_id}-{secrets.token_hex(4)}"
     tuner = tune.Tuner(
-        trainable,
+        _trainable(job),
         tune_config=tune.TuneConfig(
-            search_alg=QueueSearcher(queue, listener, most, stopping, raised, limit_of(capacity)),
+            search_alg=PackSearcher(source, stopping, raised, limit_of(job.capacity)),
             num_samples=-1,
             reuse_actors=True,
             scheduler=scheduler,
@@ -79,28 +47,34 @@ def run_packs(  # noqa: PLR0913 - all but the first four by name
         ),
         run_config=tune.RunConfig(
             name=notes,
-            storage_path=str(store.ray),
+            storage_path=str(job.notes),
             verbose=0,
-            callbacks=[Recorder(listener, folder, scheduler.pruned, stopping, raised)],
-            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            callbacks=[EventCallback(source, job.folder, scheduler.pruned, stopping, raised)],
+            failure_config=tune.FailureConfig(max_failures=job.resources.max_failures),
         ),
     )
-    keep_keys_out_of_logs()
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(capacity)  # else processes are started one after another
+    choose_variables_of_trials()
     try:
-        tuner.fit()
+        # Else processes are started one after another.
+        with scoped_environment({"TUNE_MAX_PENDING_TRIALS_PG": str(job.capacity)}, override=True):
+            tuner.fit()
     except (TuneError, RayError, RuntimeError) as error:
         if raised:
             raise raised[0] from None  # ours, which Tune has wrapped
         reason = str(error).strip().splitlines()[-1]
-        raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {study_id}` goes on") from error
+        raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {job.study_id}` goes on") from error
     finally:
-        shutil.rmtree(store.ray / notes, ignore_errors=True)
+        shutil.rmtree(job.notes / notes, ignore_errors=True)
 
 
 def limit_of(capacity: int) -> int:
-    """Return how many trials Tune is given before it is begun anew, which costs each process at most one trial's time.
+    """Return how many packs Tune is given before it is begun anew, which costs each process at most one trial's time.
 
     It forgets no trial, and looks at each again and again: a study of thousands would grow and slow down.
     """
     return max(500, 50 * capacity)
+
+
+def _trainable(job: PackJob) -> Any:
+    run = tune.with_parameters(run_in_worker, teacher=job.teacher, folder=job.folder, cache=job.cache, data=job.data)
+    return tune.with_resources(preemptible_trainable(run), {"cpu": job.resources.cpus, "gpu": job.resources.gpus})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdstudy.cluster.connection import fetch
 from kdstudy.errors import ClusterError
 from kdstudy.storage import wait_until
+
+log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 300.0
 """How long a cluster without room for a trial is waited for: an autoscaler needs minutes for a machine."""
@@ -20,7 +23,7 @@ def room(cpus: int, gpus: float) -> int:
         cpus: CPUs of one trial.
         gpus: GPUs of one trial, a fraction allowed.
     """
-    return sum(_holds(node["Resources"], cpus, gpus) for node in alive())
+    return sum(holds(node["Resources"], cpus, gpus) for node in alive())
 
 
 def alive() -> list[dict[str, Any]]:
@@ -32,7 +35,7 @@ def alive() -> list[dict[str, Any]]:
 
 def hosting(cpus: int, gpus: float) -> list[dict[str, Any]]:
     """Return the nodes that can hold a trial: not a head that is kept free, not one without the GPU it takes."""
-    return [node for node in alive() if _holds(node["Resources"], cpus, gpus) > 0]
+    return [node for node in alive() if holds(node["Resources"], cpus, gpus) > 0]
 
 
 def draining() -> set[str]:
@@ -42,13 +45,12 @@ def draining() -> set[str]:
     return set(ray._private.state.state.get_draining_nodes())
 
 
-def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds: float = WAIT_SECONDS) -> int:
+def wait_for_room(cpus: int, gpus: float, *, seconds: float = WAIT_SECONDS) -> int:
     """Return how many trials the cluster can hold at once; wait for the first node that can hold one.
 
     Args:
         cpus: CPUs of one trial.
         gpus: GPUs of one trial, a fraction allowed.
-        say: Told that it waits.
         seconds: Longer is not waited.
 
     Raises:
@@ -58,7 +60,9 @@ def wait_for_room(cpus: int, gpus: float, say: Callable[[str], None], *, seconds
 
     found = room(cpus, gpus)
     if found == 0 and seconds > 0:
-        say(f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join")
+        log.info(
+            f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join"
+        )
         # A task that waits for its resources is what an autoscaler looks at.
         wanted = ray.remote(_nothing).options(num_cpus=cpus, num_gpus=gpus).remote()
         found = wait_until(lambda: room(cpus, gpus), seconds=seconds)
@@ -90,7 +94,8 @@ def _nothing() -> None:
     """Only takes room."""
 
 
-def _holds(resources: dict[str, float], cpus: int, gpus: float) -> int:
+def holds(resources: dict[str, float], cpus: int, gpus: float) -> int:
+    """Return how many trials of so many CPUs and GPUs a node with these resources holds at once."""
     by_cpu = int(resources.get("CPU", 0) // cpus)
     by_gpu = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus > 0 else by_cpu
     return min(by_cpu, by_gpu)

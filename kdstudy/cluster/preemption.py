@@ -13,16 +13,15 @@ import threading
 
 from kdstudy.cluster.nodes import draining
 
-_told = threading.Event()
+_notice = threading.Event()
 _busy = threading.Event()
 
 
 def listen() -> None:
     """Take SIGTERM as notice: the process ends at its next safe point, at once if it has no trial. Main thread only."""
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")  # Tune gives a trial up that waits longer for us
 
     def note(_signal: int, _frame: object) -> None:
-        _told.set()
+        _notice.set()
         if not _busy.is_set():
             sys.exit(1)
 
@@ -38,5 +37,5 @@ def safe_point(*, more: bool) -> None:
     import ray
 
     _busy.set() if more else _busy.clear()
-    if _told.is_set() or ray.get_runtime_context().get_node_id() in draining():
+    if _notice.is_set() or ray.get_runtime_context().get_node_id() in draining():
         os._exit(1)  # the trial runs in a thread of its own, which could end nothing but itself

@@ -36,7 +36,7 @@ class ArmScheduler(FIFOScheduler):
         self._arms = {arm: {number: dict(scores) for number, scores in trials.items()} for arm, trials in known.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """As for `QueueSearcher`."""
+        """As for `kdstudy.cluster.tune.PackSearcher`."""
         return {}
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdstudy.cluster.token import set_cluster_token
+from kdstudy.cluster.token import cluster_token
 from kdstudy.environment import ship
 from kdstudy.errors import ClusterError, StudyError
 from kdstudy.plugins import allowed_plugins
+from kdstudy.settings import scoped_environment
 from kdstudy.storage import is_bucket
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def submit(
         StudyError: The study file is not in the folder.
     """
     options = places.options()
-    with tempfile.TemporaryDirectory(prefix="kdstudy-submit-") as temporary:
+    with (
+        scoped_environment(cluster_token(), override=True),
+        tempfile.TemporaryDirectory(prefix="kdstudy-submit-") as temporary,
+    ):
         copy = Path(temporary) / "study"
         name = _copy(study, folder, copy)
         ship(folder or study.parent, copy)
@@ -105,7 +109,12 @@ def follow(address: str, job: str, listen: Callable[[str], None]) -> int:
     Raises:
         ClusterError: The cluster does not answer any more; the job may still run.
     """
-    client, seen = _client(address), 0
+    with scoped_environment(cluster_token(), override=True):
+        return _follow(_client(address), address, job, listen)
+
+
+def _follow(client: JobSubmissionClient, address: str, job: str, listen: Callable[[str], None]) -> int:
+    seen = 0
     while True:
         try:
             details: Any = client.get_job_info(job)
@@ -127,7 +136,6 @@ def _client(address: str) -> JobSubmissionClient:
     parts = urllib.parse.urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ClusterError(f"--address: not the address of a Ray dashboard, got '{address}'; give http://HOST:8265")
-    set_cluster_token()
     from ray.job_submission import JobSubmissionClient
 
     try:

@@ -1,4 +1,4 @@
-"""Adapters to Ray Tune: a searcher that asks our queue, a callback that records.
+"""Adapters to Ray Tune: a searcher that asks for our packs, a callback that passes on what happens to them.
 
 A trial of Tune's is a pack of ours: one trial, or several that train in one process. Tune only executes. Its own
 searchers, restore and loggers are not used: the ledger is the one record.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from ray import tune
 from ray.tune.execution import class_cache
@@ -22,14 +22,14 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.trainable import Trainable, wrap_function
 
+from kdstudy.cluster.events import EpochFinished, PackSource, TrialEnded, TrialStarted
 from kdstudy.cluster.pack_signals import request_stop
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.search import TrialPlanner
 from kdstudy.storage import Folder
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 REASON_LETTERS = 200
 
@@ -50,37 +50,13 @@ def parameters_of(pack: Sequence[TrialRecord]) -> dict[str, Any]:
     }
 
 
-class Listener(Protocol):
-    """What is notified of trials, and says when more may start: see `kdstudy.runner.recorder.Recording`."""
-
-    @property
-    def room(self) -> bool:
-        """Whether a process is idle, or another one could be started."""
-
-    def ready(self) -> bool:
-        """Return whether more trials may be handed out now."""
-
-    def handed(self, numbers: Sequence[int]) -> None:
-        """Trials were handed out, for one process."""
-
-    def started(self, number: int) -> None:
-        """One starts (again)."""
-
-    def epoch(self, number: int, record: EpochRecord) -> None:
-        """One has finished an epoch."""
-
-    def ended(self, number: int, result: TrialResult) -> None:
-        """One has ended."""
-
-    def lost(self, number: int) -> None:
-        """Tune gave one up before it began: it is to be handed out again."""
-
-
-def keep_keys_out_of_logs() -> None:
+def choose_variables_of_trials() -> None:
     """Stop Tune from copying the driver's S3 keys into each trial's runtime environment, which Ray logs in the clear.
 
     Nodes have keys of their own, as every process that reads the store does; an instance on this machine inherits ours.
+    What Tune reads in a trial's process, and the driver has set, goes along.
     """
+    class_cache.ENV_VARS_TO_PROPAGATE.add("TUNE_FUNCTION_THREAD_TIMEOUT_S")
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
         {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
     )
@@ -108,30 +84,19 @@ def reason_of(text: str) -> str:
     return (errors or last.splitlines() or ["no reason known"])[-1][:REASON_LETTERS]
 
 
-class QueueSearcher(Searcher):
-    """Hands Tune the trials of our queue, in its order.
+class PackSearcher(Searcher):
+    """Hands Tune the packs of a source, in its order.
 
     Args:
-        queue: What to run.
-        listener: Says whether more may be handed out now.
-        most: Search trials that may train in one process, by transfer method.
+        source: Whose packs.
         stopping: Whether nothing more shall start.
         raised: Takes whatever is raised here: Tune would wrap it beyond recognition.
         limit: Packs to hand out at most, at least 1.
     """
 
-    def __init__(
-        self,
-        queue: TrialPlanner,
-        listener: Listener,
-        most: Callable[[str], int],
-        stopping: Callable[[], bool],
-        raised: list[Exception],
-        limit: int,
-    ) -> None:
+    def __init__(self, source: PackSource, stopping: Callable[[], bool], raised: list[Exception], limit: int) -> None:
         super().__init__()  # no metric: a trial that fails reports none
-        self._queue, self._listener, self._most = queue, listener, most
-        self._stopping, self._raised = stopping, raised
+        self._source, self._stopping, self._raised = source, stopping, raised
         self._left = limit
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,16 +105,12 @@ class QueueSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next pack's parameters; None while all must wait; FINISHED at the limit or the end."""
-        if self._stopping() or self._left == 0 or len(self._queue) == 0:
+        if self._stopping() or self._left == 0 or len(self._source) == 0:
             return cast(None, Searcher.FINISHED)  # Ray types it as a dict, and ends on this string
         with remembered(self._raised):
-            if not self._listener.ready():
-                return None
-            # While every process is busy there is time to wait until a pack is whole.
-            pack = self._queue.pack(self._most, whole=not self._listener.room)
-            if not pack:
-                return None
-            self._listener.handed([trial.number for trial in pack])
+            pack = self._source.next_pack()
+        if not pack:
+            return None
         self._left -= 1
         return parameters_of(pack)
 
@@ -157,32 +118,32 @@ class QueueSearcher(Searcher):
         """Nothing: the recorder tells the queue."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the queue is rebuilt from the ledger."""
+        """Nothing: what is left is known from the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
 
 
-class Recorder(tune.Callback):
-    """Passes on what Tune hears of each trial of each pack.
+class EventCallback(tune.Callback):
+    """Passes on, as events, what Tune hears of each trial of each pack.
 
     Args:
-        listener: Hears it.
+        source: Is notified.
         folder: Of the trials' folders.
         pruned: Numbers of trials of packs that are not to go on after their last report.
         stopping: Whether trials are being stopped for a later resumption, which does not end them.
-        raised: As for `QueueSearcher`.
+        raised: As for `PackSearcher`.
     """
 
     def __init__(
         self,
-        listener: Listener,
+        source: PackSource,
         folder: Folder,
         pruned: Collection[int],
         stopping: Callable[[], bool],
         raised: list[Exception],
     ) -> None:
-        self._listener, self._folder, self._pruned = listener, folder, pruned
+        self._source, self._folder, self._pruned = source, folder, pruned
         self._stopping, self._raised = stopping, raised
         self._over: set[str] = set()
         self._ended: set[int] = set()
@@ -190,7 +151,7 @@ class Recorder(tune.Callback):
         self._seconds: dict[int, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """As for `QueueSearcher`."""
+        """As for `PackSearcher`."""
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -203,7 +164,7 @@ class Recorder(tune.Callback):
                 self._over.add(trial.trial_id)
                 with remembered(self._raised):
                     for number in self._members(trial):
-                        self._listener.lost(number)
+                        self._source.give_back(number)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record that its trials run: those that have not ended in a process that was lost."""
@@ -211,7 +172,7 @@ class Recorder(tune.Callback):
             self._open[number] = None
             self._seconds[number] = 0.0  # all epochs are reported again
             with remembered(self._raised):
-                self._listener.started(number)
+                self._source.notify(TrialStarted(number))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -228,7 +189,7 @@ class Recorder(tune.Callback):
             self._open[number] = record
             self._seconds[number] += record.seconds
             with remembered(self._raised):
-                self._listener.epoch(number, record)
+                self._source.notify(EpochFinished(number, record))
         if result.get("result") is not None:
             self._end(trial, number, TrialResult.from_json(result["result"]))
         elif number in self._pruned:
@@ -245,7 +206,10 @@ class Recorder(tune.Callback):
         reason, numbers = reason_of(failures_of(trial)), self._members(trial) or trial.config["trials"]
         those = f"trials {', '.join(map(str, numbers))}" if len(numbers) > 1 else f"trial {numbers[0]}"
         goes = "they go on from their checkpoints" if len(numbers) > 1 else "it goes on from its checkpoint"
-        logger.warning(f"{those}: {'their' if len(numbers) > 1 else 'its'} process was lost ({reason}); {goes}")
+        log.warning(
+            f"{those}: {'their' if len(numbers) > 1 else 'its'} process was lost ({reason}); {goes}",
+            extra={"plain": True},
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record trials whose process died more often than allowed."""
@@ -275,7 +239,7 @@ class Recorder(tune.Callback):
         with remembered(self._raised):
             if len(trial.config["trials"]) > 1:
                 request_stop(self._folder / str(number), trial.trial_id)
-            self._listener.ended(number, result)
+            self._source.notify(TrialEnded(number, result))
 
 
 def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[Trainable]:
@@ -287,6 +251,7 @@ def preemptible_trainable(trainable: Callable[[dict[str, Any]], None]) -> type[T
 
         def setup(self, config: dict[str, Any]) -> None:
             listen()
+            logging.getLogger("kdstudy").addHandler(logging.StreamHandler())  # Ray keeps its stderr in a file
             import_module("kdstudy.trial")  # with torch: the process starts with it, not its first trial
             super().setup(config)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from kdstudy.data.split import combine, digest, stratified
 from kdstudy.errors import DataError
 from kdstudy.plugins import DATASETS
 from kdstudy.seeds import derive
+from kdstudy.settings import Settings
 from kdstudy.storage import folder_at, is_bucket, node_folder
 
 
@@ -55,7 +55,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         DataError: It is missing, or too small for the request.
         StoreError: It cannot be fetched.
     """
-    folder = _folder(str(root or os.environ.get("KDSTUDY_DATA") or "data"))
+    folder = _folder(str(root or Settings.read().data or "data"))
     plain = json.dumps(dict(options or {}), sort_keys=True)
     dataset = _load(
         name,

@@ -6,7 +6,7 @@ confirmation runs, teachers, layers and what MLflow has of a trial, nor a lease 
 change of a column; so far the schema has only gained tables, which are created when they are first needed.
 """
 
-from kdstudy.ledger.lease import LEASE_SECONDS, Lease, LeaseOwner
+from kdstudy.ledger.lease import LEASE_SECONDS, Lease, LeaseOwner, keep_lease
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import (
@@ -34,6 +34,7 @@ __all__ = [
     "WarmStart",
     "best_of",
     "iso",
+    "keep_lease",
     "new_study_id",
     "utc_now",
 ]

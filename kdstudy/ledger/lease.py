@@ -10,9 +10,18 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdstudy.errors import StoreError
+
+if TYPE_CHECKING:
+    from kdstudy.ledger.ledger import Ledger
 
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for this long is stale. Renew it several times within."""
@@ -71,6 +80,35 @@ class Lease:
     def __str__(self) -> str:
         since = self.since.isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
         return f"process {self.owner.pid} on host {self.owner.host} since {since}"
+
+
+@contextmanager
+def keep_lease(ledger: Ledger, study_id: str, owner: LeaseOwner, lost: Callable[[StoreError], None]) -> Iterator[None]:
+    """Renew the lease of a study in the background; the caller takes it before, and releases it after.
+
+    Args:
+        ledger: In which it is held.
+        study_id: The study.
+        owner: Whose lease it is.
+        lost: Called in the background, once, if it cannot be renewed any more.
+    """
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(LEASE_SECONDS / 6):
+            try:
+                ledger.renew_lease(study_id, owner)
+            except StoreError as error:
+                lost(error)
+                return
+
+    thread = threading.Thread(target=renew, name="kdstudy-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _machine() -> str:

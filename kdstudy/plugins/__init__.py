@@ -12,7 +12,7 @@ from kdstudy.plugins.registry import (
     Option,
     Registry,
 )
-from kdstudy.plugins.trust import SETTING, allow_plugins, allowed_plugins
+from kdstudy.plugins.trust import allow_plugins, allowed_plugins
 
 __all__ = [
     "DATASETS",
@@ -21,7 +21,6 @@ __all__ = [
     "PRUNERS",
     "SAMPLERS",
     "SCHEDULES",
-    "SETTING",
     "TRANSFERS",
     "Option",
     "Registry",

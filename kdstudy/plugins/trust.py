@@ -2,18 +2,18 @@
 
 A study file, a record or a ``student.json`` may come from a stranger, and ``package.module:Name`` in it means importing
 that module. So a package is imported only where the user has allowed it: by ``--allow-plugin PACKAGE`` or in
-``KDSTUDY_ALLOW_PLUGINS``. The setting is an environment variable, so that processes started from here know it too.
+``KDSTUDY_ALLOW_PLUGINS``. What is allowed holds for the whole process, and for those that run its studies' trials.
 """
 
 from __future__ import annotations
 
-import os
 import re
 
 from kdstudy.errors import PluginError
+from kdstudy.settings import ALLOW_PLUGINS, Settings
 
-SETTING = "KDSTUDY_ALLOW_PLUGINS"
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_allowed: tuple[str, ...] = ()
 
 
 def allowed_plugins() -> tuple[str, ...]:
@@ -22,14 +22,14 @@ def allowed_plugins() -> tuple[str, ...]:
     Raises:
         PluginError: The setting holds something that is no package.
     """
-    names = tuple(filter(None, os.environ.get(SETTING, "").replace(",", " ").split()))
+    names = Settings.read().allow_plugins
     for name in names:
-        _require_package(SETTING, name)
-    return names
+        _require_package(ALLOW_PLUGINS, name)
+    return tuple(dict.fromkeys((*names, *_allowed)))
 
 
 def allow_plugins(*packages: str) -> None:
-    """Let files name classes and functions of ``packages``, here and in processes started from here.
+    """Let files name classes and functions of ``packages``, in this process and in those that run its trials.
 
     Args:
         packages: ``package`` for everything in it, or ``package.module`` for that module (and what is below it).
@@ -39,7 +39,8 @@ def allow_plugins(*packages: str) -> None:
     """
     for name in packages:
         _require_package("--allow-plugin", name)
-    os.environ[SETTING] = ",".join(dict.fromkeys((*allowed_plugins(), *packages)))
+    global _allowed  # noqa: PLW0603 - the setting is the process's
+    _allowed = tuple(dict.fromkeys((*_allowed, *packages)))
 
 
 def require_allowed(kind: str, name: str) -> None:
@@ -58,7 +59,7 @@ def require_allowed(kind: str, name: str) -> None:
     package = module.partition(".")[0]
     raise PluginError(
         f"{kind}: '{name}' is code outside kdstudy, which is not run unasked; if you trust the package, add "
-        f"--allow-plugin {package} or set {SETTING}={package}"
+        f"--allow-plugin {package} or set {ALLOW_PLUGINS}={package}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, utc_now
 from kdstudy.report.system_usage import usage
 from kdstudy.results import StudyStatus, clock
-from kdstudy.search import expected, is_over
+from kdstudy.search import budget_of
 from kdstudy.study import Arm, Study
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def _arm_now(
 ) -> ArmSnapshot:
     states = [trial.state for trial in trials]
     searched = [trial for trial in trials if trial.phase == "search"]
-    best, search, over = best_of(trials), expected(study, searched), is_over(study, searched)
+    budget, best = budget_of(study), best_of(trials)
+    search, over = budget.expected(searched), budget.is_over(searched)
     # An arm of which no search trial completed is not confirmed.
     planned = search + (0 if over and best is None else record.seeds or study.confirm.seeds)
     running = [trial for trial in trials if trial.state == "running"]

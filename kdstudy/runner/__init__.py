@@ -2,11 +2,11 @@
 
 from kdstudy.runner.doctor import examine
 from kdstudy.runner.driver import confirm_study, resume_study, run_study
-from kdstudy.runner.outcome import Outcome, deliver
+from kdstudy.runner.outcome import StudyResult, deliver
 from kdstudy.runner.signals import terminable
 
 __all__ = [
-    "Outcome",
+    "StudyResult",
     "confirm_study",
     "deliver",
     "examine",

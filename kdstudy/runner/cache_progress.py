@@ -1,4 +1,4 @@
-"""Says how far the files are that trials share of the teacher, while trials make them.
+"""Reports progress of the shared teacher-output cache, while trials fill it.
 
 Each trial makes the file that it needs next and finds missing, so nobody but the disk knows how far they all are. It
 is this machine's cache that is looked at: other nodes of a cluster have their own.
@@ -6,18 +6,19 @@ is this machine's cache that is looked at: other nodes of a cluster have their o
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kdstudy.runner.progress import say
+log = logging.getLogger(__name__)
 
 SECONDS = 30.0
 
 
-class Building:
-    """While it is open, says a line every half minute in which there have come to be more files.
+class CacheProgress:
+    """While it is open, logs a line every half minute in which there have come to be more files.
 
     Args:
         study: The folder of the study's shelves, whether it exists or not.
@@ -29,7 +30,7 @@ class Building:
         self._study, self._files, self._seconds = study, files, seconds
         self._said = self._made()[0]
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="building", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="kdstudy-cache-progress", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -45,7 +46,7 @@ class Building:
         while not self._over.wait(self._seconds):
             made, planned = self._made()
             if made > self._said:
-                say(f"cache: {made} of up to {planned} files of the teacher's outputs are there")
+                log.info(f"cache: {made} of up to {planned} files of the teacher's outputs are there")
             self._said = made
 
     def _made(self) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Ledger
 from kdstudy.plugins import allowed_plugins
+from kdstudy.settings import foreign
 from kdstudy.storage import Folder, Store
 from kdstudy.tracking import check_access
 
@@ -93,7 +94,7 @@ def _processors() -> str:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    threads = foreign("OMP_NUM_THREADS") or "not set"
     return f"{cores} cores, OMP_NUM_THREADS {threads}; GPUs: {', '.join(gpus) or 'none'}"
 
 
@@ -138,7 +139,7 @@ def _tracking(store: Store) -> str:
 
 def _token(store: Store, address: str | None) -> str:
     """Say how clients of Ray prove who they are. Ray alone would leave its token readable by everyone."""
-    mode = os.environ.get("RAY_AUTH_MODE")
+    mode = foreign("RAY_AUTH_MODE")
     if address is None and mode is None:
         file = store.local / "ray-token"
         return f"Ray starts here, with token authentication; {_private(file) if file.exists() else 'its token is made'}"
@@ -147,9 +148,9 @@ def _token(store: Store, address: str | None) -> str:
             f"RAY_AUTH_MODE is {mode or 'not set'}: whoever reaches the cluster runs code on it; start it with "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, and set both here"
         )
-    if os.environ.get("RAY_AUTH_TOKEN"):
+    if foreign("RAY_AUTH_TOKEN"):
         return "token authentication; the token is in RAY_AUTH_TOKEN, better in a file that RAY_AUTH_TOKEN_PATH names"
-    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    file = Path(foreign("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if not file.is_file():
         raise StoreError(f"{file}: the token is not there; copy the cluster's there, readable by you alone")
     return f"token authentication; {_private(file)}"

@@ -1,30 +1,33 @@
 """Drive a study from its file, or from wherever it was left, to its end.
 
-The driver alone writes the ledger. It holds the lease of the study while it works, so that no two drivers do the same,
-and may be killed at any moment: what the ledger says then is what `resume_study` goes on from.
+The driver alone writes the ledger. It holds the study's lease while it works, so that two drivers never do the same,
+and it may be killed at any moment: what the ledger says then is what `resume_study` goes on from.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 import time
 
-from kdstudy.cluster import WAIT_SECONDS, check_address, check_nodes, connected, wait_for_room
+from kdstudy.cluster import Cluster, RayCluster, check_address
 from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
-from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
-from kdstudy.results import clock
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
+from kdstudy.results import StudyStatus, clock
 from kdstudy.runner.execution import Execution
-from kdstudy.runner.outcome import Outcome, deliver, outcome_of, publish_outcome, write_page
+from kdstudy.runner.open_study import OpenStudy
+from kdstudy.runner.outcome import StudyResult, deliver, publish_result, result_of, write_page
 from kdstudy.runner.preparation import prepare, score_teacher
-from kdstudy.runner.progress import say
-from kdstudy.runner.signals import held, terminable
+from kdstudy.runner.signals import interrupt_study, terminable
 from kdstudy.search import check_warm_start, choose_warm_start, warm_start_lines
 from kdstudy.storage import Store, require_download_inside
 from kdstudy.study import Study, require_plugins
-from kdstudy.tracking import Publisher, Tracker
+from kdstudy.tracking import Publisher, Tracker, mlflow_environment
+
+log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 60.0
 """How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
@@ -32,7 +35,14 @@ LEAVE_SECONDS = 5.0
 """The same where the study is left unfinished."""
 
 
-def run_study(study: Study, store: Store, *, address: str | None = None, warm_start: str | None = None) -> Outcome:
+def run_study(
+    study: Study,
+    store: Store,
+    *,
+    address: str | None = None,
+    warm_start: str | None = None,
+    cluster: Cluster | None = None,
+) -> StudyResult:
     """Run a new study to its end.
 
     Args:
@@ -41,6 +51,7 @@ def run_study(study: Study, store: Store, *, address: str | None = None, warm_st
         address: Ray cluster; None starts one here.
         warm_start: An earlier study in the same ledger, from whose trials the samplers learn: ID, unique prefix, or
             ``latest``.
+        cluster: Where its work is done; None: Ray.
 
     Raises:
         KdstudyError: It cannot be run here, or the earlier study cannot serve it.
@@ -56,32 +67,39 @@ def run_study(study: Study, store: Store, *, address: str | None = None, warm_st
     with Ledger.open(store.ledger_url, create=True) as ledger:
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)
-        say(f"study {record.id}")
+        log.info(f"study {record.id}")
         for line in () if warm is None else warm_start_lines(warm, study.search.startup_trials):
-            say(line)
-        return _Drive(study, record.id, ledger, store, address, study.confirm.seeds).run(owner)
+            log.info(line)
+        opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds)
+        return _Drive(opened, address, cluster or RayCluster()).run(owner)
 
 
-def resume_study(reference: str, store: Store, *, address: str | None = None) -> Outcome:
+def resume_study(
+    reference: str, store: Store, *, address: str | None = None, cluster: Cluster | None = None
+) -> StudyResult:
     """Go on with a study that was interrupted; of a finished one, deliver to MLflow what its driver could not.
 
     Args:
         reference: ID, unique prefix, or ``latest``.
         store: Where it was run.
         address: As for `run_study`.
+        cluster: Likewise.
 
     Raises:
         RecordError: No such study.
-        StoreError: Another driver has its lease.
+        StoreError: Another driver holds it.
     """
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
         if record.status == "finished":
             return _conclude(record, ledger, store)
-        return _continue(record, ledger, store, address, extra_seeds=0)
+        opened = _reopen(record, ledger, store, extra_seeds=0)
+        return _continue(opened, address, cluster or RayCluster())
 
 
-def confirm_study(reference: str, store: Store, *, seeds: int, address: str | None = None) -> Outcome:
+def confirm_study(
+    reference: str, store: Store, *, seeds: int, address: str | None = None, cluster: Cluster | None = None
+) -> StudyResult:
     """Run ``seeds`` further fresh confirmation seeds of every arm, recorded as exploratory.
 
     Args:
@@ -89,145 +107,182 @@ def confirm_study(reference: str, store: Store, *, seeds: int, address: str | No
         store: Where it was run.
         seeds: At least 1.
         address: As for `run_study`.
+        cluster: Likewise.
 
     Raises:
         RecordError: No such study.
-        StoreError: Another driver has its lease.
+        StoreError: Another driver holds it.
     """
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
-        return _continue(record, ledger, store, address, extra_seeds=seeds)
+        opened = _reopen(record, ledger, store, extra_seeds=seeds)
+        return _continue(opened, address, cluster or RayCluster())
 
 
-def _continue(record: StudyRecord, ledger: Ledger, store: Store, address: str | None, *, extra_seeds: int) -> Outcome:
-    check_address(address)
-    study_id, study = record.id, record.study()
+def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, extra_seeds: int) -> OpenStudy:
+    study = record.study()
     require_plugins(study)
-    if study.data.download:
-        require_download_inside(study_id, study.data.root, store.local)
-    seeds = (record.seeds or study.confirm.seeds) + extra_seeds
+    return OpenStudy(study, record.id, ledger, store, (record.seeds or study.confirm.seeds) + extra_seeds)
+
+
+def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
+    check_address(address)
+    if opened.study.data.download:
+        require_download_inside(opened.id, opened.study.data.root, opened.store.local)
+    tracking = dataclasses.replace(opened.record.tracking, complete=None)
     owner = LeaseOwner.here()
-    ledger.acquire_lease(study_id, owner)
-    ledger.requeue(study_id)
-    tracking = dataclasses.replace(record.tracking, complete=None)
-    ledger.update_study(study_id, status="running", message=None, seeds=seeds, tracking=tracking)
-    say(f"study {study_id}")
-    return _Drive(study, study_id, ledger, store, address, seeds).run(owner)
+    opened.ledger.acquire_lease(opened.id, owner)
+    opened.ledger.requeue(opened.id)
+    opened.ledger.update_study(opened.id, status="running", message=None, seeds=opened.seeds, tracking=tracking)
+    log.info(f"study {opened.id}")
+    return _Drive(opened, address, cluster).run(owner)
 
 
-def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> Outcome:
+def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> StudyResult:
     """Return the result of a finished study, whose driver may have died before MLflow had it."""
     if record.tracking.complete:
-        return outcome_of(ledger, record.id)
+        return result_of(ledger, record.id)
     owner = LeaseOwner.here()
     ledger.acquire_lease(record.id, owner)
     try:
-        with terminable(), held(ledger, record.id, owner):
+        with terminable(), keep_lease(ledger, record.id, owner, interrupt_study):
             deliver(ledger, record.id, store)
     except StoreError as error:
-        say(f"warning: {error}")
-        return outcome_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
+        log.warning(str(error))
+        return result_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
     finally:
         with contextlib.suppress(StoreError):  # then the lease goes stale
             ledger.release_lease(record.id, owner)
-    return outcome_of(ledger, record.id)
+    return result_of(ledger, record.id)
+
+
+def _left_as(error: BaseException) -> tuple[StudyStatus, str | None]:
+    """Return the status of a study that an error ends, and what a reader should know about it."""
+    match error:
+        case ClusterError() | StoreError():  # what is amiss is not the study's fault
+            return "interrupted", str(error)
+        case KdstudyError():
+            return "failed", str(error)
+        case _:
+            return "interrupted", None
+
+
+@dataclasses.dataclass
+class _Times:
+    """When each step of a driver's work was done, in seconds of a monotonic clock."""
+
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    connected: float = 0.0
+    prepared: float = 0.0
+
+    def summary(self, phases: dict[str, float]) -> str:
+        return (
+            f"set-up {clock(self.connected - self.began)}, teacher {clock(self.prepared - self.connected)}, "
+            f"search {clock(phases['search'])}, confirmation {clock(phases['confirmation'])}, "
+            f"all {clock(time.monotonic() - self.began)}"
+        )
 
 
 class _Drive:
     """One driver's work on one study."""
 
-    def __init__(
-        self, study: Study, study_id: str, ledger: Ledger, store: Store, address: str | None, seeds: int
-    ) -> None:
-        self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
-        self._address, self._seeds = address, seeds
+    def __init__(self, opened: OpenStudy, address: str | None, cluster: Cluster) -> None:
+        self._open, self._address, self._cluster = opened, address, cluster
         self._publisher: Publisher | None = None
+        self._times = _Times()
 
-    def run(self, owner: LeaseOwner) -> Outcome:
+    def run(self, owner: LeaseOwner) -> StudyResult:
         """Run to the end; whatever stops it is written down first."""
+        opened = self._open
         try:
-            with terminable(), held(self._ledger, self._id, owner):
+            with terminable(), keep_lease(opened.ledger, opened.id, owner, interrupt_study), mlflow_environment():
                 return self._run()
-        except KeyboardInterrupt:
-            self._leave("interrupted", None)
-            raise
-        except (ClusterError, StoreError) as error:  # what is amiss is not the study's fault
-            self._leave("interrupted", str(error))
-            raise
-        except KdstudyError as error:
-            self._leave("failed", str(error))
-            raise
-        except BaseException:
-            self._leave("interrupted", None)
+        except BaseException as error:
+            self._leave(*_left_as(error))
             raise
         finally:
             with contextlib.suppress(StoreError):  # then the lease goes stale
-                self._ledger.release_lease(self._id, owner)
+                opened.ledger.release_lease(opened.id, owner)
 
-    def _leave(self, status: str, message: str | None) -> None:
-        """Write down that the study stands still: what was running goes back to the queue.
-
-        Where not even that can be written, the record says the same once the lease is stale.
-        """
-        self._ledger.shorten_retries()
-        with contextlib.suppress(StoreError):  # a lease that was lost: the study is another driver's now
-            if self._ledger.study(self._id).status == "finished":
-                return
-            self._ledger.requeue(self._id)
-            self._ledger.update_study(self._id, status=status, message=message)
-        if self._publisher is not None:
-            self._publisher.close(LEAVE_SECONDS)
-        say(f"study {self._id} is {status}; `kdstudy resume {self._id}` goes on from here")
-
-    def _run(self) -> Outcome:
-        began = time.monotonic()
-        record = self._ledger.study(self._id)
-        self._identity = self._store.create(record.environment.get("store"))
-        self._ledger.update_study(self._id, environment={**record.environment, "store": self._identity})
-        # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
-        known = record.tracking.run_id is not None
-        tracker = Tracker(self._store.tracking_uri, self._store.artifacts, check=not known)
-        with connected(self._address, self._store.local), terminable():  # again: Ray takes SIGTERM for itself
-            resources = self._study.resources
-            waiting = 0.0 if self._address is None else WAIT_SECONDS
-            capacity = wait_for_room(resources.cpus, resources.gpus, say, seconds=waiting)
-            if self._address is not None:
-                check_nodes(self._store.folder, self._identity, resources.cpus, resources.gpus)
-            ready = time.monotonic()
-            say(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(ready - began)})")
-            teacher, sharing = prepare(self._study, self._id, self._ledger, self._store)
-            check_warm_start(self._ledger, self._id)
-            taught = time.monotonic()
-            publisher = self._open_tracking(tracker)
-            split = Execution(self._study, self._id, self._ledger, self._store, publisher, self._seeds).run(
-                capacity, teacher, sharing
+    def _run(self) -> StudyResult:
+        self._times = _Times()
+        identity = self._claim_store()
+        tracker = self._tracker()
+        with self._cluster.connected(self._address, self._open.store.local), terminable():  # Ray takes SIGTERM itself
+            capacity = self._wait_for_room(identity)
+            teacher, sharing = prepare(self._open, self._cluster)
+            check_warm_start(self._open.ledger, self._open.id)
+            self._times.prepared = time.monotonic()
+            execution = Execution(
+                self._open,
+                self._cluster,
+                self._publish(tracker),
+                teacher=teacher,
+                sharing=sharing,
+                capacity=capacity,
             )
-            score_teacher(self._study, self._id, self._ledger, self._store)
-        outcome = self._close(tracker)
-        say(
-            f"set-up {clock(ready - began)}, teacher {clock(taught - ready)}, search {clock(split['search'])}, "
-            f"confirmation {clock(split['confirmation'])}, all {clock(time.monotonic() - began)}"
-        )
-        return outcome
+            phases = execution.run()
+            score_teacher(self._open, self._cluster)
+        result = self._finish(tracker)
+        log.info(self._times.summary(phases))
+        return result
 
-    def _open_tracking(self, tracker: Tracker) -> Publisher:
-        self._publisher = Publisher(tracker, self._ledger, self._id)
+    def _claim_store(self) -> str:
+        """Return the identity of the study's store, which a new study takes from where it is begun."""
+        environment = self._open.record.environment
+        identity = self._open.store.create(environment.get("store"))
+        self._open.ledger.update_study(self._open.id, environment={**environment, "store": identity})
+        return identity
+
+    def _tracker(self) -> Tracker:
+        # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
+        known = self._open.record.tracking.run_id is not None
+        return Tracker(self._open.store.tracking_uri, self._open.store.artifacts, check=not known)
+
+    def _wait_for_room(self, identity: str) -> int:
+        """Return how many trials the cluster holds at once."""
+        capacity = self._cluster.room(self._address, self._open.study.resources, self._open.store.folder, identity)
+        self._times.connected = time.monotonic()
+        seconds = self._times.connected - self._times.began
+        log.info(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(seconds)})")
+        return capacity
+
+    def _publish(self, tracker: Tracker) -> Publisher:
+        self._publisher = Publisher(tracker, self._open.ledger, self._open.id)
         self._publisher.catch_up()
         return self._publisher
 
-    def _close(self, tracker: Tracker) -> Outcome:
+    def _finish(self, tracker: Tracker) -> StudyResult:
+        """Have MLflow get the rest, mark the study finished, write its page, publish its result."""
         assert self._publisher is not None
+        ledger, study_id, store = self._open.ledger, self._open.id, self._open.store
         unpublished = self._publisher.close(PUBLISH_SECONDS)
-        self._ledger.update_study(self._id, status="finished", message=None)
-        write_page(self._ledger, self._id, self._store)
-        shutil.rmtree(self._store.cache / self._id, ignore_errors=True)
-        outcome = outcome_of(self._ledger, self._id, unpublished)
+        ledger.update_study(study_id, status="finished", message=None)
+        write_page(ledger, study_id, store)
+        shutil.rmtree(store.cache / study_id, ignore_errors=True)
+        result = result_of(ledger, study_id, unpublished)
         if unpublished:  # the tracker may still be in use; `sync` delivers the rest
-            return outcome
+            return result
         try:
-            publish_outcome(tracker, self._ledger, outcome, self._store)
+            publish_result(tracker, ledger, result, store)
             tracker.close()
         except StoreError as error:
-            say(f"warning: {error}")
-            return dataclasses.replace(outcome, unpublished=1)
-        return outcome
+            log.warning(str(error))
+            return dataclasses.replace(result, unpublished=1)
+        return result
+
+    def _leave(self, status: StudyStatus, message: str | None) -> None:
+        """Mark an unfinished study interrupted or failed, and requeue its running trials.
+
+        Where not even that can be written, the record says the same once the lease is stale.
+        """
+        opened = self._open
+        opened.ledger.shorten_retries()
+        with contextlib.suppress(StoreError):  # a lease that was lost: the study is another driver's now
+            if opened.record.status == "finished":
+                return
+            opened.ledger.requeue(opened.id)
+            opened.ledger.update_study(opened.id, status=status, message=message)
+        if self._publisher is not None:
+            self._publisher.close(LEAVE_SECONDS)
+        log.info(f"study {opened.id} is {status}; `kdstudy resume {opened.id}` goes on from here")

@@ -1,51 +1,69 @@
-"""Hand every trial that is left to Ray Tune, and write down what becomes of each."""
+"""Has every trial that is left run by the cluster, and writes down what becomes of each."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from kdstudy.ledger import Ledger, TrialRecord
-from kdstudy.runner.cache_progress import Building
-from kdstudy.runner.progress import Progress, say
+from kdstudy.cluster import Cluster, PackJob
+from kdstudy.ledger import TrialRecord
+from kdstudy.runner.cache_progress import CacheProgress
+from kdstudy.runner.dispatcher import Dispatcher
+from kdstudy.runner.observers import Measuring, Observer, Publishing, Tidying
+from kdstudy.runner.open_study import OpenStudy
+from kdstudy.runner.progress import Progress
 from kdstudy.runner.signals import preemptible
-from kdstudy.runner.writer import Scribe
+from kdstudy.runner.writer import Writer
 from kdstudy.search import CachePlan, PackPlan, TrialPlanner, known_results
-from kdstudy.storage import Folder, Store
-from kdstudy.study import Study
+from kdstudy.storage import Folder
 from kdstudy.tracking import Publisher
 
-if TYPE_CHECKING:
-    from kdstudy.runner.recorder import Recording
+log = logging.getLogger(__name__)
 
 
 class Execution:
-    """The trials of one study on Ray Tune.
+    """The trials of one study.
 
     Args:
-        study: The study.
-        study_id: Its ID in the ledger.
-        ledger: The record.
-        store: Where trials leave checkpoints and students.
+        opened: The study.
+        cluster: Runs them.
         publisher: Told of each change.
-        seeds: Confirmation seeds in all.
+        teacher: The teacher's folder.
+        sharing: What the trials share of its outputs.
+        capacity: Processes that the cluster holds at once now.
     """
 
     def __init__(
-        self, study: Study, study_id: str, ledger: Ledger, store: Store, publisher: Publisher, seeds: int
+        self,
+        opened: OpenStudy,
+        cluster: Cluster,
+        publisher: Publisher,
+        *,
+        teacher: Folder,
+        sharing: CachePlan,
+        capacity: int,
     ) -> None:
-        self._study, self._id, self._ledger, self._store = study, study_id, ledger, store
-        self._publisher, self._seeds = publisher, seeds
+        self._open, self._cluster, self._publisher = opened, cluster, publisher
+        self._teacher, self._sharing, self._capacity = teacher, sharing, capacity
+        self._packs = PackPlan(opened.study, sharing, capacity)
+        self._writer = Writer()
+        self._known = opened.ledger.trials(opened.id)
+        self.planner = self._plan()
+        done = sum(trial.done for trial in self._known)
+        self.progress = Progress(opened.study, opened.id, opened.ledger, total=self.planner.total, done=done)
+        self.dispatcher = Dispatcher(
+            planner=self.planner,
+            most=self._packs.most,
+            capacity=capacity,
+            ledger=opened.ledger,
+            writer=self._writer,
+            observers=self._observers(self._known),
+        )
 
-    def run(self, capacity: int, teacher: Folder, sharing: CachePlan) -> dict[str, float]:
+    def run(self) -> dict[str, float]:
         """Run what is left.
-
-        Args:
-            capacity: Trials that the cluster holds at once now.
-            teacher: The teacher's folder.
-            sharing: What the trials share of its outputs.
 
         Returns:
             Seconds of wall time by phase.
@@ -55,77 +73,76 @@ class Execution:
             StoreError: A store does not work, or the ledger has been away for too long.
             KeyboardInterrupt: It was told to stop, and the trials have come to a safe point.
         """
-        from kdstudy.cluster import run_packs
-
-        study = self._study
-        packing = PackPlan(study, sharing, capacity)
-        for line in packing.summary_lines():
-            say(line)
-        lag = study.search.lag or self._ledger.study(self._id).lag or packing.lag
-        self._ledger.update_study(self._id, lag=lag)
-        scribe = Scribe()
-        queue = TrialPlanner(
-            study,
-            self._id,
-            self._ledger,
-            lag=lag,
-            seeds=self._seeds,
-            sharing=sharing,
-            record=lambda trial: scribe.put(lambda: self._ledger.add_trial(trial)),
-            warm=known_results(self._ledger, self._id),
-        )
-        known = self._ledger.trials(self._id)
-        done = sum(trial.done for trial in known)
-        progress = Progress(study, self._id, self._ledger, total=queue.total, done=done)
-        if len(queue):
-            recording = self._recording(queue, known, scribe, progress, capacity)
+        if len(self.planner):
             try:
-                building = Building(self._store.cache / self._id, sharing.files)
-                with preemptible() as stopping, progress, building:
-                    while len(queue) and not stopping():
-                        run_packs(
-                            study,
-                            self._id,
-                            queue,
-                            recording,
-                            ledger=self._ledger,
-                            store=self._store,
-                            teacher=teacher,
-                            most=packing.most,
-                            capacity=capacity,
-                            stopping=stopping,
-                        )
-                        recording.settle()
-                        gc.collect()  # what Tune keeps of its trials hangs together in circles
-                    scribe.close()
-                    if stopping():
-                        raise KeyboardInterrupt
+                self._run()
             except BaseException:
-                self._ledger.shorten_retries()
+                self._open.ledger.shorten_retries()
                 with contextlib.suppress(Exception):  # what has been reported is written, if it can be
-                    scribe.close()
+                    self.close()
                 raise
-        return dict(progress.split())
+        return dict(self.progress.split())
 
-    def _recording(
-        self, queue: TrialPlanner, known: Sequence[TrialRecord], scribe: Scribe, progress: Progress, capacity: int
-    ) -> Recording:
+    def close(self) -> None:
+        """Wait until all that was reported is written.
+
+        Raises:
+            Exception: What could not be written.
+        """
+        self._writer.close()
+
+    def _run(self) -> None:
+        files = CacheProgress(self._open.store.cache / self._open.id, self._sharing.files)
+        with preemptible() as stopping, self.progress, files:
+            while len(self.planner) and not stopping():
+                self._cluster.run_packs(self._job(), self.dispatcher, stopping)
+                self.dispatcher.settle()
+                gc.collect()  # what Tune keeps of its trials hangs together in circles
+            self.close()
+            if stopping():
+                raise KeyboardInterrupt
+
+    def _plan(self) -> TrialPlanner:
+        opened, writer = self._open, self._writer
+        for line in self._packs.summary_lines():
+            log.info(line)
+        lag = opened.study.search.lag or opened.record.lag or self._packs.lag
+        opened.ledger.update_study(opened.id, lag=lag)
+        return TrialPlanner(
+            opened.study,
+            opened.id,
+            opened.ledger,
+            lag=lag,
+            seeds=opened.seeds,
+            sharing=self._sharing,
+            record=lambda trial: writer.put(lambda: opened.ledger.add_trial(trial)),
+            warm=known_results(opened.ledger, opened.id),
+        )
+
+    def _observers(self, known: Sequence[TrialRecord]) -> list[Observer]:
         from kdstudy.cluster import StudyMetrics
-        from kdstudy.runner.recorder import Recording
 
-        images = self._ledger.study(self._id).dataset.train or 0
-        metrics = StudyMetrics(self._id, planned=progress.total, images=images)
-        for trial in known:
-            if trial.done:
-                metrics.changed(trial, queue.handed)
-        return Recording(
-            queue,
-            self._id,
-            capacity=capacity,
-            ledger=self._ledger,
-            store=self._store,
-            scribe=scribe,
-            publisher=self._publisher,
-            progress=progress,
-            metrics=metrics,
+        images = self._open.record.dataset.train or 0
+        metrics = StudyMetrics(self._open.id, planned=self.progress.total, images=images)
+        return [
+            Publishing(self._publisher),
+            self.progress,
+            Measuring(metrics, self._publisher, known, self.planner.handed),
+            Tidying(self._open.store),
+        ]
+
+    def _job(self) -> PackJob:
+        opened = self._open
+        return PackJob(
+            study_id=opened.id,
+            teacher=self._teacher,
+            folder=opened.store.study(opened.id),
+            cache=opened.store.cache / opened.id,
+            data=opened.record.dataset.fingerprint or "",
+            resources=opened.study.resources,
+            capacity=self._capacity,
+            pruner=opened.study.search.pruner,
+            trials=opened.ledger.trials(opened.id),
+            scores=opened.ledger.scores(opened.id),
+            notes=opened.store.ray,
         )

@@ -1,7 +1,8 @@
-"""What a study came to, as the ledger says."""
+"""The final result of a study: read from the ledger, written as a page, published to MLflow."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -10,14 +11,15 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.report import PAGE, report_of, to_summary, write_report
 from kdstudy.results import RunDocument, TrialCountsDocument
-from kdstudy.runner.progress import say
 from kdstudy.storage import Store, node_folder
 from kdstudy.tracking import Tracker, sync_study
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a study came to.
+class StudyResult:
+    """The final result of a study.
 
     Args:
         study: As the ledger has it at the end.
@@ -59,11 +61,11 @@ class Outcome:
         }
 
 
-def outcome_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> Outcome:
-    """Return what the ledger says a study came to."""
+def result_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> StudyResult:
+    """Return the result of a study as the ledger has it."""
     trials = ledger.trials(study_id)
     confirmed = any(trial.phase == "confirm" for trial in trials)
-    return Outcome(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+    return StudyResult(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
 
 
 def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
@@ -71,27 +73,27 @@ def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
     try:
         write_report(ledger, [study_id], store.study(study_id), PAGE)
     except StoreError as error:
-        say(f"warning: {error}; `kdstudy report {study_id}` writes it later")
+        log.warning(f"{error}; `kdstudy report {study_id}` writes it later")
     else:
-        say(f"report: {store.study(study_id)}/{PAGE}")
+        log.info(f"report: {store.study(study_id)}/{PAGE}")
 
 
-def publish_outcome(tracker: Tracker, ledger: Ledger, outcome: Outcome, store: Store) -> None:
+def publish_result(tracker: Tracker, ledger: Ledger, result: StudyResult, store: Store) -> None:
     """Put comparison, report and best student on the study's run in MLflow, end it, and note in the ledger that it is.
 
     Raises:
         StoreError: The server cannot be used, or refuses.
     """
-    study_id, comparison, best = outcome.study.id, outcome.comparison, outcome.best
+    study_id, comparison, best = result.study.id, result.comparison, result.best
     page = store.study(study_id).read(PAGE)
     tracker.close_study(
-        outcome.study,
+        result.study,
         {} if comparison is None else comparison.to_json(),
         to_summary(report_of(ledger, [study_id])),
         None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
         None if page is None else page.decode(),
     )
-    ledger.update_study(study_id, tracking=replace(outcome.study.tracking, complete=True))
+    ledger.update_study(study_id, tracking=replace(result.study.tracking, complete=True))
 
 
 def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
@@ -104,5 +106,5 @@ def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
     sync_study(ledger, study_id, tracker)
     if ledger.study(study_id).status == "finished":
         write_page(ledger, study_id, store)
-        publish_outcome(tracker, ledger, outcome_of(ledger, study_id), store)
+        publish_result(tracker, ledger, result_of(ledger, study_id), store)
     tracker.close()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from kdstudy.cluster import Cluster
 from kdstudy.errors import ModelError, PluginError, StoreError
-from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo
+from kdstudy.ledger import DatasetInfo, StudyRecord, TeacherInfo
 from kdstudy.results import clock
-from kdstudy.runner.progress import say
+from kdstudy.runner.open_study import OpenStudy
 from kdstudy.search import CachePlan, configs_to_measure, keep_from_json
-from kdstudy.storage import Folder, Store
+from kdstudy.storage import Folder
 from kdstudy.study import Study
 
+log = logging.getLogger(__name__)
 
-def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[Folder, CachePlan]:
+
+def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
     """Prepare teacher and data on the cluster, see that every arm can be built.
 
     Returns:
@@ -22,43 +28,56 @@ def prepare(study: Study, study_id: str, ledger: Ledger, store: Store) -> tuple[
     Raises:
         KdstudyError: The study cannot be run there, or teacher or data are not those it began with.
     """
-    from kdstudy.cluster import prepare_teacher_on_cluster
+    study, record = opened.study, opened.record
+    _announce(study)
+    found = cluster.prepare_teacher(
+        list(configs_to_measure([study.corner(arm, 0) for arm in study.arms])),
+        opened.store.teachers,
+        record.teacher.key,
+        study.resources,
+    )
+    _raise_if_failed(found)
+    _require_the_same(record, found)
+    known = TeacherInfo.from_json({**record.teacher.to_json(), **found["teacher"]})
+    opened.ledger.update_study(opened.id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
+    log.info(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
+    sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
+    for line in sharing.summary_lines():
+        log.info(line)
+    return opened.store.teachers / str(found["teacher"]["key"]), sharing
 
+
+def _announce(study: Study) -> None:
     teacher = study.teacher
     source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
-    say(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
-    recorded = ledger.study(study_id)
-    corners = [study.corner(arm, 0) for arm in study.arms]
-    found = prepare_teacher_on_cluster(
-        list(configs_to_measure(corners)), store.teachers, recorded.teacher.key, study.resources
-    )
+    log.info(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
+
+
+def _raise_if_failed(found: Mapping[str, Any]) -> None:
     if "traceback" in found:
-        say(found["traceback"])
+        log.info(found["traceback"])
         raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
     if "error" in found:
         raise ModelError(found["error"])
+
+
+def _require_the_same(record: StudyRecord, found: Mapping[str, Any]) -> None:
+    """Refuse data or a teacher that are not those of the study's first driver."""
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
-        before = getattr(getattr(recorded, part), key)
+        before = getattr(getattr(record, part), key)
         if before not in (None, found[part][key]):
             raise StoreError(
                 f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
                 "restore what it began with, or run the study anew"
             )
-    known = TeacherInfo.from_json({**recorded.teacher.to_json(), **found["teacher"]})
-    ledger.update_study(study_id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
-    say(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
-    sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
-    for line in sharing.summary_lines():
-        say(line)
-    return store.teachers / str(found["teacher"]["key"]), sharing
 
 
-def score_teacher(study: Study, study_id: str, ledger: Ledger, store: Store) -> None:
+def score_teacher(opened: OpenStudy, cluster: Cluster) -> None:
     """Score the teacher's test split once students have been: difficulty is 1 minus it."""
-    from kdstudy.cluster import score_teacher_on_cluster
-
-    teacher = ledger.study(study_id).teacher
-    if teacher.test is not None or not ledger.trials(study_id, "confirm"):
+    teacher = opened.record.teacher
+    if teacher.test is not None or not opened.ledger.trials(opened.id, "confirm"):
         return
-    score = score_teacher_on_cluster(study.corner(study.arms[0], 0), store.teachers, str(teacher.key), study.resources)
-    ledger.update_study(study_id, teacher=replace(teacher, test=score))
+    score = cluster.score_teacher(
+        opened.study.corner(opened.study.arms[0], 0), opened.store.teachers, str(teacher.key), opened.study.resources
+    )
+    opened.ledger.update_study(opened.id, teacher=replace(teacher, test=score))

@@ -1,26 +1,33 @@
-"""What a study says while it runs: one live table on a terminal, else plain lines on stderr."""
+"""What a study says while it runs: one live table on a terminal, else plain lines in the log."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.report import progress_table, snapshot
 from kdstudy.results import EpochRecord, clock
+from kdstudy.runner.observers import Counts
 from kdstudy.study import Study
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
 class Progress:
-    """Prints one line an event, with the time gone and what is left; or, inside ``with`` on a terminal, a live table.
+    """Logs one line an event, with the time gone and what is left; or, inside ``with`` on a terminal, a live table.
+
+    Both only for whom kdstudy's log is shown: used as a library, it is silent unless logging is configured.
 
     Args:
         study: The study.
@@ -36,7 +43,8 @@ class Progress:
         self._began = time.monotonic()
         self._finished_here = 0
         self._phase_end: dict[str, float] = {}
-        self._table = _LiveTable(study, study_id, ledger) if sys.stderr.isatty() else None
+        shown = log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
+        self._table = _LiveTable(study, study_id, ledger) if shown else None
 
     def __enter__(self) -> Self:
         if self._table is not None:
@@ -49,12 +57,19 @@ class Progress:
         if self._table is not None:
             self._table.stop()
 
+    def __call__(self, event: TrialEvent, trial: TrialRecord, counts: Counts) -> None:
+        """Say what has happened; a study's observers are called like this."""
+        if isinstance(event, EpochFinished):
+            self.epoch(trial, event.record)
+        elif isinstance(event, TrialEnded):
+            self.ended(trial, counts.total)
+
     def epoch(self, trial: TrialRecord, record: EpochRecord) -> None:
         """Say where a long trial stands (every tenth of it)."""
         step = max(1, self._epochs // 10)
         if self._table is None and self._epochs >= 20 and record.epoch % step == 0 and record.epoch < self._epochs:
             val = "not finite" if record.val is None else f"{record.val:.4f}"
-            say(f"  trial {trial.number} {trial.arm}: epoch {record.epoch}/{self._epochs}, val {val}")
+            log.info(f"  trial {trial.number} {trial.arm}: epoch {record.epoch}/{self._epochs}, val {val}")
 
     def ended(self, trial: TrialRecord, total: int) -> None:
         """Say how a trial ended and what remains, if the study comes to so many trials."""
@@ -69,7 +84,7 @@ class Progress:
         score = "" if trial.val is None else f" val {trial.val:.4f}"
         test = "" if trial.test is None else f" test {trial.test:.4f}"
         label = f"seed {trial.index}" if trial.phase == "confirm" else f"trial {trial.number}"
-        say(
+        log.info(
             f"[{self._done}/{self.total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
             f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left"
         )
@@ -100,8 +115,3 @@ class _LiveTable:
         with contextlib.suppress(StoreError):
             self._last = progress_table(snapshot(self._ledger, self._study, self._id))
         return self._last
-
-
-def say(line: str) -> None:
-    """Print one line of progress."""
-    print(line, file=sys.stderr, flush=True)

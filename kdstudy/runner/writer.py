@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 
-class Scribe:
-    """A thread that does one piece of work after another.
+class Writer:
+    """Does one piece of work after another, in a thread of its own.
 
-    A piece that fails ends it: nothing after it is done, and whoever gives it more work gets the error. How long a
-    piece tries before it fails is the ledger's business.
+    The first piece that fails is the last: nothing after it is done, and whoever gives more work gets the error. How
+    long a piece tries before it fails is the ledger's business.
     """
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None] | threading.Event | None] = queue.SimpleQueue()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kdstudy-writer")
+        self._last: Future[None] | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="kdstudy-scribe", daemon=True)
-        self._thread.start()
 
     def put(self, work: Callable[[], None]) -> None:
         """Have a piece of work done after all that was given before. Returns at once.
@@ -26,23 +24,21 @@ class Scribe:
         Raises:
             Exception: What an earlier piece failed with.
         """
-        self.complain()
-        self._work.put(work)
+        self.raise_if_failed()
+        self._last = self._executor.submit(self._do, work)
 
-    def complain(self) -> None:
-        """Do nothing, unless a piece has failed.
+    def raise_if_failed(self) -> None:
+        """Raise again what the first piece that failed has raised, if one has.
 
         Raises:
-            Exception: What it failed with.
+            Exception: That.
         """
         if self._error is not None:
             raise self._error
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all that was given before is done, but not longer; return whether it is."""
-        done = threading.Event()
-        self._work.put(done)
-        return done.wait(seconds)
+        """Wait until nothing is left to do, but not longer than so many seconds; return whether nothing is."""
+        return self._last is None or not wait([self._last], timeout=seconds).not_done
 
     def close(self) -> None:
         """Wait until all is done, and end.
@@ -50,17 +46,17 @@ class Scribe:
         Raises:
             Exception: What a piece failed with.
         """
-        self._work.put(None)
-        self._thread.join()
-        self.complain()
+        try:
+            self._executor.shutdown()
+        except BaseException:  # Ctrl-C: what has not begun is given up, or the process could not end
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        self.raise_if_failed()
 
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            if isinstance(work, threading.Event):
-                work.set()
-                continue
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001  raised again in the thread that gives the work
-                self._error = error
-                return
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._error is not None:
+            return
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  raised again in the thread that gives the work
+            self._error = error

@@ -1,6 +1,6 @@
 """What runs next: a pure function of the study and of what has ended."""
 
-from kdstudy.search.budget import expected, is_over
+from kdstudy.search.budget import budget_of
 from kdstudy.search.cache_plan import CachePlan, configs_to_measure, keep_from_json
 from kdstudy.search.pack_plan import PackPlan
 from kdstudy.search.planner import TrialPlanner
@@ -21,12 +21,11 @@ __all__ = [
     "Sampler",
     "Scores",
     "TrialPlanner",
+    "budget_of",
     "check_warm_start",
     "choose_warm_start",
     "configs_to_measure",
-    "expected",
     "importance",
-    "is_over",
     "keep_from_json",
     "known_results",
     "optuna_study_of",

@@ -15,6 +15,7 @@ from filelock import FileLock
 from typing_extensions import override
 
 from kdstudy.errors import StoreError
+from kdstudy.settings import Settings
 from kdstudy.storage.folder import Folder
 
 
@@ -103,7 +104,7 @@ def node_folder() -> Path:
 
     Whatever is in it may be removed while no study runs.
     """
-    given = os.environ.get("KDSTUDY_CACHE")
+    given = Settings.read().cache
     return Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"kdstudy-{os.getuid()}"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from kdstudy.errors import RecordError
+from kdstudy.settings import Settings
 
 _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
@@ -38,7 +38,7 @@ def require_download_inside(where: str, root: str | None, store: Path) -> None:
     """
     if root is None:
         return
-    places = [Path.cwd(), store, *map(Path, filter(None, [os.environ.get("KDSTUDY_DATA")]))]
+    places = [Path.cwd(), store, *map(Path, filter(None, [Settings.read().data]))]
     if not inside(Path(root).expanduser(), *places):
         raise RecordError(
             f"{where}: data.root: the record would download to {root}, outside the working directory, the store and "

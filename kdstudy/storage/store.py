@@ -20,12 +20,12 @@ and Tune's notes lie in the driver's own folder.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdstudy.errors import StoreError
+from kdstudy.settings import Settings
 from kdstudy.storage.bucket import BucketFolder
 from kdstudy.storage.disk import DiskFolder, node_folder
 from kdstudy.storage.folder import Folder
@@ -64,9 +64,10 @@ class Store:
             StoreError: The location cannot be read, the folder's path cannot stand in a database address, or the
                 store is in a bucket and a database is not named.
         """
-        location = root or os.environ.get("KDSTUDY_STORE") or DEFAULT_STORE
-        ledger = ledger or os.environ.get("KDSTUDY_LEDGER")
-        tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        settings = Settings.read()
+        location = root or settings.store or DEFAULT_STORE
+        ledger = ledger or settings.ledger
+        tracking_uri = tracking_uri or settings.tracking_uri
         if is_bucket(location):
             return cls._in_bucket(location, ledger, tracking_uri)
         path = Path(location).absolute()
@@ -103,7 +104,7 @@ class Store:
     @property
     def cache(self) -> Path:
         """The folder of what trials share of the teacher; ``KDSTUDY_CACHE``, or a bucket, puts it on each node."""
-        elsewhere = isinstance(self.folder, BucketFolder) or os.environ.get("KDSTUDY_CACHE")
+        elsewhere = isinstance(self.folder, BucketFolder) or Settings.read().cache
         return node_folder() / "targets" if elsewhere else self.local / "cache"
 
     @property

@@ -3,6 +3,7 @@
 Importing this package is cheap: mlflow is imported when the first `Tracker` is made.
 """
 
+from kdstudy.tracking.client import mlflow_environment
 from kdstudy.tracking.health import check_access
 from kdstudy.tracking.publisher import Publisher
 from kdstudy.tracking.sync import sync_study
@@ -13,6 +14,7 @@ __all__ = [
     "Publisher",
     "Tracker",
     "check_access",
+    "mlflow_environment",
     "serve",
     "sync_study",
 ]

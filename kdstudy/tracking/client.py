@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kdstudy.errors import StoreError
+from kdstudy.settings import foreign, scoped_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,7 +86,8 @@ def translated(uri: str) -> Iterator[None]:
 
     where = f"tracking: {redact(uri)}"
     try:
-        yield
+        with mlflow_environment():
+            yield
     except MlflowException as error:
         kind = UnavailableError if _may_pass(error) else RejectedError
         raise kind(f"{where}: {_one_line(error, uri)}; {_advice(kind)}") from error
@@ -114,19 +116,27 @@ def _one_line(error: Exception, uri: str) -> str:
 
 
 def _client(uri: str) -> MlflowClient:
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    os.environ.update(_NO_PICKLE)
-    with _quiet():
-        from mlflow import MlflowClient
-    for name, level in _LOGGERS.items():
-        logging.getLogger(name).setLevel(level)
-    return MlflowClient(uri, uri)
+    with mlflow_environment():
+        with _quiet():
+            from mlflow import MlflowClient
+        for name, level in _LOGGERS.items():
+            logging.getLogger(name).setLevel(level)
+        return MlflowClient(uri, uri)
+
+
+@contextmanager
+def mlflow_environment() -> Iterator[None]:
+    """Hold the variables with which MLflow is used here.
+
+    Every request is made inside; whoever has requests made in the background holds them all the while.
+    """
+    with scoped_environment(_SETTINGS), scoped_environment(_NO_PICKLE, override=True):
+        yield
 
 
 def pyfunc() -> ModuleType:
     """Return ``mlflow.pyfunc``."""
-    with _quiet():
+    with mlflow_environment(), _quiet():
         import mlflow.pyfunc as module
     return module
 
@@ -139,7 +149,7 @@ def log_system_metrics(uri: str, run_id: str) -> Any:
     Returns:
         MLflow's monitor, to be finished; None where it is off.
     """
-    if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("true", "1"):
+    if (foreign("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING") or "").lower() not in ("true", "1"):
         return None
     from mlflow.system_metrics import system_metrics_monitor
 
@@ -174,7 +184,8 @@ def _prepare_database(uri: str) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.unlink(missing_ok=True)
         client = _client(f"sqlite:///{temporary.resolve().as_posix()}")
-        client.search_experiments(max_results=1)
+        with mlflow_environment():
+            client.search_experiments(max_results=1)
         close(client)
         try:
             os.link(temporary, path)  # fails where another driver was first: then theirs is used

@@ -183,4 +183,4 @@ class Publisher:
         with self._changed:
             before, self._trouble = self._trouble, trouble
         if trouble is not None and before is None:
-            log.warning("%s; training goes on, and the record is kept", trouble)
+            log.warning("%s; training goes on, and the record is kept", trouble, extra={"plain": True})

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdstudy.errors import StoreError
+from kdstudy.settings import child_environment
 from kdstudy.storage import wait_until
 from kdstudy.tracking.client import check_database
 
@@ -56,12 +57,11 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
             "1",
             "--no-serve-artifacts",
         ],
-        env={
-            **os.environ,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        },
+        env=child_environment(
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+            MLFLOW_DISABLE_TELEMETRY="true",
+            MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false",
+        ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # `_end` is to reach the server's own children, too

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import nn
 
 from kdstudy.errors import ClusterError
 from kdstudy.models import FeatureExtractor, Memory
+from kdstudy.settings import scoped_environment
 from kdstudy.study import NumericsConfig
 from kdstudy.training.bn_folding import fold
 
@@ -78,7 +78,6 @@ def fixed_numerics(threads: int) -> Iterator[None]:
     Args:
         threads: CPU threads of the trial, at least 1.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
@@ -88,7 +87,8 @@ def fixed_numerics(threads: int) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        yield
+        with scoped_environment({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}):
+            yield
     finally:
         torch.set_num_threads(before)
         torch.use_deterministic_algorithms(deterministic)

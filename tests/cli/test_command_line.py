@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +167,24 @@ def test_editors_find_the_schema_of_a_shipped_study(study: Path) -> None:
     first = study.read_text(encoding="utf-8").splitlines()[0]
     relative = first.removeprefix("# yaml-language-server: $schema=")
     assert relative != first and (study.parent / relative).resolve() == SCHEMA
+
+
+def test_a_commands_log_is_lines_on_stderr_and_warnings_say_that_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("kdstudy.somewhere")
+
+    def work(**_options: object) -> None:
+        log.debug("not shown")
+        log.info("as it is, 100 % of it")
+        log.warning("the disk is slow")
+        log.warning("trial 3 goes on", extra={"plain": True})
+        with contextlib.redirect_stderr(io.StringIO()) as table:  # as a live table does
+            log.error("gone")
+        assert table.getvalue() == "error: gone\n"
+
+    monkeypatch.setattr("kdstudy.cli.cli.main", work)
+    assert run([]) == 0
+    assert capsys.readouterr() == ("", "as it is, 100 % of it\nwarning: the disk is slow\ntrial 3 goes on\n")
+    log.warning("after it")
+    assert capsys.readouterr() == ("", ""), "whoever called it decides again"

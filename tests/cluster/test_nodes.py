@@ -9,31 +9,35 @@ from pathlib import Path
 
 import pytest
 
-from kdstudy.cluster.nodes import _holds
+from kdstudy.cluster.nodes import holds
 
 # In a process of its own: what Ray sets in it must not outlive the test.
 JOINS_LATER = """
+import logging
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ray.cluster_utils import Cluster
 import ray
-from kdstudy.cluster import wait_for_room
+from kdstudy.cluster.nodes import wait_for_room
 from kdstudy.errors import ClusterError
 
+logging.getLogger("kdstudy").setLevel(logging.INFO)
+logging.getLogger("kdstudy").addHandler(logging.StreamHandler(sys.stdout))
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 ray.init(address=cluster.address, log_to_driver=False)
 for cpus, gpus, seconds in ((1, 0.0, 0.0), (1, 0.5, 1.0)):
     try:
-        wait_for_room(cpus, gpus, print, seconds=seconds)
+        wait_for_room(cpus, gpus, seconds=seconds)
     except ClusterError as error:
         print("refused:", error)
 with ThreadPoolExecutor() as pool:
-    found = pool.submit(wait_for_room, 2, 0.0, print, seconds=60.0)
+    found = pool.submit(wait_for_room, 2, 0.0, seconds=60.0)
     time.sleep(2)
     assert not found.done()
     cluster.add_node(num_cpus=5)
     print("room for", found.result())
-print("room for", wait_for_room(2, 0.0, print, seconds=60.0))
+print("room for", wait_for_room(2, 0.0, seconds=60.0))
 ray.shutdown()
 cluster.shutdown()
 """
@@ -55,7 +59,7 @@ cluster.shutdown()
 def test_a_node_holds_as_many_trials_as_its_scarcer_resource_allows(
     resources: dict[str, float], cpus: int, gpus: float, count: int
 ) -> None:
-    assert _holds(resources, cpus, gpus) == count
+    assert holds(resources, cpus, gpus) == count
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from kdstudy.cluster.events import EpochFinished, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.cluster.pack_signals import stop_requested
 from kdstudy.cluster.scheduler import ArmScheduler, scheduler_of
-from kdstudy.cluster.tune import Recorder, keep_keys_out_of_logs, parameters_of
+from kdstudy.cluster.tune import EventCallback, choose_variables_of_trials, parameters_of
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.plugins import PRUNERS
@@ -53,7 +54,7 @@ def test_no_key_is_in_a_trials_runtime_environment_which_ray_logs(monkeypatch: p
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    keep_keys_out_of_logs()
+    choose_variables_of_trials()
     sent = _ActorClassCache().get(Trainable)._default_options["runtime_env"]["env_vars"]
     assert "planted" not in sent.values()
     assert sent["RAY_CHDIR_TO_TRIAL_DIR"] == "0", "the rest goes along as before"
@@ -80,7 +81,7 @@ def ray_trial(*numbers: int, arm: str = "a/constant", phase: str = "search", sta
 
 
 class Heard(list[tuple[Any, ...]]):
-    """All that a recorder passes on."""
+    """All that a callback passes on."""
 
     results: dict[int, TrialResult]
 
@@ -88,17 +89,20 @@ class Heard(list[tuple[Any, ...]]):
         super().__init__()
         self.results = {}
 
-    def started(self, number: int) -> None:
-        self.append(("start", number))
+    def next_pack(self) -> list[TrialRecord]:
+        return []
 
-    def epoch(self, number: int, record: EpochRecord) -> None:
-        self.append(("epoch", number, record.epoch))
+    def notify(self, event: TrialEvent) -> None:
+        match event:
+            case TrialStarted(number):
+                self.append(("start", number))
+            case EpochFinished(number, record):
+                self.append(("epoch", number, record.epoch))
+            case TrialEnded(number, result):
+                self.append(("end", number, result.state, result.epochs, result.val))
+                self.results[number] = result
 
-    def ended(self, number: int, result: TrialResult) -> None:
-        self.append(("end", number, result.state, result.epochs, result.val))
-        self.results[number] = result
-
-    def lost(self, number: int) -> None:
+    def give_back(self, number: int) -> None:
         self.append(("lost", number))
 
 
@@ -118,12 +122,12 @@ def pruned() -> set[int]:
 
 
 @pytest.fixture
-def recorder(heard: Heard, pruned: set[int], stopping: threading.Event, tmp_path: Path) -> Recorder:
-    return Recorder(heard, DiskFolder(tmp_path), pruned, stopping.is_set, [])
+def callback(heard: Heard, pruned: set[int], stopping: threading.Event, tmp_path: Path) -> EventCallback:
+    return EventCallback(heard, DiskFolder(tmp_path), pruned, stopping.is_set, [])
 
 
 def report(
-    recorder: Recorder,
+    callback: EventCallback,
     record: EpochRecord | None,
     result: TrialResult | None = None,
     number: int = 7,
@@ -131,37 +135,37 @@ def report(
     of: Any = None,
 ) -> None:
     told = {"number": number, "record": record and record.to_json(), "result": result and result.to_json()}
-    recorder.on_trial_result(0, [], of or ray_trial(), told)
+    callback.on_trial_result(0, [], of or ray_trial(), told)
 
 
-def test_a_trial_that_ends_by_itself_ends_once(recorder: Recorder, heard: Heard) -> None:
-    recorder.on_trial_start(0, [], ray_trial())
-    report(recorder, epoch(1))
-    report(recorder, epoch(2), TrialResult("completed", epochs=2, val=0.2))
-    recorder.on_trial_complete(0, [], ray_trial())
+def test_a_trial_that_ends_by_itself_ends_once(callback: EventCallback, heard: Heard) -> None:
+    callback.on_trial_start(0, [], ray_trial())
+    report(callback, epoch(1))
+    report(callback, epoch(2), TrialResult("completed", epochs=2, val=0.2))
+    callback.on_trial_complete(0, [], ray_trial())
     assert heard == [("start", 7), ("epoch", 7, 1), ("epoch", 7, 2), ("end", 7, "completed", 2, 0.2)]
 
 
-def test_a_trial_that_tune_ends_was_stopped(recorder: Recorder, heard: Heard) -> None:
-    recorder.on_trial_start(0, [], ray_trial())
-    report(recorder, epoch(1))
-    recorder.on_trial_complete(0, [], ray_trial())
+def test_a_trial_that_tune_ends_was_stopped(callback: EventCallback, heard: Heard) -> None:
+    callback.on_trial_start(0, [], ray_trial())
+    report(callback, epoch(1))
+    callback.on_trial_complete(0, [], ray_trial())
     assert heard[-1] == ("end", 7, "stopped", 1, 0.1)
 
 
-def test_what_a_stopped_trial_took_is_the_sum_of_its_epochs(recorder: Recorder, heard: Heard) -> None:
+def test_what_a_stopped_trial_took_is_the_sum_of_its_epochs(callback: EventCallback, heard: Heard) -> None:
     for _ in range(2):  # started twice: the epochs before its process was lost are reported again
-        recorder.on_trial_start(0, [], ray_trial())
+        callback.on_trial_start(0, [], ray_trial())
         for number in (1, 2):
-            report(recorder, replace(epoch(number), seconds=1.5))
-    recorder.on_trial_complete(0, [], ray_trial())
+            report(callback, replace(epoch(number), seconds=1.5))
+    callback.on_trial_complete(0, [], ray_trial())
     assert [(result.state, result.seconds) for result in heard.results.values()] == [("stopped", 3.0)]
 
 
-def test_a_trial_whose_process_is_lost_for_good_failed(recorder: Recorder, heard: Heard) -> None:
-    recorder.on_trial_start(0, [], ray_trial())
-    recorder.on_trial_start(0, [], ray_trial())
-    recorder.on_trial_error(0, [], ray_trial())
+def test_a_trial_whose_process_is_lost_for_good_failed(callback: EventCallback, heard: Heard) -> None:
+    callback.on_trial_start(0, [], ray_trial())
+    callback.on_trial_start(0, [], ray_trial())
+    callback.on_trial_error(0, [], ray_trial())
     assert heard == [("start", 7), ("start", 7), ("end", 7, "failed", 0, None)]
 
 
@@ -181,68 +185,70 @@ CUDA = "Traceback:\n  File x\ntorch.AcceleratorError: CUDA error: illegal addres
     ],
 )
 def test_a_lost_process_is_one_line_with_the_reason(
-    recorder: Recorder, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
+    callback: EventCallback, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
 ) -> None:
     trial = ray_trial()
     (tmp_path / "error.txt").write_text(text)
     trial.error_file = str(tmp_path / "error.txt")
-    recorder.on_trial_recover(0, [], trial)
+    callback.on_trial_recover(0, [], trial)
     assert caplog.messages == [f"trial 7: its process was lost ({reason}); it goes on from its checkpoint"]
 
 
 def test_a_trial_that_is_stopped_for_later_has_not_ended(
-    recorder: Recorder, heard: Heard, stopping: threading.Event
+    callback: EventCallback, heard: Heard, stopping: threading.Event
 ) -> None:
-    recorder.on_trial_start(0, [], ray_trial())
-    report(recorder, epoch(1))
+    callback.on_trial_start(0, [], ray_trial())
+    report(callback, epoch(1))
     stopping.set()
-    recorder.on_trial_complete(0, [], ray_trial())
+    callback.on_trial_complete(0, [], ray_trial())
     assert heard == [("start", 7), ("epoch", 7, 1)]
     scheduler = ArmScheduler(PRUNERS.load("none")(), {}, stopping.is_set)
     assert scheduler.on_trial_result(None, ray_trial(), {"number": 7, "epoch": 1, "val": 0.1}) == "STOP"
 
 
-def test_what_a_worker_cannot_help_halts_the_study(recorder: Recorder, heard: Heard) -> None:
-    recorder.on_trial_start(0, [], ray_trial())
+def test_what_a_worker_cannot_help_halts_the_study(callback: EventCallback, heard: Heard) -> None:
+    callback.on_trial_start(0, [], ray_trial())
     with pytest.raises(StoreError, match="node x: no space"):
-        recorder.on_trial_result(0, [], ray_trial(), {"record": None, "halt": "node x: no space"})
+        callback.on_trial_result(0, [], ray_trial(), {"record": None, "halt": "node x: no space"})
     assert heard == [("start", 7)]
 
 
-def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(recorder: Recorder, heard: Heard) -> None:
+def test_a_trial_that_tune_gives_up_before_it_began_is_handed_out_again_once(
+    callback: EventCallback, heard: Heard
+) -> None:
     begun, given_up, running = (
         ray_trial(n, status=status) for n, status in ((1, "ERROR"), (2, "ERROR"), (3, "RUNNING"))
     )
-    recorder.on_trial_start(0, [], begun)
-    recorder.on_trial_error(0, [], begun)
-    recorder.on_trial_error(0, [], given_up)
+    callback.on_trial_start(0, [], begun)
+    callback.on_trial_error(0, [], begun)
+    callback.on_trial_error(0, [], given_up)
     for _ in range(2):
-        recorder.on_step_begin(0, [begun, given_up, running])
+        callback.on_step_begin(0, [begun, given_up, running])
     assert heard == [("start", 1), ("end", 1, "failed", 0, None), ("lost", 2)]
 
 
 def test_each_trial_of_a_pack_ends_for_itself_and_its_process_hears_of_it(
-    recorder: Recorder, heard: Heard, pruned: set[int], tmp_path: Path
+    callback: EventCallback, heard: Heard, pruned: set[int], tmp_path: Path
 ) -> None:
     pack = ray_trial(1, 3, 5)
 
     def over() -> list[int]:
         return [number for number in (1, 3, 5) if stop_requested(DiskFolder(tmp_path) / str(number), pack.trial_id)]
 
-    recorder.on_trial_start(0, [], pack)
+    callback.on_trial_start(0, [], pack)
     for number in (1, 3, 5):
-        report(recorder, replace(epoch(1), seconds=2.0), number=number, of=pack)
+        report(callback, replace(epoch(1), seconds=2.0), number=number, of=pack)
     pruned.add(3)
     for number in (1, 3):
-        report(recorder, replace(epoch(2), seconds=2.0), number=number, of=pack)
+        report(callback, replace(epoch(2), seconds=2.0), number=number, of=pack)
     assert over() == [3]
-    report(recorder, epoch(2), TrialResult("diverged", epochs=1), 5, of=pack)
-    report(recorder, epoch(3), number=3, of=pack)  # it had not looked yet
+    report(callback, epoch(2), TrialResult("diverged", epochs=1), 5, of=pack)
+    report(callback, epoch(3), number=3, of=pack)  # it had not looked yet
     assert over() == [3, 5]
-    recorder.on_trial_start(0, [], pack)  # its process was lost
-    report(recorder, epoch(1), number=1, of=pack)
-    report(recorder, epoch(2), TrialResult("completed", epochs=2), 1, of=pack)
-    recorder.on_trial_complete(0, [], pack)
+    callback.on_trial_start(0, [], pack)  # its process was lost
+    report(callback, epoch(1), number=1, of=pack)
+    report(callback, epoch(2), TrialResult("completed", epochs=2), 1, of=pack)
+    callback.on_trial_complete(0, [], pack)
     assert heard == [
         *(("start", number) for number in (1, 3, 5)),
         *(("epoch", number, 1) for number in (1, 3, 5)),
@@ -255,14 +261,14 @@ def test_each_trial_of_a_pack_ends_for_itself_and_its_process_hears_of_it(
 
 
 def test_a_pack_whose_process_is_lost_for_good_takes_those_along_that_had_not_ended(
-    recorder: Recorder, heard: Heard
+    callback: EventCallback, heard: Heard
 ) -> None:
     pack, given_up = ray_trial(1, 3), ray_trial(5, 7, status="ERROR")
-    recorder.on_trial_start(0, [], pack)
-    report(recorder, epoch(1), TrialResult("completed", epochs=1), 1, of=pack)
-    recorder.on_trial_error(0, [], pack)
+    callback.on_trial_start(0, [], pack)
+    report(callback, epoch(1), TrialResult("completed", epochs=1), 1, of=pack)
+    callback.on_trial_error(0, [], pack)
     pack.status = "ERROR"
-    recorder.on_step_begin(0, [pack, given_up])
+    callback.on_step_begin(0, [pack, given_up])
     assert heard[3:] == [("end", 1, "completed", 1, None), ("end", 3, "failed", 0, None), ("lost", 5), ("lost", 7)]
 
 

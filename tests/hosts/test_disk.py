@@ -114,7 +114,7 @@ def test_a_disk_that_does_not_work_halts_the_study_and_costs_nothing(disk: Disk,
     assert "cannot be written (Read-only file system)" in error
     disk.allow_writing()
     error = halted(("resume", "latest"), "[5/8]", disk.vanish)
-    assert "the store has gone; mount or restore it" in error or "see that the store is there and whole" in error
+    assert "the store has gone; mount or restore it" in error or "check that the store is reachable and intact" in error
     left = {path.name for path in (disk.mounted / "store").glob("*")}
     assert not left & {"store-id", "studies", "teachers"}, "what is not mounted is not filled anew"
     refused = subprocess.run(

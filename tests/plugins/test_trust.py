@@ -19,7 +19,8 @@ from kdstudy.errors import DataError, ModelError, PluginError, RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.models import NetworkSpec, load_student, save_student
 from kdstudy.plugins.registry import MODELS
-from kdstudy.plugins.trust import SETTING, allow_plugins, allowed_plugins
+from kdstudy.plugins.trust import allow_plugins, allowed_plugins
+from kdstudy.settings import ALLOW_PLUGINS
 from kdstudy.storage import folder_name, require_download_inside
 from kdstudy.study import parse_study
 from kdstudy.trial import find_teacher
@@ -96,7 +97,7 @@ def test_no_command_runs_a_strangers_code_unasked(
     assert run(arguments) == 1
     errors = capsys.readouterr().err.splitlines()
     assert errors
-    assert any("--allow-plugin stranger" in line and SETTING in line for line in errors), errors
+    assert any("--allow-plugin stranger" in line and ALLOW_PLUGINS in line for line in errors), errors
     assert not (folder / "stranger" / "ran").exists()
 
 
@@ -125,15 +126,15 @@ def test_what_the_user_allows_runs(folder: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_an_allowance_is_for_a_package_and_what_is_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SETTING, "json, xml.dom")
+    monkeypatch.setenv(ALLOW_PLUGINS, "json, xml.dom")
     assert MODELS.load("json.decoder:JSONDecoder") is json.JSONDecoder
     for name in ("jsonschema:validate", "xml:dom", "xml.domain:Name", "os:system"):
         with pytest.raises(PluginError, match="is code outside kdstudy"):
             MODELS.load(name)
     with pytest.raises(PluginError, match=r"--allow-plugin: not the name of a package, got '\.\./x'"):
         allow_plugins("../x")
-    monkeypatch.setenv(SETTING, "ok;rm")
-    with pytest.raises(PluginError, match=f"{SETTING}: not the name of a package, got 'ok;rm'"):
+    monkeypatch.setenv(ALLOW_PLUGINS, "ok;rm")
+    with pytest.raises(PluginError, match=f"{ALLOW_PLUGINS}: not the name of a package, got 'ok;rm'"):
         MODELS.load("os:system")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 SCRIPT = """
 import os, signal, time
-from kdstudy.runner.signals import held, preemptible, terminable
+from kdstudy.runner.signals import interrupt_study, preemptible, terminable
 
 signal.signal(signal.SIGINT, signal.{sigint})
 try:
@@ -26,23 +27,22 @@ TOLD = """
         time.sleep(10)
 """
 LOST = """
-    from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
-    from kdstudy.runner import signals
-    signals.LEASE_SECONDS = 0.6
+    from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease, lease
+    lease.LEASE_SECONDS = 0.6
     ours = LeaseOwner.here()
     with Ledger.open("sqlite:///ledger.db", create=True) as ledger:
         ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), LeaseOwner.here())
-        with terminable(), held(ledger, "a-1", ours), preemptible():
+        with terminable(), keep_lease(ledger, "a-1", ours, interrupt_study), preemptible():
             time.sleep(10)
 """
 
 
 @pytest.mark.parametrize("sigint", ["default_int_handler", "SIG_IGN"])  # a script's background jobs ignore it
-@pytest.mark.parametrize("body", [TOLD, LOST], ids=["grace over", "lease lost"])
+@pytest.mark.parametrize("body", [TOLD, LOST], ids=["grace over", "hold lost"])
 def test_a_driver_stops(body: str, sigint: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(sigint=sigint, body=body.strip())],
-        env={"KDSTUDY_GRACE": "0.3", "PATH": ""},
+        env={"KDSTUDY_GRACE": "0.3", "PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
         cwd=tmp_path,
         capture_output=True,
         text=True,

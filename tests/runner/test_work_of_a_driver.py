@@ -14,17 +14,16 @@ from mlflow import MlflowClient
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
-from kdstudy.cluster import StudyMetrics
-from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord
+from kdstudy.cluster import EpochFinished, RayCluster, TrialEnded, TrialStarted
+from kdstudy.ledger import Ledger, StudyRecord
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.runner.progress import Progress
-from kdstudy.runner.recorder import Recording
-from kdstudy.runner.writer import Scribe
-from kdstudy.search import TrialPlanner
+from kdstudy.runner.execution import Execution
+from kdstudy.runner.open_study import OpenStudy
+from kdstudy.search import CachePlan
 from kdstudy.storage import Store
 from kdstudy.study import parse_study
 from kdstudy.tracking import Publisher, Tracker
-from tests.servers import default_uri
+from kdstudy.tracking.client import default_uri
 
 EPOCHS = 5
 TEXT = f"""
@@ -47,60 +46,48 @@ class Driver:
     def __init__(self, folder: Path, tracker: Tracker, *, capacity: int = 2) -> None:
         study = parse_study(TEXT, "counted.yaml")
         self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}", create=True)
-        data = DatasetInfo("synthetic", "f" * 64, train=8)
+        data = {"name": "synthetic", "fingerprint": "f" * 64, "train": 8}
         self.ledger.create_study(StudyRecord(ID, study.name, study.seed, TEXT, dataset=data))
-        self.scribe = Scribe()
-        self.queue = TrialPlanner(
-            study,
-            ID,
-            self.ledger,
-            lag=1,
-            seeds=0,
-            record=lambda trial: self.scribe.put(lambda: self.ledger.add_trial(trial)),
-        )
         self.publisher = Publisher(tracker, self.ledger, ID, gather=0)
-        self.recording = Recording(
-            self.queue,
-            ID,
+        store = Store.at(str(folder))
+        self.execution = Execution(
+            OpenStudy(study, ID, self.ledger, store, seeds=0),
+            RayCluster(),  # which nobody asks
+            self.publisher,
+            teacher=store.teachers,
+            sharing=CachePlan(study, [None]),
             capacity=capacity,
-            ledger=self.ledger,
-            store=Store.at(str(folder)),
-            scribe=self.scribe,
-            publisher=self.publisher,
-            progress=Progress(study, ID, self.ledger, total=40, done=0),
-            metrics=StudyMetrics(ID, planned=40, images=8),
         )
+        self.dispatcher = self.execution.dispatcher
 
     def hand_out(self) -> int:
         """Return the number of a trial that has started."""
         deadline = time.monotonic() + 60
-        while not self.recording.ready():
+        while not (pack := self.dispatcher.next_pack()):
             assert time.monotonic() < deadline, "the ledger does not catch up"
-        number = self.next()
-        self.recording.started(number)
-        return number
-
-    def next(self) -> int:
-        """Return the number of a trial that has been handed out."""
-        trial = self.queue.next()
-        assert trial is not None
-        self.recording.handed([trial.number])
+        (trial,) = pack
+        self.dispatcher.notify(TrialStarted(trial.number))
         return trial.number
 
     def report(self, number: int, epoch: int) -> None:
-        self.recording.epoch(number, EpochRecord(epoch, 1.0, {}, epoch / 10, 1.0, 0.1, {}))
+        record = EpochRecord(epoch, 1.0, {}, epoch / 10, 1.0, 0.1, {})
+        self.dispatcher.notify(EpochFinished(number, record))
 
     def end(self, number: int) -> None:
-        self.recording.ended(number, TrialResult("completed", epochs=EPOCHS, val=0.5))
+        self.dispatcher.notify(TrialEnded(number, TrialResult("completed", epochs=EPOCHS, val=0.5)))
 
     def run(self, number: int) -> None:
         for epoch in range(1, EPOCHS + 1):
             self.report(number, epoch)
         self.end(number)
 
+    def written(self) -> None:
+        """Wait until the ledger has everything."""
+        self.dispatcher.settle()
+
     def settle(self) -> None:
         """Wait until ledger and MLflow have everything."""
-        assert self.scribe.wait(60)
+        self.written()
         deadline = time.monotonic() + 60
         while self.publisher.pending():
             assert time.monotonic() < deadline, self.publisher.trouble()
@@ -113,7 +100,7 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
     driver = Driver(tmp_path, tracker)
     driver.settle()  # the study's own run is open
     yield driver
-    driver.scribe.close()
+    driver.execution.close()
     assert driver.publisher.close(60) == 0
     tracker.close()
     driver.ledger.close()
@@ -194,13 +181,13 @@ def test_a_trial_costs_the_same_however_many_came_before(driver: Driver, monkeyp
 
 def test_a_server_that_never_answers_holds_up_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
-        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, check=False)
+        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, speak=False)
         driver = Driver(tmp_path, tracker)
         time.sleep(0.2)  # the publisher is in its first request
         began = time.monotonic()
         for _ in range(3):
             driver.run(driver.hand_out())
-        driver.scribe.close()
+        driver.execution.close()
         assert time.monotonic() - began < 60, "a single request waits for minutes"
         trials = driver.ledger.trials(ID)
         assert [trial.state for trial in trials] == ["completed"] * 3
@@ -215,17 +202,16 @@ def test_a_server_that_never_answers_holds_up_nothing(tmp_path: Path) -> None:
 
 def test_one_trial_waits_ahead_once_every_process_has_one(driver: Driver) -> None:
     first = driver.hand_out()
-    assert driver.recording.ready(), "there is room for two: their processes start side by side"
-    second = driver.hand_out()
-    assert driver.recording.ready()
-    ahead = driver.next()
-    assert not driver.recording.ready(), "two run and one waits"
+    second = driver.hand_out()  # there is room for two: their processes start side by side
+    (ahead,) = driver.dispatcher.next_pack()
+    assert driver.dispatcher.next_pack() == [], "two run and one waits"
     driver.run(first)
     driver.run(second)
-    assert driver.scribe.wait(60)
-    assert driver.recording.ready(), "one waits, for two processes that come free"
-    driver.recording.lost(ahead)
-    again = driver.next()
-    assert again == ahead
-    driver.recording.started(again)
-    driver.run(again)
+    driver.written()
+    (later,) = driver.dispatcher.next_pack()  # one waits, for two processes that come free
+    driver.dispatcher.give_back(ahead.number)
+    (again,) = driver.dispatcher.next_pack()
+    assert again.number == ahead.number, "handed out once more, before any other"
+    for trial in (again, later):
+        driver.dispatcher.notify(TrialStarted(trial.number))
+        driver.run(trial.number)

@@ -117,9 +117,13 @@ class TensorFileCache:
                 if self._has_room(len(content)):
                     DiskFolder(self.folder).write(path.name, content)
                 else:
-                    log.warning("%s: not kept, the cache is full of what is in use; raise cache.max_bytes", path)
+                    log.warning(
+                        "%s: not kept, the cache is full of what is in use; raise cache.max_bytes",
+                        path,
+                        extra={"plain": True},
+                    )
         except (StoreError, OSError) as error:  # a full disk costs time, not the trial
-            log.warning("%s; continuing without keeping it", error)
+            log.warning("%s; continuing without keeping it", error, extra={"plain": True})
 
     def _has_room(self, size: int) -> bool:
         """Evict caches that nobody reads, the longest unread first, until ``size`` bytes fit."""

@@ -1,0 +1,35 @@
+"""What everything that is done for one study needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.storage import Store
+from kdstudy.study import Study
+
+
+@final
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study that is being driven.
+
+    Args:
+        study: What is to be run.
+        id: Its ID in the ledger.
+        ledger: Its record.
+        store: Its files.
+        seeds: Confirmation seeds in all.
+    """
+
+    study: Study
+    id: str
+    ledger: Ledger
+    store: Store
+    seeds: int
+
+    @property
+    def record(self) -> StudyRecord:
+        """The study as the ledger has it now."""
+        return self.ledger.study(self.id)

@@ -1,0 +1,141 @@
+"""A driver's whole work, from study file to result, on a cluster that is this process: all of it real but Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent
+from kdstudy.errors import ClusterError, ModelError, StoreError
+from kdstudy.ledger import LeaseOwner, Ledger, TrialRecord
+from kdstudy.runner import confirm_study, resume_study, run_study
+from kdstudy.storage import Store
+from kdstudy.study import Study, parse_study
+from tests.runner.in_process import InProcess
+
+TEXT = """
+name: whole
+seed: 3
+data: {name: synthetic, val_fraction: 0.25}
+teacher: {model: resnet8, epochs: 1}
+student: {model: resnet8}
+train: {epochs: 2, batch_size: 32, base_lr: {log: [0.01, 0.1]}}
+arms: {transfers: [attention], policies: [constant, {layerwise: {interval: 1}}]}
+search: {trials_per_arm: 2, sampler: random}
+confirm: {seeds: 1}
+cache: {mode: "off"}
+"""
+# What ray, torch and mlflow themselves set when they are imported.
+THEIRS = {"RAY_CLIENT_MODE", "TORCHINDUCTOR_CACHE_DIR", "_MLFLOW_TELEMETRY_SESSION_ID"}
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"  # one for all: it takes long to be made
+
+
+@pytest.fixture
+def store(tmp_path: Path, tracking: str) -> Store:
+    return Store.at(str(tmp_path / "store"), tracking_uri=tracking)
+
+
+def study() -> Study:
+    return parse_study(TEXT, "whole.yaml")
+
+
+def trials(store: Store) -> tuple[TrialRecord, ...]:
+    with Ledger.open(store.ledger_url) as ledger:
+        return ledger.trials(ledger.resolve("latest"))
+
+
+def digits(store: Store) -> list[tuple[Any, ...]]:
+    return [(t.number, t.arm, t.phase, t.state, t.values, t.val, t.test, t.weights_sha256) for t in trials(store)]
+
+
+def at(number: int, kind: type, error: BaseException) -> Callable[[TrialEvent], None]:
+    """Raise at the first event of a kind of a trial."""
+
+    def before(event: TrialEvent) -> None:
+        if isinstance(event, kind) and event.number == number:
+            raise error
+
+    return before
+
+
+def test_a_study_runs_to_its_end_wherever_it_was_interrupted(
+    store: Store, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "kdstudy")
+    before = dict(os.environ)
+    result = run_study(study(), store, cluster=InProcess())
+    changed = {name for name in {*os.environ, *before} if os.environ.get(name) != before.get(name)}
+    assert changed - THEIRS == set(), "what was set for a library does not outlive the call"
+    assert (result.study.status, result.unpublished) == ("finished", 0)
+    assert result.counts == {"completed": 6, "stopped": 0, "diverged": 0, "failed": 0}
+    assert [trial.state for trial in trials(store)] == ["completed"] * 6
+    assert 0 < result.study.teacher["test"] <= 1
+    study_id = result.study.id
+    assert (Path(str(store.study(study_id))) / "report.html").is_file()
+    for number in range(6):
+        assert store.trial(study_id, number).files() == ["student/student.json", "student/student.safetensors"]
+    ends = [line.partition(":")[0] for line in caplog.messages if line.startswith("[")]
+    assert ends[0] == "[1/6] search attention/constant trial 0"
+    assert ends[-1] == "[6/6] confirm attention/layerwise seed 0"
+    assert caplog.messages[0] == f"study {study_id}"
+    assert caplog.messages[1].startswith("ray is up with room for 1 trial at once")
+    assert capsys.readouterr() == ("", ""), "a library prints nothing"
+
+    other = Store.at(str(tmp_path / "other"), tracking_uri=tracking)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study(), other, cluster=InProcess(at(1, EpochFinished, KeyboardInterrupt())))
+    assert [trial.state for trial in trials(other)] == ["completed", "queued"]
+    with pytest.raises(ClusterError):
+        resume_study("latest", other, cluster=InProcess(at(4, TrialEnded, ClusterError("ray: lost"))))
+    assert trials(other)[4].state == "queued"
+    resumed = resume_study("latest", other, cluster=InProcess())
+    assert resumed.study.message is None
+    assert digits(other) == digits(store)
+
+    later = confirm_study("latest", other, seeds=1, cluster=InProcess())
+    assert later.counts["completed"] == 8
+    assert [trial.exploratory for trial in trials(other)] == [False] * 6 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ClusterError("ray: gone"), "interrupted"), (StoreError("full"), "interrupted"), (ModelError("odd"), "failed")],
+)
+def test_an_error_is_on_record_and_the_lease_is_free(store: Store, error: Exception, status: str) -> None:
+    with pytest.raises(type(error)):
+        run_study(study(), store, cluster=InProcess(at(0, EpochFinished, error)))
+    with Ledger.open(store.ledger_url) as ledger:
+        record = ledger.study(ledger.resolve("latest"))
+        assert (record.status, record.message) == (status, str(error))
+        assert [trial.state for trial in ledger.trials(record.id)] == ["queued"]
+        assert ledger.held_by(record.id) is None
+
+
+def test_a_lease_that_was_lost_stops_the_study_before_anybody_hears_more(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kdstudy")
+
+    def take(event: TrialEvent) -> None:
+        if isinstance(event, TrialEnded) and event.number == 0:
+            with Ledger.open(store.ledger_url) as ledger:
+                study_id = ledger.resolve("latest")
+                holder = ledger.held_by(study_id)
+                assert holder is not None
+                ledger.release(study_id, holder.holder)
+                ledger.acquire_lease(study_id, LeaseOwner.here())
+
+    with pytest.raises(StoreError, match="driv"):
+        run_study(study(), store, cluster=InProcess(take))
+    assert trials(store)[0].state == "running", "the study is another driver's now"
+    assert not [line for line in caplog.messages if line.startswith("[1/6]")]
+    assert (store.trial(trials(store)[0].study_id, 0) / "checkpoints").files() != []
