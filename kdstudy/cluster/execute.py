@@ -33,26 +33,8 @@ def run_packs(job: PackJob, source: PackSource, stopping: Callable[[], bool]) ->
         Exception: What the source raised.
     """
     raised: list[Exception] = []
-    scheduler = scheduler_of(job.pruner, job.trials, job.scores, stopping)
     notes = f"{job.study_id}-{secrets.token_hex(4)}"
-    tuner = tune.Tuner(
-        _trainable(job),
-        tune_config=tune.TuneConfig(
-            search_alg=PackSearcher(source, stopping, raised, limit_of(job.capacity)),
-            num_samples=-1,
-            reuse_actors=True,
-            scheduler=scheduler,
-            trial_name_creator=lambda trial: "-".join(["trial", *map(str, trial.config["trials"])]),
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=notes,
-            storage_path=str(job.notes),
-            verbose=0,
-            callbacks=[EventCallback(source, job.folder, scheduler.pruned, stopping, raised)],
-            failure_config=tune.FailureConfig(max_failures=job.resources.max_failures),
-        ),
-    )
+    tuner = _tuner(job, source, stopping, raised, notes)
     choose_variables_of_trials()
     try:
         # Else processes are started one after another.
@@ -73,6 +55,30 @@ def limit_of(capacity: int) -> int:
     It forgets no trial, and looks at each again and again: a study of thousands would grow and slow down.
     """
     return max(500, 50 * capacity)
+
+
+def _tuner(
+    job: PackJob, source: PackSource, stopping: Callable[[], bool], raised: list[Exception], notes: str
+) -> tune.Tuner:
+    scheduler = scheduler_of(job.pruner, job.trials, job.scores, stopping)
+    return tune.Tuner(
+        _trainable(job),
+        tune_config=tune.TuneConfig(
+            search_alg=PackSearcher(source, stopping, raised, limit_of(job.capacity)),
+            num_samples=-1,
+            reuse_actors=True,
+            scheduler=scheduler,
+            trial_name_creator=lambda trial: "-".join(["trial", *map(str, trial.config["trials"])]),
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=notes,
+            storage_path=str(job.notes),
+            verbose=0,
+            callbacks=[EventCallback(source, job.folder, scheduler.pruned, stopping, raised)],
+            failure_config=tune.FailureConfig(max_failures=job.resources.max_failures),
+        ),
+    )
 
 
 def _trainable(job: PackJob) -> Any:
