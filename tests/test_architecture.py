@@ -23,7 +23,6 @@ ROWS: tuple[dict[str, str], ...] = (
     {
         "errors": "what a user can put right, as one tree",
         "seeds": "every random stream derived from one seed, by name",
-        "environment": "where a study ran: versions, CPU, git state",
     },
     {"settings": "every environment variable that is read, and the one way to set any"},
     {
@@ -34,7 +33,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "data": "data sets, splits, batches, augmentation",
         "study": "the study file, its checks, the configuration of a trial",
     },
-    {"ledger": "the record of studies, trials and epochs; the only importer of sqlalchemy"},
+    {"ledger": "the record of studies, trials and epochs, and of where they ran; the only importer of sqlalchemy"},
     {
         "models": "networks: built, recorded layer by layer, kept on disk, exported",
         "search": "what runs next: planner, samplers, pruners, budgets; the only importer of optuna",
@@ -78,7 +77,6 @@ LIGHT = (
     "kdstudy.study",
     "kdstudy.ledger",
     "kdstudy.tracking",
-    "kdstudy.environment",
     "kdstudy.search.samplers",
     "kdstudy.search.pruners",
     "kdstudy.storage.store",

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdstudy.environment import capture, differences
 from kdstudy.errors import RecordError
-from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord
+from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord, capture_environment, environment_differences
 from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
@@ -87,7 +86,7 @@ def reproduce_trial(
     if config.data.download:
         require_download_inside(trial.study_id, config.data.root, store.local)
     study = ledger.study(trial.study_id)
-    found = list(differences(study.environment, capture()))
+    found = list(environment_differences(study.environment, capture_environment()))
     folder = teacher_folder(config, store.teachers, study.teacher.key)
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):

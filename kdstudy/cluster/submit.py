@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdstudy.cluster.token import cluster_token
-from kdstudy.environment import ship
 from kdstudy.errors import ClusterError, StudyError
+from kdstudy.ledger import ship_git_state
 from kdstudy.plugins import allowed_plugins
 from kdstudy.settings import scoped_environment
 from kdstudy.storage import is_bucket
@@ -88,7 +88,7 @@ def submit(
     ):
         copy = Path(temporary) / "study"
         name = _copy(study, folder, copy)
-        ship(folder or study.parent, copy)
+        ship_git_state(folder or study.parent, copy)
         # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
         options += [] if warm_start is None else ["--warm-start", warm_start]
         options += [word for package in allowed_plugins() for word in ("--allow-plugin", package)]

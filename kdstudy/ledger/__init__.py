@@ -6,6 +6,7 @@ confirmation runs, teachers, layers and what MLflow has of a trial, nor a lease 
 change of a column; so far the schema has only gained tables, which are created when they are first needed.
 """
 
+from kdstudy.ledger.environment import capture_environment, environment_differences, git_state, ship_git_state
 from kdstudy.ledger.lease import LEASE_SECONDS, Lease, LeaseOwner, keep_lease
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
@@ -33,8 +34,12 @@ __all__ = [
     "TrialRecord",
     "WarmStart",
     "best_of",
+    "capture_environment",
+    "environment_differences",
+    "git_state",
     "iso",
     "keep_lease",
     "new_study_id",
+    "ship_git_state",
     "utc_now",
 ]

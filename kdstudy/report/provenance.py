@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdstudy.environment import git_state
-from kdstudy.ledger import best_of
+from kdstudy.ledger import best_of, git_state
 from kdstudy.report.model import StudyReport
 
 

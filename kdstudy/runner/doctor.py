@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kdstudy.cluster import check_address, connected, on_each_node
-from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
-from kdstudy.ledger import Ledger
+from kdstudy.ledger import Ledger, capture_environment
 from kdstudy.plugins import allowed_plugins
 from kdstudy.settings import foreign
 from kdstudy.storage import Folder, Store
@@ -83,7 +82,7 @@ def _ask(question: str, answer: Callable[[], str]) -> Finding:
 
 
 def _versions() -> str:
-    here = capture()
+    here = capture_environment()
     return ", ".join(
         [f"python {here['python']}", *(f"{name} {here['versions'].get(name, 'missing')}" for name in SHOWN)]
     )
@@ -183,7 +182,7 @@ def _nodes(store: Store, address: str) -> Iterator[Finding]:
 
 
 def _ask_nodes(store: Store) -> Iterator[Finding]:
-    here, asked = capture(), time.time()
+    here, asked = capture_environment(), time.time()
     for node, found in on_each_node(look_around, store.folder):
         name = f"node {node['NodeManagerAddress']}"
         if isinstance(found, ClusterError):
@@ -200,7 +199,7 @@ def look_around(folder: Folder) -> dict[str, Any]:
         probe_storage(folder)
     except StoreError as error:
         trouble = str(error)
-    here = capture()
+    here = capture_environment()
     return {"python": here["python"], "versions": here["versions"], "time": time.time(), "trouble": trouble}
 
 

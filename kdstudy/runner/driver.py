@@ -13,9 +13,8 @@ import shutil
 import time
 
 from kdstudy.cluster import Cluster, RayCluster, check_address
-from kdstudy.environment import capture
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
-from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, capture_environment, keep_lease
 from kdstudy.results import StudyStatus, clock
 from kdstudy.runner.execution import Execution
 from kdstudy.runner.open_study import OpenStudy
@@ -63,7 +62,7 @@ def run_study(
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
     store.create()
-    record = StudyRecord.of(study, capture())
+    record = StudyRecord.of(study, capture_environment())
     with Ledger.open(store.ledger_url, create=True) as ledger:
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)

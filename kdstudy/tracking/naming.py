@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kdstudy.environment import git_state
-from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.ledger import StudyRecord, TrialRecord, git_state
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, flatten
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdstudy.environment import git_state
-from kdstudy.ledger import StudyRecord, TrackingRef, TrialRecord
+from kdstudy.ledger import StudyRecord, TrackingRef, TrialRecord, git_state
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
 from kdstudy.tracking.client import RejectedError, close, connect, log_system_metrics, redact, translated

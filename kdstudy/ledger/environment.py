@@ -43,7 +43,7 @@ _GIT_SECONDS = 20.0
 _NOT_COMPARED = ("git.kdstudy.diff", "git.directory.diff", "store")
 
 
-def capture(directory: Path | None = None) -> dict[str, Any]:
+def capture_environment(directory: Path | None = None) -> dict[str, Any]:
     """Return the environment as plain values: Python, platform, CPU, packages, git state.
 
     Args:
@@ -65,7 +65,7 @@ def capture(directory: Path | None = None) -> dict[str, Any]:
     }
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[DifferenceDocument]:
+def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[DifferenceDocument]:
     """Return the fields in which two environments differ, those that matter most first.
 
     Args:
@@ -129,12 +129,12 @@ def git_state(environment: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return found.get("kdstudy") or found.get("directory")
 
 
-def ship(directory: Path, target: Path) -> None:
+def ship_git_state(directory: Path, target: Path) -> None:
     """Send the git state of ``directory`` along with what is copied to ``target``, which has none of its own.
 
     Args:
         directory: The user's; nothing is written where it is no checkout.
-        target: A folder in which a study will run elsewhere: `capture` finds the state there.
+        target: A folder in which a study will run elsewhere: `capture_environment` finds the state there.
     """
     state = _git(directory)
     if state is not None:
