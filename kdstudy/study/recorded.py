@@ -16,7 +16,8 @@ from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.fields import Field, Key, fields_of, hint
 from kdstudy.study.plugin_spec import PluginSpec
-from kdstudy.study.space import KINDS, Choice, Int, Log, Range, RangeError, Uniform
+from kdstudy.study.range_notation import KINDS
+from kdstudy.study.space import Choice, Int, Log, Range, RangeError, Uniform
 from kdstudy.study.validate import INVALID, Parsed
 
 _RANGES = (*Range.__args__,)

@@ -22,7 +22,8 @@ from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
 from kdstudy.study.fields import LABEL, REGISTRIES, Field, Key, fields_of, hint
 from kdstudy.study.plugin_spec import PluginSpec
-from kdstudy.study.space import Choice, Int, Range, RangeError, is_range, read_range
+from kdstudy.study.range_notation import is_range, read_range
+from kdstudy.study.space import Choice, Int, Range, RangeError
 
 Parsed = dict[str, Any]
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdstudy.study.space import Choice, Int, Log, Range, RangeError, Uniform, is_range, read_range
+from kdstudy.study.range_notation import is_range, read_range
+from kdstudy.study.space import Choice, Int, Log, Range, RangeError, Uniform
 
 numbers = st.floats(-1e300, 1e300)
 shares = st.floats(0, 1, exclude_max=True)
