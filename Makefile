@@ -36,8 +36,8 @@ test-full: $(READY) ## on top of that: the tests marked slow, against real serve
 test-cluster: $(READY) ## a Ray cluster of three hosts in namespaces, processes and hosts killed; as root, with PostgreSQL
 	$(BIN)/python -m pytest -m cluster
 
-coverage: lint ## `make test`, with the share of lines that it runs: fails below the floor in pyproject.toml
-	$(BIN)/python $(SUITE) --cov --cov-report=term
+coverage: ## `make test`, with the share of lines that it runs: fails below the floor in pyproject.toml
+	PYTEST_ADDOPTS='--cov --cov-report=term' $(MAKE) test
 
 test-newest: ## the tests of `make test` with the newest packages that pip finds, in .venv-newest
 	@$(NEEDS_PYTHON)
