@@ -2,7 +2,7 @@
 
 Tree::
 
-    KdstudyError            exit code 1, printed as one line a problem, no traceback
+    KdstudyError            exit code 1, printed as one line per problem, no traceback
     ├── StudyError          the study file is wrong; carries every problem found
     ├── PluginError         a named plug-in does not exist, or does not take these options
     ├── DataError           a data set is missing, damaged or too small for what is asked

@@ -35,7 +35,7 @@ COMMANDS = {
     "schema": ("kdstudy.cli.check", "Print the study file's JSON Schema, for editors."),
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
     "submit": ("kdstudy.cli.submit", "Send a study to a Ray cluster, where its driver runs."),
-    "resume": ("kdstudy.cli.run", "Go on with an interrupted study."),
+    "resume": ("kdstudy.cli.run", "Continue an interrupted study."),
     "confirm": ("kdstudy.cli.run", "Add fresh paired seeds to a study, marked exploratory."),
     "list": ("kdstudy.cli.show", "List the studies of the store."),
     "show": ("kdstudy.cli.show", "Show a study, or one of its trials."),

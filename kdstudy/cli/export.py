@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     metavar="PATH",
     required=True,
     type=click.Path(path_type=Path),
-    help="Where to write it; what is there is replaced.",
+    help="Where to write it; an existing file is replaced.",
 )
 @plugin_option
 @store_options

@@ -65,13 +65,13 @@ def list_command(store: Store, as_json: bool) -> None:
 @study_argument
 @click.option("--trial", "wanted", type=TRIAL_NUMBER, help="Show this trial and its epochs.")
 @click.option(
-    "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without holes."
+    "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without ranges."
 )
 @click.option(
     "--replay", "as_replay", is_flag=True, help="Print the trial's multipliers as the policy that replays them."
 )
 @plugin_option
-@click.option("--watch", is_flag=True, help="Show the study as it runs, until it stands still.")
+@click.option("--watch", is_flag=True, help="Show the study as it runs, until no driver runs it.")
 @store_options
 @json_option
 def show_command(  # noqa: PLR0913 - one per command-line option
@@ -212,7 +212,7 @@ def _show_study(document: ShowDocument) -> None:
             click.echo(f"  {path}: {brief(value)}")
     for arm, shares in document["importance"].items():
         mattered = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
-        click.echo(f"what mattered in {arm}: {mattered}")
+        click.echo(f"parameter importance in {arm}: {mattered}")
 
 
 def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:

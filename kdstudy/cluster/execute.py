@@ -44,7 +44,9 @@ def run_packs(job: PackJob, source: PackSource, stopping: Callable[[], bool]) ->
         if raised:
             raise raised[0] from None  # ours, which Tune has wrapped
         reason = str(error).strip().splitlines()[-1]
-        raise ClusterError(f"ray: the cluster was lost ({reason}); `kdstudy resume {job.study_id}` goes on") from error
+        raise ClusterError(
+            f"ray: the cluster was lost ({reason}); continue with `kdstudy resume {job.study_id}`"
+        ) from error
     finally:
         shutil.rmtree(job.notes / notes, ignore_errors=True)
 

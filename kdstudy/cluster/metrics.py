@@ -33,11 +33,11 @@ class StudyMetrics:
         self._counts: Tally[str] = Tally()
         self._bests: dict[str, float] = {}
         self._id, self._planned, self._images = study_id, planned, images
-        self._trials = _gauge("kdstudy_trials", "Trials by state; pending: not handed out yet.", "state")
+        self._trials = _gauge("kdstudy_trials", "Trials by state; pending: not started yet.", "state")
         self._best = _gauge("kdstudy_best_val", "Best validation score of completed search trials, in [0, 1].", "arm")
         self._val = _gauge("kdstudy_val", "Validation score of the arm's last reported epoch, in [0, 1].", "arm")
         self._multiplier = _gauge(
-            "kdstudy_multiplier", "A layer's factor on the base rate, last update.", "arm", "layer"
+            "kdstudy_multiplier", "A layer's multiplier of the base learning rate, last update.", "arm", "layer"
         )
         self._divergence = _gauge("kdstudy_divergence", "A layer's divergence from the teacher.", "arm", "layer")
         self._progress = _gauge("kdstudy_last_epoch_seconds", "When an epoch was last reported, Unix time.")

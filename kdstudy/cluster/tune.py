@@ -205,7 +205,7 @@ class EventCallback(tune.Callback):
         """Say that their process was lost, and why: Tune starts it again."""
         reason, numbers = reason_of(failures_of(trial)), self._members(trial) or trial.config["trials"]
         those = f"trials {', '.join(map(str, numbers))}" if len(numbers) > 1 else f"trial {numbers[0]}"
-        goes = "they go on from their checkpoints" if len(numbers) > 1 else "it goes on from its checkpoint"
+        goes = "they continue from their checkpoints" if len(numbers) > 1 else "it continues from its checkpoint"
         log.warning(
             f"{those}: {'their' if len(numbers) > 1 else 'its'} process was lost ({reason}); {goes}",
             extra={"plain": True},

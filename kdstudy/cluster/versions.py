@@ -100,7 +100,7 @@ def _differences(
         return [f"{name}: {answer['trouble']}"]
     if answer["store"] != identity.encode():
         return [
-            f"{name}: {store} is another folder there than here; choose a --store on a file system that all nodes "
+            f"{name}: {store} is not the same folder there as here; choose a --store on a file system that all nodes "
             "share, or s3://BUCKET/PREFIX"
         ]
     return []

@@ -83,7 +83,7 @@ class Database:
             StoreError: The database cannot be written.
         """
         if self._missing:
-            raise StoreError(f"ledger {self.place}: there is none; start a study with 'kdstudy run' first")
+            raise StoreError(f"ledger {self.place}: does not exist; start a study with 'kdstudy run' first")
         return self._retried(self._writer, work)
 
     def shorten_retries(self) -> None:

@@ -20,9 +20,9 @@ _SQLITE_WAIT = 10.0  # seconds for which SQLite itself waits for a lock
 _CONNECT_WAIT = 10  # seconds for which a silent PostgreSQL host is waited for
 
 _REMEDIES = {
-    sqlite3.SQLITE_NOTADB: "it is no ledger or is damaged: restore a copy, or choose another --ledger",
+    sqlite3.SQLITE_NOTADB: "it is not a ledger, or is damaged: restore a copy, or choose another --ledger",
     sqlite3.SQLITE_CORRUPT: "it is damaged: restore a copy, or choose another --ledger",
-    sqlite3.SQLITE_FULL: "free some space on the disk, then go on with 'kdstudy resume'",
+    sqlite3.SQLITE_FULL: "free some space on the disk, then continue with 'kdstudy resume'",
     sqlite3.SQLITE_BUSY: "another process has locked it: end that one, or try again later",
 }
 _REMEDY_SQLITE = "check that the file and its folder are there and can be written"

@@ -139,7 +139,7 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
         return folder_name("study: its ID", ids[-1] if reference == "latest" else reference)
     found = [study_id for study_id in ids if study_id.startswith(reference)]
     if not found:
-        raise RecordError(f"study '{reference}': no ID in {place} begins so; see 'kdstudy list'")
+        raise RecordError(f"study '{reference}': no ID in {place} starts with this; see 'kdstudy list'")
     if len(found) > 1:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise RecordError(
@@ -160,7 +160,7 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def missing(study_id: str) -> RecordError:
     """Return the error for a study that does not exist."""
-    return RecordError(f"study '{study_id}': there is none of that ID; see 'kdstudy list'")
+    return RecordError(f"study '{study_id}': not found; see 'kdstudy list'")
 
 
 def acquire_lease(connection: Connection, study_id: str, owner: LeaseOwner) -> None:
@@ -175,7 +175,7 @@ def acquire_lease(connection: Connection, study_id: str, owner: LeaseOwner) -> N
         renew_lease(connection, study_id, owner)
         return
     if present is not None and not present.stale(now):
-        raise StoreError(f"study '{study_id}': {present} drives it; wait for its end, or end it first")
+        raise StoreError(f"study '{study_id}': {present} is running it; wait until it ends, or stop it first")
     connection.execute(delete(LEASES).where(LEASES.c.study_id == study_id))
     row = {field.name: getattr(owner, field.name) for field in fields(owner)}
     connection.execute(insert(LEASES), {**row, "study_id": study_id, "since": now, "renewed": now})
@@ -197,8 +197,8 @@ def guard(connection: Connection, study_id: str, owner: LeaseOwner) -> None:
 
 def _lost(connection: Connection, study_id: str) -> StoreError:
     present = read_lease(connection, study_id)
-    by = "nobody drives it now" if present is None else f"{present} drives it now"
-    return StoreError(f"study '{study_id}': this process has lost it, {by}; see 'kdstudy show {study_id}'")
+    by = "no process runs it now" if present is None else f"{present} runs it now"
+    return StoreError(f"study '{study_id}': this process has lost its lease, {by}; see 'kdstudy show {study_id}'")
 
 
 def release_lease(connection: Connection, study_id: str, owner: LeaseOwner) -> None:

@@ -19,7 +19,7 @@ def commands(study: StudyReport) -> list[tuple[str, str]]:
     if best is not None:
         found += [
             (f"kdstudy reproduce {study_id}", f"the best trial ({best.number}) again, compared epoch by epoch"),
-            (f"kdstudy show {study_id} --yaml", "that trial as a study file without holes"),
+            (f"kdstudy show {study_id} --yaml", "that trial as a study file without ranges"),
             (f"kdstudy export {study_id} --format safetensors -o student", "its student"),
         ]
     return found

@@ -46,7 +46,7 @@ class CacheProgress:
         while not self._over.wait(self._seconds):
             made, planned = self._made()
             if made > self._said:
-                log.info(f"cache: {made} of up to {planned} files of the teacher's outputs are there")
+                log.info(f"cache: {made} of up to {planned} files of teacher outputs written")
             self._said = made
 
     def _made(self) -> tuple[int, int]:

@@ -144,7 +144,7 @@ def _token(store: Store, address: str | None) -> str:
         return f"Ray starts here, with token authentication; {_private(file) if file.exists() else 'its token is made'}"
     if mode != "token":
         raise StoreError(
-            f"RAY_AUTH_MODE is {mode or 'not set'}: whoever reaches the cluster runs code on it; start it with "
+            f"RAY_AUTH_MODE is {mode or 'not set'}: anyone who reaches the cluster can run code on it; start it with "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, and set both here"
         )
     if foreign("RAY_AUTH_TOKEN"):
@@ -216,6 +216,10 @@ def _judge_node(
     if skew > SKEW_SECONDS:
         troubles.append(f"its clock differs by {skew:.0f} s")
     if troubles:
-        return Finding(name, good=False, said=f"{'; '.join(troubles)}; make nodes and driver alike")
+        return Finding(
+            name,
+            good=False,
+            said=f"{'; '.join(troubles)}; make versions, store and clocks of the nodes match the driver",
+        )
     has = f"{resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs"
     return Finding(name, good=True, said=f"{has}; same versions, writes the store, clock agrees")

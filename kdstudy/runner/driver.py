@@ -284,4 +284,4 @@ class _Drive:
             opened.ledger.update_study(opened.id, status=status, message=message)
         if self._publisher is not None:
             self._publisher.close(LEAVE_SECONDS)
-        log.info(f"study {opened.id} is {status}; `kdstudy resume {opened.id}` goes on from here")
+        log.info(f"study {opened.id} is {status}; continue with `kdstudy resume {opened.id}`")

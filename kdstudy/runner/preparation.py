@@ -67,8 +67,8 @@ def _require_the_same(record: StudyRecord, found: Mapping[str, Any]) -> None:
         before = getattr(getattr(record, part), key)
         if before not in (None, found[part][key]):
             raise StoreError(
-                f"{part}: its {key} is {found[part][key][:16]}, but the study began with {before[:16]}; "
-                "restore what it began with, or run the study anew"
+                f"{part}: its {key} is {found[part][key][:16]}, but the study started with {before[:16]}; "
+                "restore the original, or start a new study"
             )
 
 

@@ -60,7 +60,7 @@ def preemptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         stopping.set()
         timer.start()
-        log.info(f"told to stop: trials end at their next checkpoint, within {grace:g} s")
+        log.info(f"stop requested: trials end at their next checkpoint, within {grace:g} s")
 
     before = signal.signal(signal.SIGTERM, note)
     try:

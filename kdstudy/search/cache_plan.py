@@ -87,7 +87,7 @@ class CachePlan:
         cache = self._study.cache
         if keep is None:
             views = f", on {cache.views} views an image in turn" if cache.mode == "views" else ""
-            return f"the teacher is run in every step{views}: its outputs are not of a kind that is kept"
+            return f"the teacher is run in every step{views}: outputs of this method cannot be cached"
         size, limit = self._size(keep), cache.max_bytes
         if cache.mode == "auto" and transfer not in self._shared:
             why = self._own(transfer, keep) or f"{byte_count(size)} do not fit in cache.max_bytes ({byte_count(limit)})"

@@ -39,7 +39,7 @@ class PackPlan:
         """Yield one line per transfer method, if packs are asked for."""
         if self._study.resources.pack != "off":
             for transfer, (most, why) in self._most.items():
-                yield f"pack: {transfer}: {most} trial{'s' * (most > 1)} a process, {why}"
+                yield f"pack: {transfer}: {most} trial{'s' * (most > 1)} per process, {why}"
 
     def _decide(self, transfer: str) -> tuple[int, str]:
         study, asked = self._study, self._study.resources.pack
@@ -55,7 +55,7 @@ class PackPlan:
             return 1, "since there is no pass of the teacher to share"
         each = study.search.trials_per_arm  # None: as many as hours allow
         if each is None:
-            return AUTO, "with one pass of the teacher a step"
+            return AUTO, "with one teacher pass per step"
         filling = max(1, each * len(study.arms) // self._capacity)
         most = min(AUTO, each, filling)
-        return most, "with one pass of the teacher a step" if most > 1 else "since more would leave slots empty"
+        return most, "with one teacher pass per step" if most > 1 else "because more would leave slots idle"

@@ -106,7 +106,10 @@ def warm_start_lines(warm: WarmStart, startup: int) -> Iterator[str]:
             left = f", {startup - len(numbers)} random ones go before" if len(numbers) < startup else ""
             yield f"warm start: {arm} learns from {len(numbers)} trials of {warm.source}{left}"
         else:
-            yield f"warm start: {arm} finds no trial in {warm.source}; it starts afresh, so arms are not searched alike"
+            yield (
+                f"warm start: {arm} finds no trial in {warm.source}; it starts without, so the arms are not searched "
+                "equally"
+            )
 
 
 def _fits(study: Study, trial: TrialRecord) -> bool:

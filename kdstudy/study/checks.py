@@ -89,12 +89,12 @@ def _check_teacher(parsed: Parsed, problems: Problems) -> None:
         missing, given_name = ("mean", "std") if teacher["mean"] is None else ("std", "mean")
         problems.add(
             place.key(given_name),
-            f"mean and std go together, got {given_name} alone; add {missing}, one number a channel",
+            f"mean and std go together, got {given_name} alone; add {missing}, one number per channel",
         )
     elif teacher.get("mean") and teacher.get("std") and len(teacher["mean"]) != len(teacher["std"]):
         problems.add(
             place.key("std"),
-            "mean and std need one number a channel each, got "
+            "mean and std need one number per channel each, got "
             f"{len(teacher['mean'])} and {len(teacher['std'])}; make them equally long",
         )
 

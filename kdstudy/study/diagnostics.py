@@ -69,7 +69,7 @@ class Problems:
         self._found.append((not unknown, line, f"{where}:{field_name} {message}"))
 
     def told(self) -> list[str]:
-        """Return one line a problem: unknown names first, then in file order; the same line only once."""
+        """Return one line per problem: unknown names first, then in file order; the same line only once."""
         ordered = sorted(self._found, key=lambda problem: problem[:2])
         return list(dict.fromkeys(_one_line(text) for *_, text in ordered))
 

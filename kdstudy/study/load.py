@@ -18,7 +18,7 @@ def load_study(path: Path | str) -> Study:
     """Read and check the study file at ``path``; nothing is run or created.
 
     Raises:
-        StudyError: The file cannot be read or is wrong; one line a problem, all of them.
+        StudyError: The file cannot be read or is wrong; one line per problem, all of them.
     """
     return parse_study(read_text(Path(path)), str(path))
 

@@ -63,7 +63,7 @@ class TeacherConfig:
     weight_decay: Annotated[float, Ge(0), Key("Weight decay in the teacher's training.")] = 5e-4
     mean: Annotated[
         Annotated[tuple[float, ...], MinLen(1)] | None,
-        Key("The teacher's own input normalisation, one number a channel; null for the data set's.", [0.5, 0.5, 0.5]),
+        Key("The teacher's own input normalisation, one number per channel; null for the data set's.", [0.5, 0.5, 0.5]),
     ] = None
     std: Annotated[
         Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None,
@@ -73,7 +73,7 @@ class TeacherConfig:
         dict[str, str],
         Key("For a loaded file: prefix of a tensor's name in the file to its name in the network.", {"linear": "fc"}),
     ] = field(default_factory=dict)
-    allow_weak: Annotated[bool, Key("Leave to go on with a teacher near chance.")] = False
+    allow_weak: Annotated[bool, Key("Accept a teacher whose score is near chance.")] = False
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def trial_tags(trial: TrialRecord) -> dict[str, str]:
 
 
 def trial_params(trial: TrialRecord) -> dict[str, str]:
-    """Return the resolved configuration, one scalar a parameter, each under the path that `flatten` gives it.
+    """Return the resolved configuration, one scalar per parameter, each under the path that `flatten` gives it.
 
     Empty and missing values are left out, and so are the study's name and what the trial ran on.
     """

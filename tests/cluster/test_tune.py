@@ -191,7 +191,7 @@ def test_a_lost_process_is_one_line_with_the_reason(
     (tmp_path / "error.txt").write_text(text)
     trial.error_file = str(tmp_path / "error.txt")
     callback.on_trial_recover(0, [], trial)
-    assert caplog.messages == [f"trial 7: its process was lost ({reason}); it goes on from its checkpoint"]
+    assert caplog.messages == [f"trial 7: its process was lost ({reason}); it continues from its checkpoint"]
 
 
 def test_a_trial_that_is_stopped_for_later_has_not_ended(

@@ -134,7 +134,7 @@ def test_a_process_without_memory_is_left_to_be_started_again(process: Process, 
 def test_other_data_than_the_study_began_with_halt_it(process: Process, tmp_path: Path) -> None:
     teacher = DiskFolder(tmp_path / "teachers" / "key")
     process.run(Training(teacher, process.folder, tmp_path, "f" * 64, with_test=False, host=process.host))
-    assert "but the study began with ffffffffffffffff; give this node the same files" in process.said[0]["halt"]
+    assert "but the study started with ffffffffffffffff; put the same files on this node" in process.said[0]["halt"]
 
 
 def test_a_teacher_that_has_gone_is_the_stores_failure_and_no_trials(process: Process, tmp_path: Path) -> None:

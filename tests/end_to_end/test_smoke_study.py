@@ -261,13 +261,13 @@ def test_a_killed_trial_and_a_driver_told_to_go_cost_nothing(
         os.kill(trials[0], signal.SIGKILL)
         second = kdstudy(tmp_path / "store", "resume", code=1)
         assert f"process {process.pid} on host" in second.stderr
-        assert "drives it; wait for its end, or end it first" in second.stderr
+        assert "is running it; wait until it ends, or stop it first" in second.stderr
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("[3/8]"))
         process.terminate()
         rest = process.stderr.read()
         assert process.wait(60) == 130, "".join(lines) + rest
-    assert "told to stop: trials end at their next checkpoint" in rest
+    assert "stop requested: trials end at their next checkpoint" in rest
     assert "Traceback" not in rest
     (line,) = kdstudy_json(tmp_path / "store", "list")
     assert line["status"] == "interrupted"

@@ -70,7 +70,7 @@ def test_a_node_with_another_kdstudy_is_one_line_before_any_trial(lab: Lab) -> N
 def test_a_store_that_the_nodes_do_not_share_is_one_line_each(lab: Lab) -> None:
     lines = refused(kdstudy(lab, "run", SMOKE, "--address", GCS, "--store", "/tmp/ray/mine"))
     assert len(lines) == 2
-    assert all("is another folder there than here" in line for line in lines)
+    assert all("is not the same folder there as here" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_file_that_is_no_database(path: Path, create: bool) -> None:
     path.write_bytes(b"not a database, but quite long enough to look like one " * 100)
     message = refusal(f"sqlite:///{path}", create)
     assert message == (
-        f"ledger {path}: cannot be used, got 'file is not a database'; it is no ledger or is damaged: "
+        f"ledger {path}: cannot be used, got 'file is not a database'; it is not a ledger, or is damaged: "
         "restore a copy, or choose another --ledger"
     )
 

@@ -79,7 +79,7 @@ def test_the_second_driver_is_refused_with_who_where_and_since_when(
     since = lease.since.strftime("%Y-%m-%d %H:%M:%S UTC")
     assert str(caught.value) == (
         f"study 'digits-00000001': process {driver.pid} on host {os.uname().nodename} since "
-        f"{since} drives it; wait for its end, or end it first"
+        f"{since} is running it; wait until it ends, or stop it first"
     )
 
 
@@ -169,7 +169,7 @@ def test_a_driver_that_lost_its_study_can_change_nothing_of_it(ledger: Ledger) -
             lambda: ledger.add_trial(TrialRecord(STUDY.id, 1, "search", "none", "constant", 1, 1, 2)),
         ):
             with pytest.raises(
-                StoreError, match=f"this process has lost it, process {new.pid} on host .* drives it now; see"
+                StoreError, match=f"this process has lost its lease, process {new.pid} on host .* runs it now; see"
             ):
                 change()
         assert (other.study(STUDY.id), other.trials(STUDY.id)) == before

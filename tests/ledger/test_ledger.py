@@ -127,7 +127,7 @@ def test_a_reference_is_an_id_a_unique_prefix_or_latest(ledger: Ledger) -> None:
     assert ledger.resolve("digits-00000001") == "digits-00000001"
     with pytest.raises(RecordError, match=r"study 'dig': 3 IDs begin so: digits-00000001, digits-0000001, digits-"):
         ledger.resolve("dig")
-    with pytest.raises(RecordError, match=r"study 'DIGITS': no ID in .* begins so; see 'kdstudy list'"):
+    with pytest.raises(RecordError, match=r"study 'DIGITS': no ID in .* starts with this; see 'kdstudy list'"):
         ledger.resolve("DIGITS")
     with pytest.raises(RecordError, match="no ID"):
         ledger.resolve("d%")
@@ -165,7 +165,7 @@ def test_adding_a_trial_again_changes_nothing_and_another_in_its_place_is_refuse
     ledger.start_trial(STUDY.id, 0)
     ledger.add_trial(trial(0, values={"a": [1, 2]}, created=datetime.now(UTC)))
     assert ledger.trial(STUDY.id, 0).state == "running"
-    with pytest.raises(RecordError, match="trial 0 is there already, with other values or seeds"):
+    with pytest.raises(RecordError, match="trial 0 exists already, with other values or seeds"):
         ledger.add_trial(trial(0, values={"a": [1, 3]}))
     with pytest.raises(RecordError, match="the place of another in its arm"):
         ledger.add_trials([trial(1), trial(2, index=0)])

@@ -42,7 +42,7 @@ def test_files_are_counted_as_they_come(tmp_path: Path, caplog: pytest.LogCaptur
         wait_for(caplog, "cache: 3 of up to 8 files")
         time.sleep(0.2)
     lines = caplog.messages
-    assert lines[-1] == "cache: 3 of up to 8 files of the teacher's outputs are there"
+    assert lines[-1] == "cache: 3 of up to 8 files of teacher outputs written"
     assert len(lines) == len(set(lines)), "said once"
 
 

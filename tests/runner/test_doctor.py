@@ -73,7 +73,7 @@ def test_a_clusters_token_must_be_set_and_private(
         assert found["address"]["good"] is False
         return f"{found['token']['good']}: {found['token']['said']}"
 
-    assert token().startswith("False: RAY_AUTH_MODE is not set: whoever reaches the cluster runs code on it")
+    assert token().startswith("False: RAY_AUTH_MODE is not set: anyone who reaches the cluster can run code on it")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert token().startswith("False: RAY_AUTH_MODE is disabled")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -174,7 +174,10 @@ def test_a_nodes_answer_is_judged_by_versions_storage_and_clock(tmp_path: Path) 
 
     assert said() == "True: 2 CPUs, 1 GPUs; same versions, writes the store, clock agrees"
     assert said(time=here["time"] + 5.9).startswith("True"), "the answer may have been late"
-    assert said(time=here["time"] + 61) == "False: its clock differs by 60 s; make nodes and driver alike"
+    assert (
+        said(time=here["time"] + 61)
+        == "False: its clock differs by 60 s; make versions, store and clocks of the nodes match the driver"
+    )
     assert said(time=here["time"] - 60).startswith("False: its clock differs by 60 s")
     assert "ray 1.0 there" in said(versions={**here["versions"], "ray": "1.0"})
     assert said(python="2.7.18").startswith("False: Python 2.7.18 there")

@@ -61,7 +61,7 @@ def test_no_slot_stands_empty_for_a_pack_and_packs_have_trials_enough() -> None:
 def test_what_was_decided_is_told_if_packs_were_asked_for() -> None:
     assert list(packing_of(pack="off")[1].summary_lines()) == []
     assert list(packing_of()[1].summary_lines()) == [
-        "pack: attention: 1 trial a process, since there is no pass of the teacher to share",
-        "pack: fitnet: 4 trials a process, with one pass of the teacher a step",
-        "pack: none: 1 trial a process, since there is no pass of the teacher to share",
+        "pack: attention: 1 trial per process, since there is no pass of the teacher to share",
+        "pack: fitnet: 4 trials per process, with one teacher pass per step",
+        "pack: none: 1 trial per process, since there is no pass of the teacher to share",
     ]
