@@ -178,8 +178,8 @@ def _require_data(config: TrialConfig, fingerprint: str) -> None:
     found = dataset_of(config, with_test=False).fingerprint  # loaded once a process
     if found != fingerprint:
         raise DataError(
-            f"data: fingerprint {found[:16]}, but the study started with {fingerprint[:16]}; give this node the same "
-            "files"
+            f"data: fingerprint {found[:16]}, but the study started with {fingerprint[:16]}; put the same "
+            "files on this node"
         )
 
 

@@ -33,7 +33,7 @@ def add(connection: Connection, trials: Sequence[TrialRecord]) -> None:
             connection.execute(insert(TRIALS), row)
         elif _identity(present._asdict()) != _identity(row):
             raise RecordError(
-                f"study '{trial.study_id}': trial {trial.number} is there already, with other "
+                f"study '{trial.study_id}': trial {trial.number} exists already, with other "
                 "values or seeds; check whether two drivers are running"
             )
 

@@ -51,7 +51,7 @@ def test_a_missing_ledger_reads_as_empty_and_nothing_is_created(tmp_path: Path) 
         assert ledger.trials("x") == ()
         with pytest.raises(RecordError, match=r"study 'latest': .*ledger.db holds no study; start one with"):
             ledger.resolve("latest")
-        with pytest.raises(StoreError, match=r"ledger .*ledger\.db: there is none; start a study"):
+        with pytest.raises(StoreError, match=r"ledger .*ledger\.db: does not exist; start a study"):
             ledger.create_study(STUDY)
     assert list(tmp_path.iterdir()) == []
 

@@ -186,7 +186,7 @@ def test_a_study_is_held_from_its_first_moment_and_unheld_ones_read_as_interrupt
     for status in ("finished", "failed"):
         ledger.update_study(STUDY.id, status=status)
         assert ledger.study(STUDY.id).status == status
-    with pytest.raises(RecordError, match="there is none"):
+    with pytest.raises(RecordError, match="not found"):
         ledger.acquire_lease("nobody", me)
 
 

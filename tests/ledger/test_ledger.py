@@ -106,9 +106,9 @@ def test_fields_of_a_study_are_set_and_only_those_that_may_change(ledger: Ledger
     assert study.message == "done\\x00\\udc80", "what no database can hold is kept as an escape"
     with pytest.raises(TypeError, match="seed, text"):
         ledger.update_study(STUDY.id, text="other", seed=1)
-    with pytest.raises(RecordError, match="study 'no-such': there is none"):
+    with pytest.raises(RecordError, match="study 'no-such': not found"):
         ledger.update_study("no-such", lag=1)
-    with pytest.raises(RecordError, match="study 'no-such': there is none"):
+    with pytest.raises(RecordError, match="study 'no-such': not found"):
         ledger.study("no-such")
 
 

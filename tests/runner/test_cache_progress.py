@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kdstudy.runner.cache_progress import CacheProgress
-from kdstudy.trial.teacher_cache.files import Shelf
+from kdstudy.trial.teacher_cache.files import TensorFileCache
 
 
 def made(_name: str) -> dict[str, torch.Tensor]:
@@ -31,7 +31,7 @@ def wait_for(caplog: pytest.LogCaptureFixture, words: str) -> None:
 
 def test_files_are_counted_as_they_come(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     study = tmp_path / "study"
-    first, second = Shelf(study, "a", 10**6), Shelf(study, "b", 10**6)
+    first, second = TensorFileCache(study, "a", 10**6), TensorFileCache(study, "b", 10**6)
     first.get("00001", made)  # before this driver: not news
     with CacheProgress(study, 4, seconds=0.02):
         time.sleep(0.2)

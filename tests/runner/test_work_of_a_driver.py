@@ -23,7 +23,7 @@ from kdstudy.search import CachePlan
 from kdstudy.storage import Store
 from kdstudy.study import parse_study
 from kdstudy.tracking import Publisher, Tracker
-from kdstudy.tracking.client import default_uri
+from tests.servers import default_uri
 
 EPOCHS = 5
 TEXT = f"""
@@ -181,7 +181,7 @@ def test_a_trial_costs_the_same_however_many_came_before(driver: Driver, monkeyp
 
 def test_a_server_that_never_answers_holds_up_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
-        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, speak=False)
+        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, check=False)
         driver = Driver(tmp_path, tracker)
         time.sleep(0.2)  # the publisher is in its first request
         began = time.monotonic()

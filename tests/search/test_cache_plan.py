@@ -80,7 +80,7 @@ def test_auto_leaves_alone_what_would_not_pay_or_would_change_a_number(change: d
     attention, fitnet = sharing_of(study).summary_lines()
     assert attention.startswith("cache: attention: off: the teacher is run in every step, since ")
     assert why in attention
-    assert fitnet.endswith("not of a kind that is kept")
+    assert fitnet.endswith("outputs of this method cannot be cached")
 
 
 def test_ten_epochs_of_a_thousand_bytes_fit_exactly() -> None:

@@ -122,7 +122,7 @@ def test_only_trials_that_fit_are_told_and_an_arm_without_says_so(ledger: Ledger
     states = {"completed", "diverged"}
     assert {each.state for each in known_results(ledger, NEW)["attention/constant"]} <= states
     lines = list(warm_start_lines(warm, 3))
-    assert "attention/layerwise finds no trial in warm-00000000; it starts afresh" in lines[1]
+    assert "attention/layerwise finds no trial in warm-00000000; it starts without" in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from kdstudy.errors import StoreError
 from kdstudy.ledger import StudyRecord
 from kdstudy.tracking import Tracker
-from kdstudy.tracking.client import RejectedError, UnavailableError, close, connect, redact
+from kdstudy.tracking.client import RejectedError, UnavailableError, close, connect, mlflow_environment, redact
 from tests.servers import default_uri
 
 
@@ -60,8 +60,10 @@ def test_pickled_models_are_switched_off_whatever_the_user_has_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
-    close(connect(default_uri(tmp_path)))
-    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    with mlflow_environment():
+        close(connect(default_uri(tmp_path)))
+        assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "true", "the caller's setting is the caller's"
 
 
 def test_an_unreachable_server_is_one_line_without_secrets() -> None:
@@ -119,9 +121,11 @@ def test_two_first_connections_at_the_same_time_both_succeed(tmp_path: Path) -> 
 
 
 def test_pickles_are_off_unless_the_user_says_otherwise(store: Path) -> None:
-    connect(default_uri(store))
-    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    with mlflow_environment():
+        connect(default_uri(store))
+        assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert "MLFLOW_ALLOW_PICKLE_DESERIALIZATION" not in os.environ
 
 
 def test_importing_the_package_does_not_import_mlflow() -> None:
