@@ -1,20 +1,17 @@
-"""What every registered sampler promises."""
+"""How the random trials at an arm's start are shared between arms, for every registered sampler.
+
+What else a sampler promises is in `kdstudy.testing.SamplerSuite`, which tests/testing runs over all of them.
+"""
 
 from __future__ import annotations
-
-import copy
-import json
-import random
 
 import pytest
 
 from kdstudy.plugins import SAMPLERS
 from kdstudy.search.samplers import PastTrial, Sampler, propose, startup_values
-from kdstudy.study import Choice, Int, Log, Range
+from kdstudy.study import Int, Range
 from kdstudy.study.space import Uniform
-
-COUNTABLE: dict[str, Range] = {"b": Int(-2, 3), "c": Choice(("x", {"y": {"z": 1}}, [1, 2], None))}
-SPACE: dict[str, Range] = {"a": Log(1e-3, 1), **COUNTABLE, "d": Uniform(-0.5, 0.5)}
+from kdstudy.testing.samplers import COUNTABLE, SPACE
 
 
 @pytest.fixture(params=list(SAMPLERS))
@@ -32,73 +29,6 @@ def sampler(name: str) -> Sampler:
 @pytest.fixture
 def space(name: str) -> dict[str, Range]:
     return COUNTABLE if name == "grid" else SPACE
-
-
-def history(space: dict[str, Range], count: int) -> list[PastTrial]:
-    """Trials of every kind, with values that came back from JSON."""
-    rng = random.Random(7)
-    trials = []
-    for index in range(count):
-        values = json.loads(json.dumps({path: span.at(rng.random()) for path, span in space.items()}))
-        if index % 5 == 3:
-            trials.append(PastTrial(values, "stopped", 0.3, {1: 0.2, 2: 0.3}))
-        elif index % 5 == 4:
-            trials.append(PastTrial(values, "diverged", None, {1: 0.1} if index % 2 else {}))
-        else:
-            score = rng.random()
-            trials.append(PastTrial(values, "completed", score, {1: score / 2, 2: score}))
-    return trials
-
-
-def test_values_lie_in_the_space_whatever_was_seen(sampler: Sampler, space: dict[str, Range]) -> None:
-    for count in (0, 1, 2, 9, 30):
-        values = sampler.propose(space, history(space, count), index=count, seed=5)
-        assert list(values) == list(space)
-        assert all(span.contains(values[path]) for path, span in space.items())
-        assert json.loads(json.dumps(values)) == values
-
-
-def test_trials_at_the_very_ends_can_be_seen(sampler: Sampler, space: dict[str, Range]) -> None:
-    ends = [{path: span.ends()[which] for path, span in space.items()} for which in (0, -1)]
-    seen = [PastTrial(values, "completed", 0.5) for values in ends] * 6
-    values = sampler.propose(space, seen, index=12, seed=0)
-    assert all(span.contains(values[path]) for path, span in space.items())
-
-
-def test_a_proposal_is_a_function_of_its_arguments_alone(name: str, space: dict[str, Range]) -> None:
-    seen = history(space, 20)
-    before = copy.deepcopy(seen)
-    first, other = (SAMPLERS.load(name)() for _ in range(2))
-    expected = first.propose(space, seen, index=20, seed=5)
-    other.propose(space, seen[:7], index=7, seed=6)
-    random.random()
-    assert other.propose(space, seen, index=20, seed=5) == expected
-    assert seen == before
-
-
-def test_index_and_seed_each_change_the_proposals(sampler: Sampler, space: dict[str, Range]) -> None:
-    def proposals(seed: int) -> list[str]:
-        return [json.dumps(sampler.propose(space, [], index=index, seed=seed)) for index in range(8)]
-
-    assert len(set(proposals(0))) > 4
-    assert proposals(0) != proposals(1)
-
-
-def test_an_arm_without_ranges_has_nothing_to_propose(sampler: Sampler) -> None:
-    assert sampler.propose({}, [PastTrial({}, "completed", 0.5)], index=1, seed=0) == {}
-
-
-def test_only_choices_can_be_proposed(sampler: Sampler) -> None:
-    space: dict[str, Range] = {"c": COUNTABLE["c"]}
-    assert COUNTABLE["c"].contains(sampler.propose(space, history(space, 12), index=12, seed=0)["c"])
-
-
-def test_startup_ignores_history_where_the_sampler_learns(sampler: Sampler, space: dict[str, Range]) -> None:
-    seen = history(space, 12)
-    alone = propose(sampler, space, [], arm="kd/constant", index=2, startup=3, seed=0)
-    assert propose(sampler, space, seen, arm="kd/constant", index=2, startup=3, seed=0) == alone
-    if sampler.learns:
-        assert alone == startup_values(space, seed=0, transfer="kd", index=2)
 
 
 def test_startup_is_shared_by_the_arms_of_one_transfer(sampler: Sampler, space: dict[str, Range], name: str) -> None:
