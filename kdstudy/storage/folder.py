@@ -1,8 +1,9 @@
 """`Folder`: files that are written and read whole, on a disk or in a bucket.
 
-Not fsspec or pyarrow.fs. A writer that fails half-way leaves half a file in the place of the old one with both, in
-pyarrow's buckets too; neither flushes to the disk; pyarrow's errors tell only in prose whether a server is away or
-refuses; and there is no s3fs that accepts the botocore which boto3 needs here. Nor would `Folder` and its marker go.
+Not fsspec or pyarrow.fs. With pyarrow, on a disk and in a bucket, a writer that fails half-way leaves half a file in
+the place of the old one, and only the prose of an error tells whether a server is away or refuses. fsspec keeps the old
+file inside its transactions, but flushes nothing to the disk, and its s3fs wants a botocore below 1.43.118, where
+constraints.txt has 1.44.5. With either, `Folder` and its marker would stay.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Try again what may succeed later, and wait for what may come true.
 
-Used by whatever talks to a server: the ledger, a bucket, MLflow's UI, the cluster. (tenacity would do; it is no
-dependency of anything installed, and a limit that shrinks while it waits, as the ledger's does, is not among its own.)
+Used by whatever talks to a server: the ledger, a bucket, MLflow's UI, the cluster. tenacity could do the same, with a
+stop rule of ours for the ledger's limit, which shrinks at shutdown; nothing that is installed depends on it.
 """
 
 from __future__ import annotations

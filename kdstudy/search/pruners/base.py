@@ -3,8 +3,9 @@
 A pruner keeps no state, so an interrupted study prunes on from its record as if nothing had happened. Ray Tune's own
 schedulers keep theirs with its trials, which end with the driver; ``asha`` and ``median`` decide as those do
 (`tests/search/pruners/test_pruners.py`). Optuna's follow other rules: its median is over scores at one epoch, not over
-averages up to there (168 of 1,000 random decisions differ), and its halving reads rungs that its own run has noted in
-each trial, which a record does not have. Trials of other arms are never seen, and confirmation is never pruned.
+averages up to there (168 of 1,000 decisions on made-up learning curves differ), and its halving reads rungs that its
+own run has noted in each trial, which a record does not have. Trials of other arms are never seen, and confirmation is
+never pruned.
 """
 
 from __future__ import annotations
