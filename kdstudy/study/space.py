@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, final
+
+from typing_extensions import override
 
 
 class RangeError(ValueError):
@@ -21,7 +24,51 @@ class RangeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Uniform:
+class _Real(ABC):
+    """What ranges of real numbers share; how draws spread over them differs."""
+
+    kind: ClassVar[str]
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise RangeError(problems)
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+
+    def _problems(self) -> list[str]:
+        return _number_problems(self.low, self.high)
+
+    @abstractmethod
+    def at(self, u: float) -> float:
+        """Return the value below which a share ``u`` in [0, 1) of the draws falls."""
+
+    @abstractmethod
+    def position(self, value: float) -> float:
+        """Return the share of draws below ``value``, in [0, 1]: the inverse of `at`."""
+
+    def ends(self) -> tuple[float, float]:
+        """Return both ends."""
+        return self.low, self.high
+
+    def contains(self, value: Any) -> bool:
+        """Say whether ``value`` is one of the range's values."""
+        return _is_number(value) and self.low <= value <= self.high
+
+    def fill(self, value: float) -> float:
+        """Return what a trial's configuration holds for ``value``."""
+        return float(value)
+
+    def to_yaml(self) -> dict[str, list[float]]:
+        """Return the range as a study file writes it."""
+        return {self.kind: [self.low, self.high]}
+
+
+@final
+@dataclass(frozen=True)
+class Uniform(_Real):
     """Real numbers, every one as likely as any other.
 
     Args:
@@ -32,40 +79,21 @@ class Uniform:
         RangeError: The ends do not make a range.
     """
 
-    low: float
-    high: float
+    kind = "uniform"
 
-    def __post_init__(self) -> None:
-        _set_float_ends(self, _number_problems(self.low, self.high))
-
+    @override
     def at(self, u: float) -> float:
-        """Return the value below which a share ``u`` in [0, 1) of the draws falls."""
         # A weighted mean, not low + u * (high - low): the difference of two finite numbers may be infinite.
         return min(max((1 - u) * self.low + u * self.high, self.low), self.high)
 
+    @override
     def position(self, value: float) -> float:
-        """Return the share of draws below ``value``, in [0, 1]: the inverse of `at`."""
         return (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
 
-    def ends(self) -> tuple[float, float]:
-        """Return both ends."""
-        return self.low, self.high
 
-    def contains(self, value: Any) -> bool:
-        """Say whether ``value`` is one of the range's values."""
-        return _is_number(value) and self.low <= value <= self.high
-
-    def fill(self, value: float) -> float:
-        """Return what a trial's configuration holds for ``value``."""
-        return float(value)
-
-    def to_yaml(self) -> dict[str, list[float]]:
-        """Return the range as a study file writes it."""
-        return {"uniform": [self.low, self.high]}
-
-
+@final
 @dataclass(frozen=True)
-class Log:
+class Log(_Real):
     """Positive real numbers, every order of magnitude as likely as any other.
 
     Args:
@@ -76,43 +104,27 @@ class Log:
         RangeError: The ends do not make a range.
     """
 
-    low: float
-    high: float
+    kind = "log"
 
-    def __post_init__(self) -> None:
-        problems = _number_problems(self.low, self.high)
+    @override
+    def _problems(self) -> list[str]:
+        problems = super()._problems()
         if _is_number(self.low) and self.low <= 0:
             problems.append(
                 f"the low end of a log range must be greater than 0, got {self.low}; raise it, or use uniform"
             )
-        _set_float_ends(self, problems)
+        return problems
 
+    @override
     def at(self, u: float) -> float:
-        """Return the value below which a share ``u`` in [0, 1) of the draws falls."""
         if u in {0, 1}:  # exactly the ends, which a logarithm and back may miss
             return self.low if u == 0 else self.high
         value = math.exp((1 - u) * math.log(self.low) + u * math.log(self.high))
         return min(max(value, self.low), self.high)
 
+    @override
     def position(self, value: float) -> float:
-        """Return the share of draws below ``value``, in [0, 1]: the inverse of `at`."""
         return math.log(value / self.low) / math.log(self.high / self.low)
-
-    def ends(self) -> tuple[float, float]:
-        """Return both ends."""
-        return self.low, self.high
-
-    def contains(self, value: Any) -> bool:
-        """Say whether ``value`` is one of the range's values."""
-        return _is_number(value) and self.low <= value <= self.high
-
-    def fill(self, value: float) -> float:
-        """Return what a trial's configuration holds for ``value``."""
-        return float(value)
-
-    def to_yaml(self) -> dict[str, list[float]]:
-        """Return the range as a study file writes it."""
-        return {"log": [self.low, self.high]}
 
 
 @dataclass(frozen=True)
@@ -239,13 +251,6 @@ class Choice:
 
 
 Range = Uniform | Log | Int | Choice
-
-
-def _set_float_ends(ends: Uniform | Log, problems: list[str]) -> None:
-    if problems:
-        raise RangeError(problems)
-    object.__setattr__(ends, "low", float(ends.low))
-    object.__setattr__(ends, "high", float(ends.high))
 
 
 def _number_problems(low: Any, high: Any) -> list[str]:
