@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, final
 
+from kdstudy.errors import RecordError
 from kdstudy.ledger.validation import validate_record
 
 
@@ -28,7 +29,7 @@ class RecordPart:
         return {**{name: value for name, value in known.items() if value is not None}, **self.rest}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], where: str = "record") -> Self:
+    def from_json(cls, values: Any, where: str = "record") -> Self:
         """Build from `to_json`'s values.
 
         Args:
@@ -36,8 +37,11 @@ class RecordPart:
             where: What messages call them.
 
         Raises:
-            RecordError: A value is of another type.
+            RecordError: It is no mapping, or a value is of another type.
         """
+        if not isinstance(values, Mapping):
+            kind = type(values).__name__
+            raise RecordError(f"{where}: the record is damaged (a mapping was expected, got {kind}); restore a copy")
         names = {each.name for each in fields(cls)} - {"rest"}
         known = {name: value for name, value in values.items() if name in names}
         rest = {name: value for name, value in values.items() if name not in names}

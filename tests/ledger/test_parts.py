@@ -44,6 +44,14 @@ def test_a_part_is_printed_as_it_was_recorded() -> None:
     assert TeacherInfo.from_json({"of": 1}) == TeacherInfo(rest={"of": 1})
 
 
+@pytest.mark.parametrize("column", ["dataset", "teacher", "tracking"])
+@pytest.mark.parametrize("value", ["null", "[]", "7", '"text"', "true"])
+def test_a_part_that_is_no_mapping_is_damaged(path: Path, column: str, value: str) -> None:
+    change(path, f"UPDATE kdstudy_studies SET {column} = ?", value)
+    with pytest.raises(RecordError, match=rf"its {column}: the record is damaged \(a mapping was expected, got "):
+        read(path)
+
+
 def test_a_part_of_another_type_is_damaged(path: Path) -> None:
     with pytest.raises(RecordError, match=r"study 'x': the record is damaged \(val: .*number"):
         TeacherInfo.from_json({"val": "0.5"}, "study 'x'")
