@@ -57,8 +57,11 @@ def connected(address: str | None, folder: Path) -> Iterator[None]:
 
 def _init(address: str | None) -> None:
     import ray
+    from ray._raylet import Config  # type: ignore[attr-defined]  # compiled
 
     plugins = _plugin_environment()
+    if not ray.is_initialized():
+        Config.initialize("")  # whoever imported ray before us had it read an environment that says nothing of tokens
     try:
         ray.init(
             address=address or "local",
@@ -70,9 +73,13 @@ def _init(address: str | None) -> None:
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:400] or type(error).__name__
+        if address is None:
+            raise ClusterError(
+                f"ray: cannot start on this machine ({reason}); look into the newest folder below /tmp/ray"
+            ) from error
         raise ClusterError(
-            f"--address: cannot join the Ray cluster at {address or 'this machine'} ({reason}); check that its head "
-            "runs, that this machine is one of its nodes, and that both have the same Python, Ray and token"
+            f"--address: cannot join the Ray cluster at {address} ({reason}); check that its head runs, that this "
+            "machine is one of its nodes, and that both have the same Python, Ray and token"
         ) from error
 
 

@@ -1,6 +1,11 @@
-"""What is said about an address before Ray is asked."""
+"""What is said about an address before Ray is asked, and how an instance of our own starts."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +28,39 @@ def test_an_address_that_cannot_do_is_one_line(address: str, message: str) -> No
         check_address(address)
     assert str(error.value).startswith("--address: ")
     assert "\n" not in str(error.value)
+
+
+START = """
+import sys
+import ray
+from pathlib import Path
+from kdstudy.cluster.connection import connected
+
+with connected(None, Path(sys.argv[1])):
+    print(ray.is_initialized())
+"""
+
+
+def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start Ray in a process that imported it before kdstudy chose how it is to be started."""
+    return subprocess.run(
+        [sys.executable, "-c", START, str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, **environment},
+    )
+
+
+def test_whoever_imported_ray_before_still_gets_an_instance_with_a_token(tmp_path: Path) -> None:
+    done = start(tmp_path)
+    assert done.stdout == "True\n", done.stderr
+    assert (tmp_path / "ray-token").exists()
+
+
+def test_an_instance_that_cannot_start_is_said_without_an_address(tmp_path: Path) -> None:
+    done = start(tmp_path, RAY_OVERRIDE_RESOURCES="{")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("kdstudy.errors.ClusterError: ray: cannot start on this machine (")

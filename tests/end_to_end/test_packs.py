@@ -127,7 +127,7 @@ def test_a_study_of_packs_records_what_it_records_without_them(tmp_path: Path) -
     plain_id, said = run(off, "off")
     assert "pack:" not in said
     packed_id, said = run(on, "4", SIGNAL="SIGKILL")
-    assert "pack: mortal_plugin:Mortal: 4 trials a process, as the study file says\n" in said
+    assert "pack: mortal_plugin:Mortal: 4 trials per process, as the study file says\n" in said
     assert "their process was lost" in said and (on / "hit").exists()
     plain, packed = recorded(off, plain_id), recorded(on, packed_id)
     for one, other in zip(plain, packed, strict=True):

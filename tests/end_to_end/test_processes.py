@@ -19,13 +19,13 @@ def test_two_slots_need_two_processes(tmp_path: Path) -> None:
 
 ANEW = """
 import sys
-from kdstudy.search import execution
+from kdstudy.cluster import execute
 from kdstudy.runner.driver import run_study
 from kdstudy.storage.store import Store
 from kdstudy.study import parse_study
 from kdstudy.plugins.trust import allow_plugins
 
-execution.limit_of = lambda capacity: 3
+execute.limit_of = lambda capacity: 3
 allow_plugins("benchmarks")
 outcome = run_study(parse_study(sys.argv[1], "sleeping.yaml"), Store.at(sys.argv[2]))
 assert outcome.counts == {"completed": 7, "stopped": 0, "diverged": 0, "failed": 0}, outcome
