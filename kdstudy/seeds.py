@@ -19,19 +19,24 @@ def derive(seed: int, *path: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 11
 
 
-def search_data_seed(study_seed: int) -> int:
-    """Return the data seed shared by all search trials of a study (common random numbers)."""
-    return derive(study_seed, "search", "data")
+def search_seed(study_seed: int, search: int) -> int:
+    """Return the seed of a study's search ``search``, from 0: the first has the study's own."""
+    return derive(study_seed, "search", search) if search else study_seed
 
 
-def search_init_seed(study_seed: int, number: int) -> int:
-    """Return the initialisation seed of search trial ``number``."""
-    return derive(study_seed, "search", "init", number)
+def data_seed(search_seed: int) -> int:
+    """Return the data seed that all trials of one search share (common random numbers)."""
+    return derive(search_seed, "search", "data")
 
 
-def confirm_seed(study_seed: int, index: int) -> int:
+def init_seed(search_seed: int, index: int) -> int:
+    """Return the seed of the initial weights of trial ``index`` of a search, the same in every arm."""
+    return derive(search_seed, "search", "init", index)
+
+
+def confirm_seed(search_seed: int, index: int) -> int:
     """Return the seed of confirmation ``index``, the same for every arm (paired), for data and initialisation."""
-    return derive(study_seed, "confirm", index)
+    return derive(search_seed, "confirm", index)
 
 
 def teacher_seed(study_seed: int) -> int:

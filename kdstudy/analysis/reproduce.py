@@ -110,7 +110,7 @@ def reproduce_trial(
 def _inputs_differ(
     dataset: DatasetInfo, teacher: TeacherInfo, config: TrialConfig, folder: Folder
 ) -> list[DifferenceDocument]:
-    data = dataset_of(config, with_test=False)
+    data = dataset_of(config.as_study, with_test=False, decoded=False)
     if data.fingerprint != dataset.fingerprint:
         return [{"field": "data.fingerprint", "recorded": dataset.fingerprint, "here": data.fingerprint}]
     here = find_teacher(folder)

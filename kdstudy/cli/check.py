@@ -40,15 +40,16 @@ def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> Non
     rows = [
         [
             arm.name,
+            str(study.confirm.searches),
             str(study.search.trials_per_arm or "while hours last"),
             str(study.confirm.seeds),
             ", ".join(path.rsplit(".", 1)[-1] for path in study.space(arm)) or "nothing",
         ]
         for arm in study.arms
     ]
-    click.echo(table(["arm", "search trials", "confirmation seeds", "searched"], rows))
+    click.echo(table(["arm", "searches", "trials each", "seeds each", "searched"], rows))
     count = _count(study)
-    searched = f"{_budget(study)} of search, then {len(study.arms) * study.confirm.seeds}" if count is None else count
+    searched = f"{_budget(study)} of search, then {_confirmations(study)}" if count is None else count
     click.echo(f"{searched} trials of up to {study.max_epochs} epochs in all{_excess(study)}")
     for each in matched:
         _show_layers(each)
@@ -89,7 +90,11 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _count(study: Study) -> int | None:
     trials = study.search.trials_per_arm
-    return None if trials is None else len(study.arms) * (trials + study.confirm.seeds)
+    return None if trials is None else len(study.arms) * study.confirm.searches * trials + _confirmations(study)
+
+
+def _confirmations(study: Study) -> int:
+    return len(study.arms) * study.confirm.searches * study.confirm.seeds
 
 
 def _budget(study: Study) -> str:
@@ -99,8 +104,8 @@ def _budget(study: Study) -> str:
 
 def _excess(study: Study) -> str:
     total = (study.search.budget or {}).get("trials")
-    over = int(total) % len(study.arms) if total else 0
-    return f" ({over} of the budget's {total:g} search trials left over: arms get equal shares)" if over else ""
+    over = int(total) % (len(study.arms) * study.confirm.searches) if total else 0
+    return f" ({over} of the budget's {total:g} search trials left over: shares are equal)" if over else ""
 
 
 def _summary(study: Study) -> dict[str, object]:

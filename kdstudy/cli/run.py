@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FAILED_TRIALS = 3
 UNPUBLISHED = 4
 MAX_SEEDS = 10_000
+MAX_SEARCHES = 1_000
 
 
 @click.command("run")
@@ -61,21 +62,25 @@ def resume_command(study: str, address: str | None, store: Store, as_json: bool)
 
 @click.command("confirm")
 @study_argument
+@click.option("--searches", default=0, type=click.IntRange(0, MAX_SEARCHES), help="Further whole searches.")
 @click.option(
-    "--seeds", required=True, type=click.IntRange(1, MAX_SEEDS), help="Further fresh seeds, paired over arms."
+    "--seeds", default=0, type=click.IntRange(0, MAX_SEEDS), help="Further seeds in each search, paired over arms."
 )
 @address_option
 @plugin_option
 @store_options
 @json_option
-def confirm_command(study: str, seeds: int, address: str | None, store: Store, as_json: bool) -> int:
-    """Run further confirmation seeds of study ID.
+def confirm_command(study: str, searches: int, seeds: int, address: str | None, store: Store, as_json: bool) -> int:
+    """Repeat the search of study ID, or run further seeds of what each search picked.
 
-    They are recorded as exploratory: the verdict stays with the seeds the study file fixed, and `compare` shows both.
+    Searches tell most. Up to `confirm.at_most` of the study file they count for the verdict; others, and further seeds,
+    are exploratory: the verdict stays with what the file declared, and `compare` shows both.
     """
+    if not searches and not seeds:
+        raise StudyError(["confirm: says neither --searches nor --seeds; write for example --searches 4"])
     from kdstudy.runner import confirm_study
 
-    return _tell(confirm_study(study, store, seeds=seeds, address=address), as_json)
+    return _tell(confirm_study(study, store, searches=searches, seeds=seeds, address=address), as_json)
 
 
 def _tell(result: StudyResult, as_json: bool) -> int:
@@ -112,7 +117,7 @@ def _tell_people(result: StudyResult) -> None:
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
         f"reproduce {study_id}": "the best trial again, bit for bit",
-        f"confirm {study_id} --seeds 5": "more seeds, for a narrower interval",
+        f"confirm {study_id} --searches 4": "search again, for a verdict that holds",
         "ui": "the runs in MLflow",
     }
     width = max(map(len, commands))

@@ -45,6 +45,7 @@ def parameters_of(pack: Sequence[TrialRecord]) -> dict[str, Any]:
         **values,
         "trials": [trial.number for trial in pack],
         "arm": first.arm,
+        "search": first.search,
         "phase": first.phase,
         "configs": json.dumps([trial.config for trial in pack]),
     }

@@ -175,7 +175,7 @@ def _require_data(config: TrialConfig, fingerprint: str) -> None:
     """Refuse data that are not those the study began with: a node may have others under the same path."""
     from kdstudy.trial import dataset_of
 
-    found = dataset_of(config, with_test=False).fingerprint  # loaded once a process
+    found = dataset_of(config.as_study, with_test=False, decoded=False).fingerprint  # loaded once per process
     if found != fingerprint:
         raise DataError(
             f"data: fingerprint {found[:16]}, but the study started with {fingerprint[:16]}; put the same "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     augment: bool = True,
     options: Mapping[str, Any] | None = None,
     with_test: bool = False,
+    decoded: bool = True,
 ) -> Dataset:
     """Return a data set with a validation split carved from its official training split.
 
@@ -49,6 +50,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         augment: Whether training batches are augmented, in the data set's customary way.
         options: Of the data set.
         with_test: Whether ``test`` is given; the fingerprint is the same either way.
+        decoded: Whether images in files are decoded now, if they may stay in memory; False where none is looked at.
 
     Raises:
         PluginError: No data set of that name.
@@ -66,10 +68,16 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         train_images=train_images,
         split_seed=split_seed,
     )
-    test = dataset.test if with_test else None
-    if test is not None and not isinstance(dataset.train.images, ImageFiles):
-        test = _decoded(test)
-    return replace(dataset, augmentation=dataset.augmentation if augment else Augmentation(), test=test)
+    test = dataset.test
+    assert test is not None
+    ready = _decoded if decoded and _fits([dataset.train, dataset.val, test]) else _as_they_are
+    return replace(
+        dataset,
+        train=ready(dataset.train),
+        val=ready(dataset.val),
+        test=ready(test) if with_test else None,
+        augmentation=dataset.augmentation if augment else Augmentation(),
+    )
 
 
 @functools.cache
@@ -108,8 +116,6 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
     fingerprints["split"] = digest(train, val)
     _, channels, height, width = source.train.images.shape
-    if _fits(splits):
-        splits |= {part: splits[part].decoded() for part in ("train", "val")}
     return Dataset(
         name=name,
         num_classes=source.num_classes,
@@ -124,16 +130,20 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     )
 
 
-def _fits(splits: Mapping[str, Split]) -> bool:
+def _fits(splits: Sequence[Split]) -> bool:
     """Return whether the images of all splits, once decoded, may stay in memory."""
-    total = sum(split.images.nbytes for split in splits.values())
-    files = [split.images for split in splits.values() if isinstance(split.images, ImageFiles)]
+    total = sum(split.images.nbytes for split in splits)
+    files = [split.images for split in splits if isinstance(split.images, ImageFiles)]
     return all(total <= images.memory for images in files)
 
 
-@functools.lru_cache(maxsize=2)
+def _as_they_are(split: Split) -> Split:
+    return split
+
+
+@functools.lru_cache(maxsize=6)
 def _decoded(split: Split) -> Split:
-    """Decode a test split when it is first asked for, never before."""
+    """Decode a split when it is first asked for, never before."""
     return split.decoded()
 
 

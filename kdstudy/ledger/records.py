@@ -58,7 +58,9 @@ class StudyRecord:
         dataset: Its data, known once they were prepared.
         teacher: Its teacher, likewise.
         lag: Trials of one arm in flight at once, once known.
-        seeds: Confirmation seeds asked for in all, those added later included; None for the study file's own.
+        seeds: Confirmation seeds of each search asked for in all, those added later included; None for the study
+            file's own.
+        searches: Searches asked for in all; likewise.
         tracking: Its run in the published view, once that was opened.
         message: What a reader should know about the status.
         checked: The study as it was read and checked (``Study.to_json``); None in the records of older ledgers.
@@ -75,6 +77,7 @@ class StudyRecord:
     teacher: TeacherInfo = field(default_factory=TeacherInfo)
     lag: int | None = None
     seeds: int | None = None
+    searches: int | None = None
     tracking: TrackingRef = field(default_factory=TrackingRef)
     message: str | None = None
     checked: dict[str, Any] | None = None
@@ -129,7 +132,8 @@ class TrialRecord:
         phase: ``search`` (scored on validation) or ``confirm`` (scored on test as well).
         transfer: Name of the arm's transfer method.
         policy: Name of the arm's learning-rate policy.
-        index: Position within its arm and phase, from 0; there is one trial for each.
+        search: Which of the study's searches it belongs to, from 0.
+        index: Position within its arm, search and phase, from 0; there is one trial for each.
         data_seed: Order, augmentation, probe, directions; below 2**63.
         init_seed: Initial weights; below 2**63.
         values: What filled the study file's holes, keyed by dotted path.
@@ -176,6 +180,7 @@ class TrialRecord:
     run_id: str | None = None
     published: int = 0
     published_state: State | None = None
+    search: int = 0
 
     @property
     def arm(self) -> str:
@@ -198,6 +203,7 @@ class TrialRecord:
             "trial": self.number,
             "phase": self.phase,
             "arm": self.arm_id.to_json(),
+            "search": self.search,
             "index": self.index,
             "exploratory": self.exploratory,
             "seeds": {"data_seed": self.data_seed, "init_seed": self.init_seed},

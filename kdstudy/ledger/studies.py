@@ -13,7 +13,7 @@ from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Lease, LeaseOwner
 from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
-from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, STUDIES, TRIALS, WARM_STARTS
+from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, SEARCHES, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import validate_record
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
@@ -21,7 +21,7 @@ from kdstudy.storage import folder_name
 _FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
 _PARTS: dict[str, type[RecordPart]] = {"dataset": DatasetInfo, "teacher": TeacherInfo, "tracking": TrackingRef}
-_COLUMNS = tuple(field.name for field in fields(StudyRecord) if field.name != "checked")
+_COLUMNS = tuple(field.name for field in fields(StudyRecord) if field.name not in ("checked", "searches"))
 _LEASE_COLUMNS = [LEASES.c[field.name].label(f"lease_{field.name}") for field in fields(LeaseOwner)] + [
     LEASES.c.since.label("lease_since"),
     LEASES.c.renewed.label("lease_renewed"),
@@ -66,6 +66,7 @@ def read(connection: Connection, study_id: str) -> StudyRecord | None:
     parts = {name: kind.from_json(row._mapping[name], f"{where}: its {name}") for name, kind in _PARTS.items()}
     columns = {name: row._mapping[name] for name in _COLUMNS}
     values = {**columns, **parts, "checked": _read_checked(connection, study_id)}
+    values["searches"] = _read_searches(connection, study_id)
     record = _safe(validate_record(StudyRecord, values, where))
     return replace(record, status=_status(record.status, row, clock(connection)))
 
@@ -75,6 +76,22 @@ def _read_checked(connection: Connection, study_id: str) -> Any:
     if not inspect(connection).has_table(CHECKED_STUDIES.name):
         return None
     return connection.scalar(select(CHECKED_STUDIES.c.study).where(CHECKED_STUDIES.c.study_id == study_id))
+
+
+def _read_searches(connection: Connection, study_id: str) -> Any:
+    """Return how many searches were asked for in all; None for those of the study's file."""
+    if not inspect(connection).has_table(SEARCHES.name):
+        return None
+    return connection.scalar(select(SEARCHES.c.searches).where(SEARCHES.c.study_id == study_id))
+
+
+def _change_searches(connection: Connection, study_id: str, searches: int | None) -> None:
+    if _read_searches(connection, study_id) == searches:
+        return
+    SEARCHES.create(connection, checkfirst=True)
+    connection.execute(delete(SEARCHES).where(SEARCHES.c.study_id == study_id))
+    if searches is not None:
+        connection.execute(insert(SEARCHES), {"study_id": study_id, "searches": searches})
 
 
 def _safe(record: StudyRecord) -> StudyRecord:
@@ -150,7 +167,10 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
 
 def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> None:
     """Set fields of a study."""
-    if connection.execute(update(STUDIES).where(STUDIES.c.id == study_id), _row(values)).rowcount == 0:
+    values = dict(values)
+    if "searches" in values:
+        _change_searches(connection, study_id, values.pop("searches"))
+    if values and connection.execute(update(STUDIES).where(STUDIES.c.id == study_id), _row(values)).rowcount == 0:
         raise missing(study_id)
 
 

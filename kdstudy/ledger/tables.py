@@ -185,6 +185,14 @@ CHECKED_STUDIES = Table(
     Column("study", Plain, nullable=False),
 )
 
+# Likewise: how many searches a study was asked for in all, where some were added after its own.
+SEARCHES = Table(
+    "kdstudy_searches",
+    METADATA,
+    Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("searches", Integer, nullable=False),
+)
+
 LEASES = Table(
     "kdstudy_holds",
     METADATA,

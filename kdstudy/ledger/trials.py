@@ -21,6 +21,8 @@ from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, Phase, Tr
 from kdstudy.study import ArmId
 
 _NAMES = tuple(field.name for field in fields(TrialRecord))
+PLACES = 2**20
+"""The column ``index`` holds search * PLACES + index, so that the ledgers of older versions need no other column."""
 _IDENTITY = ("phase", "transfer", "policy", "index", "data_seed", "init_seed", "values")
 
 
@@ -28,7 +30,8 @@ def add(connection: Connection, trials: Sequence[TrialRecord]) -> None:
     """Record new trials; repeating it changes nothing."""
     for trial in trials:
         present = connection.execute(select(TRIALS).where(_is(trial.study_id, trial.number))).one_or_none()
-        row = {name: getattr(trial, name) for name in _NAMES}
+        row = {name: getattr(trial, name) for name in _NAMES if name != "search"}
+        row["index"] += trial.search * PLACES
         if present is None:
             connection.execute(insert(TRIALS), row)
         elif _identity(present._asdict()) != _identity(row):
@@ -48,9 +51,14 @@ def read(
     if number is not None:
         query = query.where(TRIALS.c.number == number)
     return tuple(
-        validate_record(TrialRecord, row._mapping, f"study '{study_id}': trial {row.number}")
+        validate_record(TrialRecord, _placed(dict(row._mapping)), f"study '{study_id}': trial {row.number}")
         for row in connection.execute(query)
     )
+
+
+def _placed(row: Mapping[str, Any]) -> dict[str, Any]:
+    search, index = divmod(row["index"], PLACES)
+    return {**row, "search": search, "index": index}
 
 
 def read_arms(connection: Connection, study_id: str) -> tuple[ArmId, ...]:

@@ -134,10 +134,11 @@ def _arm_now(
 ) -> ArmSnapshot:
     states = [trial.state for trial in trials]
     searched = [trial for trial in trials if trial.phase == "search"]
-    budget, best = budget_of(study), best_of(trials)
-    search, over = budget.expected(searched), budget.is_over(searched)
-    # An arm of which no search trial completed is not confirmed.
-    planned = search + (0 if over and best is None else record.seeds or study.confirm.seeds)
+    best = best_of(trials)
+    planned = sum(
+        _planned(study, record, [trial for trial in searched if trial.search == search])
+        for search in range(record.searches or study.confirm.searches)
+    )
     running = [trial for trial in trials if trial.state == "running"]
     ended = sum(trial.done for trial in trials)
     each = durations.get(arm.name, durations.get(""))
@@ -154,6 +155,15 @@ def _arm_now(
         epochs=tuple(trial.epochs for trial in running),
         seconds=0.0 if remaining == 0 else None if each is None else max(0.0, remaining * each - gone),
     )
+
+
+def _planned(study: Study, record: StudyRecord, searched: Sequence[TrialRecord]) -> int:
+    """Return how many trials an arm comes to in one search."""
+    budget = budget_of(study)
+    # An arm of which no search trial completed is not confirmed.
+    lost = budget.is_over(searched) and best_of(searched) is None
+    seeds = study.confirm.seeds if record.seeds is None else record.seeds
+    return budget.expected(searched) + (0 if lost else seeds)
 
 
 def progress_table(now: Snapshot) -> RenderableType:

@@ -104,8 +104,9 @@ class TrialDocument(TypedDict):
     trial: Count
     phase: Phase
     arm: ArmDocument
-    index: Annotated[int, Field(ge=0, description="Within its arm and phase.")]
-    exploratory: Annotated[bool, Field(description="A confirmation seed added after the study's own.")]
+    search: Annotated[int, Field(ge=0, description="Which of the study's searches.")]
+    index: Annotated[int, Field(ge=0, description="Within its arm, search and phase.")]
+    exploratory: Annotated[bool, Field(description="Of a search or a seed that the study file does not declare.")]
     seeds: SeedsDocument
     state: State
     values: ParamValues

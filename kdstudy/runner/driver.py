@@ -21,7 +21,7 @@ from kdstudy.runner.open_study import OpenStudy
 from kdstudy.runner.outcome import StudyResult, deliver, publish_result, result_of, write_page
 from kdstudy.runner.preparation import prepare, score_teacher
 from kdstudy.runner.signals import interrupt_study, terminable
-from kdstudy.search import check_warm_start, choose_warm_start, warm_start_lines
+from kdstudy.search import check_numbers, check_warm_start, choose_warm_start, warm_start_lines
 from kdstudy.storage import Store, require_download_inside
 from kdstudy.study import Study, require_plugins
 from kdstudy.tracking import Publisher, Tracker, mlflow_environment
@@ -67,9 +67,9 @@ def run_study(
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)
         log.info(f"study {record.id}")
-        for line in () if warm is None else warm_start_lines(warm, study.search.startup_trials):
+        for line in () if warm is None else warm_start_lines(warm, study):
             log.info(line)
-        opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds)
+        opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds, study.confirm.searches)
         return _Drive(opened, address, cluster or RayCluster()).run(owner)
 
 
@@ -92,19 +92,28 @@ def resume_study(
         record = ledger.study(ledger.resolve(reference))
         if record.status == "finished":
             return _conclude(record, ledger, store)
-        opened = _reopen(record, ledger, store, extra_seeds=0)
+        opened = _reopen(record, ledger, store)
         return _continue(opened, address, cluster or RayCluster())
 
 
 def confirm_study(
-    reference: str, store: Store, *, seeds: int, address: str | None = None, cluster: Cluster | None = None
+    reference: str,
+    store: Store,
+    *,
+    searches: int = 0,
+    seeds: int = 0,
+    address: str | None = None,
+    cluster: Cluster | None = None,
 ) -> StudyResult:
-    """Run ``seeds`` further fresh confirmation seeds of every arm, recorded as exploratory.
+    """Add whole searches to a study, or further fresh confirmation seeds to each of its searches.
+
+    Searches up to the study's `confirm.at_most` count for its verdict; others, and all added seeds, are exploratory.
 
     Args:
         reference: As for `resume_study`.
         store: Where it was run.
-        seeds: At least 1.
+        searches: How many more.
+        seeds: How many more in each search.
         address: As for `run_study`.
         cluster: Likewise.
 
@@ -114,14 +123,17 @@ def confirm_study(
     """
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
-        opened = _reopen(record, ledger, store, extra_seeds=seeds)
+        opened = _reopen(record, ledger, store, seeds=seeds, searches=searches)
+        check_numbers(opened.study, searches=opened.searches, seeds=opened.seeds)
         return _continue(opened, address, cluster or RayCluster())
 
 
-def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, extra_seeds: int) -> OpenStudy:
+def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0, searches: int = 0) -> OpenStudy:
+    """Return a study with so many seeds and searches more than it was asked for until now."""
     study = record.study()
     require_plugins(study)
-    return OpenStudy(study, record.id, ledger, store, (record.seeds or study.confirm.seeds) + extra_seeds)
+    asked = (record.seeds or study.confirm.seeds) + seeds, (record.searches or study.confirm.searches) + searches
+    return OpenStudy(study, record.id, ledger, store, *asked)
 
 
 def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
@@ -132,7 +144,8 @@ def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> Study
     owner = LeaseOwner.here()
     opened.ledger.acquire_lease(opened.id, owner)
     opened.ledger.requeue(opened.id)
-    opened.ledger.update_study(opened.id, status="running", message=None, seeds=opened.seeds, tracking=tracking)
+    asked = {"seeds": opened.seeds, "searches": opened.searches}
+    opened.ledger.update_study(opened.id, status="running", message=None, tracking=tracking, **asked)
     log.info(f"study {opened.id}")
     return _Drive(opened, address, cluster).run(owner)
 

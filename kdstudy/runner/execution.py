@@ -114,6 +114,7 @@ class Execution:
             opened.ledger,
             lag=lag,
             seeds=opened.seeds,
+            searches=opened.searches,
             sharing=self._sharing,
             record=lambda trial: writer.put(lambda: opened.ledger.add_trial(trial)),
             warm=known_results(opened.ledger, opened.id),

@@ -20,7 +20,8 @@ class OpenStudy:
         id: Its ID in the ledger.
         ledger: Its record.
         store: Its files.
-        seeds: Confirmation seeds in all.
+        seeds: Confirmation seeds of each search in all.
+        searches: Searches in all.
     """
 
     study: Study
@@ -28,6 +29,7 @@ class OpenStudy:
     ledger: Ledger
     store: Store
     seeds: int
+    searches: int
 
     @property
     def record(self) -> StudyRecord:

@@ -84,6 +84,8 @@ class Progress:
         score = "" if trial.val is None else f" val {trial.val:.4f}"
         test = "" if trial.test is None else f" test {trial.test:.4f}"
         label = f"seed {trial.index}" if trial.phase == "confirm" else f"trial {trial.number}"
+        if trial.phase == "confirm" and (trial.search or self._study.confirm.searches > 1):
+            label += f" of search {trial.search}"
         log.info(
             f"[{self._done}/{self.total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
             f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left"

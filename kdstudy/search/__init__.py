@@ -9,6 +9,7 @@ from kdstudy.search.samplers.base import PastTrial, Sampler, past_trial, propose
 from kdstudy.search.samplers.importance import importance
 from kdstudy.search.samplers.optuna_storage import OPTUNA_STATES, Replayed, replay_in_optuna
 from kdstudy.search.samplers.tpe import optuna_study_of
+from kdstudy.search.search_plan import check_numbers
 from kdstudy.search.warm_start import check_warm_start, choose_warm_start, known_results, warm_start_lines
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Scores",
     "TrialPlanner",
     "budget_of",
+    "check_numbers",
     "check_warm_start",
     "choose_warm_start",
     "configs_to_measure",

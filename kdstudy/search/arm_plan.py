@@ -1,4 +1,4 @@
-"""One arm of a study: which of its trials there are, and which comes next."""
+"""One arm of one search: which of its trials there are, and which comes next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 
-from kdstudy.ledger import TrialRecord, best_of
+from kdstudy.ledger import TrialRecord
 from kdstudy.results import Phase
 from kdstudy.search.budget import Budget
 from kdstudy.study import Arm
@@ -26,7 +26,7 @@ class Place:
 
 
 class ArmPlan:
-    """The trials of one arm, in order: its search, as long as the budget lasts, then its confirmation seeds.
+    """The trials of one arm in one search, in order: as long as the budget lasts, then its confirmation seeds.
 
     Args:
         arm: The arm.
@@ -42,13 +42,14 @@ class ArmPlan:
         self._budget, self._lag = budget, lag
         self._search: dict[int, TrialRecord] = {}
         self._ended = 0
-        self._confirm = deque(range(seeds))
+        self.confirms = deque(range(seeds))
+        """Confirmation seeds that have not been handed out."""
 
     def note(self, trial: TrialRecord) -> None:
         """Take note of a trial of this arm that was handed out or has ended."""
         if trial.phase == "confirm":
-            if trial.index in self._confirm:
-                self._confirm.remove(trial.index)
+            if trial.index in self.confirms:
+                self.confirms.remove(trial.index)
             return
         self._search[trial.index] = trial
         for name in ("searched", "search_is_over"):
@@ -68,23 +69,9 @@ class ArmPlan:
         return self._budget.is_over(self.searched)
 
     @property
-    def best(self) -> TrialRecord | None:
-        """The search trial that is confirmed."""
-        return best_of(self.searched)
-
-    @property
-    def next(self) -> Place | None:
-        """The next trial, whether it may start yet or not; None if there is none."""
-        if not self.search_is_over:
-            return Place("search", len(self.searched))
-        return Place("confirm", self._confirm[0]) if self._confirm and self.best is not None else None
-
-    @property
     def remaining(self) -> int:
-        """How many trials have not been handed out; where time is the budget, how many are expected."""
-        # An arm of which no search trial completed has nothing to confirm.
-        confirm = 0 if self.search_is_over and self.best is None else len(self._confirm)
-        return self._budget.remaining(self.searched) + confirm
+        """How many search trials have not been handed out; where time is the budget, how many are expected."""
+        return self._budget.remaining(self.searched)
 
     def may_search(self, index: int) -> bool:
         """Return whether search trial ``index``, which is not handed out yet, may start now."""

@@ -1,8 +1,8 @@
-"""How much an arm may search: a number of trials, or its share of the hours that trials take.
+"""How much an arm may search each time: a number of trials, or its share of the hours that trials take.
 
-An hour of a budget is an hour of a trial's own epochs, wherever and beside how many others it ran. Arms share it
-equally, and each runs one trial at least. An arm starts no trial while those in flight, at the mean price of those that
-have ended, use up its share.
+An hour of a budget is an hour of a trial's own epochs, wherever and beside how many others it ran. Arms and searches
+share it equally, and each runs one trial at least. An arm starts no trial while those in flight, at the mean price of
+those that have ended, use up its share.
 """
 
 from __future__ import annotations
@@ -124,13 +124,13 @@ class TimeBudget(Budget):
 
 
 def budget_of(study: Study) -> Budget:
-    """Return what the search of each arm of a study may cost."""
+    """Return what one search of each arm of a study may cost."""
     if study.search.trials_per_arm is not None:
         return CountBudget(study.search.trials_per_arm)
-    budget = study.search.budget or {}
+    budget, shares = study.search.budget or {}, len(study.arms) * study.confirm.searches
     if "gpu_hours" in budget:
-        return TimeBudget(3600 * budget["gpu_hours"] / study.resources.gpus / len(study.arms))
-    return TimeBudget(3600 * budget["hours"] / len(study.arms))
+        return TimeBudget(3600 * budget["gpu_hours"] / study.resources.gpus / shares)
+    return TimeBudget(3600 * budget["hours"] / shares)
 
 
 def _mean(ended: Sequence[TrialRecord]) -> float:

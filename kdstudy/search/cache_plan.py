@@ -102,7 +102,7 @@ class CachePlan:
         counted = self._study.search.trials_per_arm  # None: as many as hours allow
         if cache.mode == "all_views":
             trials = math.inf if counted is None else counted + self._study.confirm.seeds
-            most = trials * self._policies * self._study.max_epochs
+            most = trials * self._policies * self._study.max_epochs  # of one search: another has other images
             verdict = f"pays from epoch {keep.views + 1} of its trials on" if most > keep.views else "does not pay"
             instead = "one an epoch" if counted is None else f"up to {most}"
             return (

@@ -31,9 +31,10 @@ class PackPlan:
 
     @property
     def lag(self) -> int:
-        """Trials of one arm in flight at once that keep all processes busy, and packs full."""
+        """Trials of one arm and search in flight at once that keep all processes busy, and packs full."""
         most = max(most for most, _ in self._most.values())
-        return max(math.ceil(self._capacity * most / len(self._study.arms)), most)
+        at_once = len(self._study.arms) * self._study.confirm.searches
+        return max(math.ceil(self._capacity * most / at_once), most)
 
     def summary_lines(self) -> Iterator[str]:
         """Yield one line per transfer method, if packs are asked for."""
@@ -56,6 +57,6 @@ class PackPlan:
         each = study.search.trials_per_arm  # None: as many as hours allow
         if each is None:
             return AUTO, "with one teacher pass per step"
-        filling = max(1, each * len(study.arms) // self._capacity)
+        filling = max(1, each * len(study.arms) * study.confirm.searches // self._capacity)
         most = min(AUTO, each, filling)
         return most, "with one teacher pass per step" if most > 1 else "because more would leave slots idle"

@@ -1,14 +1,14 @@
 """What to run next: a pure function of the study and what has ended, whatever the order in which trials end.
 
-Search trial k of arm a has number ``k * arms + a``. Its proposal sees the arm's trials 0 .. k - lag and nothing else,
-so it waits until those have ended; start-up trials see nothing and never wait. Hence the same study file and seed give
-the same proposals on one slot or many, today or after any number of interruptions. Confirmation runs of an arm follow
-once its search is over, without waiting for other arms.
+The proposal of an arm's trial k in one search sees that arm's trials 0 .. k - lag of that search and nothing else, so
+it waits until those have ended; start-up trials see nothing and never wait. Hence the same study file and seed give the
+same proposals on one slot or many, today or after any number of interruptions. Confirmation runs of an arm follow once
+its search is over, without waiting for other arms. A study's searches are one stream of trials: an earlier search goes
+first, and whatever it cannot use goes to the next.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,8 @@ from kdstudy.search.arm_plan import ArmPlan, Place
 from kdstudy.search.budget import budget_of
 from kdstudy.search.cache_plan import CachePlan
 from kdstudy.search.samplers import PastTrial, Sampler, past_trial, propose
-from kdstudy.seeds import confirm_seed, search_data_seed, search_init_seed
+from kdstudy.search.search_plan import SearchPlan
+from kdstudy.seeds import confirm_seed, data_seed, init_seed, search_seed
 from kdstudy.study import Study
 
 
@@ -31,12 +32,13 @@ class TrialPlanner:
         study: The study.
         study_id: Its ID in the ledger.
         ledger: The record.
-        lag: Trials of one arm that may be in flight at once after its start-up, at least 1.
-        seeds: Confirmation seeds in all; those beyond the study file's own are exploratory.
+        lag: Trials of one arm and search that may be in flight at once after its start-up, at least 1.
+        seeds: Confirmation seeds of each search in all; those beyond the study file's own are exploratory.
+        searches: In all; those beyond what the study file declares are exploratory.
         sharing: Which trials share the teacher's outputs; None leaves the study's own mode.
         record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
             same. None: it is written before it is handed out.
-        warm: By arm, an earlier study's results: its proposals are made as if it went on from there.
+        warm: By search and arm, an earlier study's results: proposals are made as if it went on from there.
     """
 
     def __init__(  # noqa: PLR0913 - all of them but the first three by name
@@ -47,18 +49,19 @@ class TrialPlanner:
         *,
         lag: int,
         seeds: int,
+        searches: int = 1,
         sharing: CachePlan | None = None,
         record: Callable[[TrialRecord], None] | None = None,
-        warm: Mapping[str, Sequence[PastTrial]] | None = None,
+        warm: Mapping[int, Mapping[str, Sequence[PastTrial]]] | None = None,
     ) -> None:
         self._study, self._id, self._ledger = study, study_id, ledger
-        self._sharing, self._record, self._warm = sharing, record or ledger.add_trial, warm or {}
+        self._sharing, self._record = sharing, record or ledger.add_trial
         self._sampler: Sampler = SAMPLERS.load(study.search.sampler.name)(**study.search.sampler.options)
-        self._budget = budget_of(study)
-        self._plans = {
-            arm.name: ArmPlan(arm, position, self._budget, startup=self._startup(arm.name), lag=lag, seeds=seeds)
-            for position, arm in enumerate(study.arms)
-        }
+        budget, learns, warm = budget_of(study), self._sampler.learns, warm or {}
+        self._searches = [
+            SearchPlan(study, search, budget=budget, learns=learns, lag=lag, seeds=seeds, warm=warm.get(search, {}))
+            for search in range(searches)
+        ]
         self._trials: dict[int, TrialRecord] = {}
         for trial in ledger.trials(study_id):
             self._note(trial)
@@ -110,43 +113,27 @@ class TrialPlanner:
         self._note(trial)
 
     def _first(self, most: Callable[[str], int], *, whole: bool) -> TrialRecord | None:
-        """Return the new trial with the lowest number that may start now."""
-        ready = [
-            (self._number(plan, place), plan, place)
-            for plan in self._plans.values()
-            if (place := plan.next) is not None and self._is_ready(plan, place)
-            if not whole or self._is_whole(plan, place, most)
-        ]
+        """Return the new trial with the lowest number that may start now: the earlier search goes first."""
+        ready = [(*each, plan) for plan in self._searches for each in plan.ready(most, whole=whole)]
         if not ready:
             return None
-        _, plan, place = min(ready, key=lambda each: each[0])
-        return self._new(plan, place)
-
-    def _is_ready(self, plan: ArmPlan, place: Place) -> bool:
-        if place.phase == "confirm":  # its number may depend on how long the other arms' searches are
-            return self._searched() is not None
-        return plan.may_search(place.index)
-
-    def _is_whole(self, plan: ArmPlan, place: Place, most: Callable[[str], int]) -> bool:
-        """Return whether so many of an arm's trials may start that further ones would not fit, or do not come."""
-        return place.phase == "confirm" or plan.may_search_all(place.index, most(plan.arm.transfer.called))
+        _, arm, place, search = min(ready, key=lambda each: each[0])
+        return self._new(search, arm, place)
 
     def _beside(self, first: TrialRecord) -> TrialRecord | None:
-        """Return another search trial of an arm that may start now."""
+        """Return another search trial of an arm that may start now, for the same process."""
         if first.phase != "search":
             return None
         for trial in self._interrupted:
-            if (trial.arm, trial.phase) == (first.arm, first.phase):
+            if (trial.arm, trial.phase, trial.search) == (first.arm, first.phase, first.search):
                 self._interrupted.remove(trial)
                 return trial
-        plan = self._plans[first.arm]
-        place = plan.next
-        if place is None or place.phase != "search" or not plan.may_search(place.index):
-            return None
-        return self._new(plan, place)
+        search = self._searches[first.search]
+        place = search.beside(first.arm)
+        return None if place is None else self._new(search, search[first.arm], place)
 
-    def _new(self, plan: ArmPlan, place: Place) -> TrialRecord:
-        trial = self._propose(plan, place)
+    def _new(self, search: SearchPlan, plan: ArmPlan, place: Place) -> TrialRecord:
+        trial = self._propose(search, plan, place)
         self._record(trial)
         self._note(trial)
         return trial
@@ -155,55 +142,46 @@ class TrialPlanner:
         """Keep a trial; of one that has ended only what later ones may depend on: there may be thousands."""
         kept = replace(trial, config={}, numerics={}, error=None) if trial.done else trial
         self._trials[trial.number] = kept
-        if trial.arm in self._plans:
-            self._plans[trial.arm].note(kept)
+        if trial.search < len(self._searches):
+            self._searches[trial.search].note(kept)
 
     def _remaining(self) -> int:
-        return sum(plan.remaining for plan in self._plans.values())
+        return sum(search.remaining for search in self._searches)
 
-    def _startup(self, arm: str) -> int:
-        """Trials that see nothing: all of them where the sampler takes no account of results."""
-        if not self._sampler.learns:
-            return sys.maxsize
-        return max(0, self._study.search.startup_trials - len(self._warm.get(arm, ())))
-
-    def _searched(self) -> int | None:
-        """Return how many numbers the search of each arm takes; None while that is not known."""
-        return self._budget.numbers([plan.searched for plan in self._plans.values()])
-
-    def _number(self, plan: ArmPlan, place: Place) -> int:
-        before = 0 if place.phase == "search" else self._searched()
-        assert before is not None
-        return (before + place.index) * len(self._plans) + plan.position
-
-    def _propose(self, plan: ArmPlan, place: Place) -> TrialRecord:
-        study, arm, number = self._study, plan.arm, self._number(plan, place)
+    def _propose(self, search: SearchPlan, plan: ArmPlan, place: Place) -> TrialRecord:
+        study, arm, seed = self._study, plan.arm, search_seed(self._study.seed, search.search)
         if place.phase == "search":
-            values = self._values(plan, place.index)
-            data_seed, init_seed = search_data_seed(study.seed), search_init_seed(study.seed, number)
+            values = self._values(search, plan, place.index)
+            order, init = data_seed(seed), init_seed(seed, place.index)
         else:
-            best = plan.best
-            assert best is not None
-            values, data_seed = best.values, confirm_seed(study.seed, place.index)
-            init_seed = data_seed
-        mode = None if self._sharing is None else self._sharing.mode(arm.transfer.called, place.phase)
-        config = study.config(arm.name, values, data_seed=data_seed, init_seed=init_seed, cache_mode=mode)
+            pick = search.pick(plan)
+            assert pick is not None
+            values, order = pick.values, confirm_seed(seed, place.index)
+            init = order
+        mode = None if self._sharing is None else self._sharing.mode(arm.id.transfer, place.phase)
+        config = study.config(arm.name, values, data_seed=order, init_seed=init, search=search.search, cache_mode=mode)
         return TrialRecord(
             study_id=self._id,
-            number=number,
+            number=search.number(plan, place),
             phase=place.phase,
-            transfer=arm.transfer.called,
-            policy=arm.policy.called,
+            transfer=arm.id.transfer,
+            policy=arm.id.policy,
+            search=search.search,
             index=place.index,
-            data_seed=data_seed,
-            init_seed=init_seed,
+            data_seed=order,
+            init_seed=init,
             values=values,
             config=config.to_json(),
-            exploratory=place.phase == "confirm" and place.index >= study.confirm.seeds,
+            exploratory=self._is_exploratory(search, place),
         )
 
-    def _values(self, plan: ArmPlan, index: int) -> dict[str, Any]:
-        before = self._warm.get(plan.arm.name, ())
+    def _is_exploratory(self, search: SearchPlan, place: Place) -> bool:
+        """Return whether a trial was asked for beyond what the study file declares."""
+        confirm = self._study.confirm
+        return search.search >= confirm.declared or (place.phase == "confirm" and place.index >= confirm.seeds)
+
+    def _values(self, search: SearchPlan, plan: ArmPlan, index: int) -> dict[str, Any]:
+        before = search.warm.get(plan.arm.name, ())
         visible: Iterable[PastTrial] = ()
         if index >= plan.startup:
             visible = (*before, *map(self._observe, plan.visible(index)))
@@ -214,7 +192,7 @@ class TrialPlanner:
             arm=plan.arm.name,
             index=len(before) + index,
             startup=self._study.search.startup_trials,
-            seed=self._study.seed,
+            seed=search_seed(self._study.seed, search.search),
         )
 
     def _observe(self, trial: TrialRecord) -> PastTrial:

@@ -16,16 +16,16 @@ from kdstudy.plugins import SAMPLERS
 from kdstudy.search.samplers import PastTrial, past_trial
 from kdstudy.study import Study, TrialConfig, flatten
 
-_FREE = ("name", "data_seed", "init_seed", "resources", "cache")
+_FREE = ("name", "data_seed", "init_seed", "study_seed", "resources", "cache")
 """What two trials may differ in and still have comparable scores: the seed, the hardware, the cache."""
 
 
 def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart:
     """Return which finished search trials of an earlier study the arms of a new one learn from.
 
-    A trial serves the arm of its name if the new study searches the same values there, if its own lie inside today's
-    ranges, and if everything else of its configuration, the study's seed and with it the validation images included, is
-    what the new study would run.
+    A trial serves the arm of its name, in the search of its number, if the new study searches the same values there, if
+    its own lie inside today's ranges, and if everything else of its configuration, the seed and with it the validation
+    images included, is what the new study would run.
 
     Args:
         study: The new study.
@@ -86,21 +86,24 @@ def check_warm_start(ledger: Ledger, study_id: str) -> None:
             )
 
 
-def known_results(ledger: Ledger, study_id: str) -> dict[str, list[PastTrial]]:
-    """Return by arm, in order of their numbers, the results a study learnt from at its start."""
+def known_results(ledger: Ledger, study_id: str) -> dict[int, dict[str, list[PastTrial]]]:
+    """Return by search and arm, in order of their numbers, the results a study learnt from at its start."""
     warm = ledger.warm_start(study_id)
     if warm is None:
         return {}
     trials = {trial.number: trial for trial in ledger.trials(warm.source, "search")}
     scores = ledger.scores(warm.source)
-    return {
-        arm: [past_trial(trials[number], scores.get(number)) for number in numbers]
-        for arm, numbers in warm.trials.items()
-    }
+    found: dict[int, dict[str, list[PastTrial]]] = {}
+    for arm, numbers in warm.trials.items():
+        for trial in map(trials.__getitem__, numbers):
+            known = found.setdefault(trial.search, {}).setdefault(arm, [])
+            known.append(past_trial(trial, scores.get(trial.number)))
+    return found
 
 
-def warm_start_lines(warm: WarmStart, startup: int) -> Iterator[str]:
+def warm_start_lines(warm: WarmStart, study: Study) -> Iterator[str]:
     """Yield one line per arm about what it learns from."""
+    startup = study.search.startup_trials * study.confirm.searches
     for arm, numbers in warm.trials.items():
         if numbers:
             left = f", {startup - len(numbers)} random ones go before" if len(numbers) < startup else ""
@@ -113,7 +116,7 @@ def warm_start_lines(warm: WarmStart, startup: int) -> Iterator[str]:
 
 
 def _fits(study: Study, trial: TrialRecord) -> bool:
-    if trial.arm not in {arm.name for arm in study.arms}:
+    if trial.arm not in {arm.name for arm in study.arms} or trial.search >= study.confirm.searches:
         return False
     space = study.space(trial.arm)
     return space.keys() == trial.values.keys() and all(space[path].contains(trial.values[path]) for path in space)
@@ -124,7 +127,9 @@ def _config_then(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _config_now(study: Study, trial: TrialRecord) -> TrialConfig:
-    return study.config(trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed)
+    return study.config(
+        trial.arm, trial.values, data_seed=trial.data_seed, init_seed=trial.init_seed, search=trial.search
+    )
 
 
 def _comparable(config: TrialConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kdstudy.plugins import POLICIES, PRUNERS
+from kdstudy.plugins import POLICIES, PRUNERS, SAMPLERS
 from kdstudy.study.arm_id import ArmId
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.plugin_spec import PluginSpec
@@ -20,6 +20,8 @@ from kdstudy.study.validate import Parsed, Reader
 
 MAX_CORNERS = 512
 MAX_TRIALS = 1_000_000
+MIN_SEARCHES = 3
+"""Fewer never give a verdict."""
 _RANGES = (*Range.__args__,)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -31,6 +33,8 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     _check_policies(parsed, problems)
     _check_search(parsed, problems)
     _check_sampler(parsed, reader)
+    _check_together(parsed, reader)
+    _check_confirm(parsed, problems)
 
 
 def check_trial(parsed: Parsed, problems: Problems) -> None:
@@ -179,7 +183,7 @@ def _check_budget(parsed: Parsed, problems: Problems) -> None:
     search, place = parsed.get("search", {}), Place().key("search")
     if not {"trials_per_arm", "budget"} <= search.keys():
         return
-    budget, arms = search["budget"], _arms(parsed)
+    budget, arms = search["budget"], _arms(parsed) * (parsed.get("confirm", {}).get("searches") or 1)
     if (search["trials_per_arm"] is None) == (budget is None):
         got = "neither" if budget is None else "both"
         remedy = "write for example trials_per_arm: 20" if budget is None else "remove one"
@@ -190,8 +194,8 @@ def _check_budget(parsed: Parsed, problems: Problems) -> None:
     if trials is not None and (trials != int(trials) or trials > MAX_TRIALS or (arms and trials < arms)):
         problems.add(
             place.key("budget").key("trials"),
-            f"must be a whole number, at least one for each of the {arms or 1} arm(s) and at most {MAX_TRIALS}, got "
-            f"{show(trials)}; write for example {20 * (arms or 1)}",
+            f"must be a whole number, at least one for each of the {arms or 1} arm(s) and searches and at most "
+            f"{MAX_TRIALS}, got {show(trials)}; write for example {20 * (arms or 1)}",
         )
     if "gpu_hours" in budget and gpus == 0:
         problems.add(
@@ -212,7 +216,8 @@ def _trials_per_arm(parsed: Parsed) -> int | None:
     if total is None:
         trials: int | None = search.get("trials_per_arm")
         return trials
-    return int(total) // _arms(parsed) if _arms(parsed) else None
+    shares = _arms(parsed) * (parsed.get("confirm", {}).get("searches") or 1)
+    return int(total) // shares if shares else None
 
 
 def _check_search(parsed: Parsed, problems: Problems) -> None:
@@ -248,6 +253,54 @@ def _check_sampler(parsed: Parsed, reader: Reader) -> None:
                 )
     if sampler.name == "cmaes":
         _check_numeric(parsed, reader)
+
+
+def _check_together(parsed: Parsed, reader: Reader) -> None:
+    """See that what policies are to go together in is searched, by every policy of a transfer, without learning."""
+    search, place = parsed.get("search", {}), Place().key("search").key("together")
+    paths, sampler = search.get("together") or (), search.get("sampler")
+    shared = [name for name in reader.holes if not name.startswith("arms.policies.")]
+    for path in paths:
+        if path not in shared:
+            reader.problems.add(
+                place,
+                f"must be searched values that the policies of a transfer share, got {show(path)}; "
+                + (f"choose from {', '.join(shared)}" if shared else "write a range, for example for train.base_lr"),
+            )
+    if paths and sampler is not None and getattr(SAMPLERS.load(sampler.name), "learns", False):
+        reader.problems.add(
+            place,
+            f"policies can try the same draws only if none depends on results, got sampler {sampler.name}; write "
+            "sampler: random or grid, or leave together out",
+        )
+
+
+def _check_confirm(parsed: Parsed, problems: Problems) -> None:
+    confirm, place = parsed.get("confirm", {}), Place().key("confirm")
+    searches, at_most = confirm.get("searches"), confirm.get("at_most")
+    if searches is not None and at_most is not None and at_most < searches:
+        problems.add(
+            place.key("at_most"),
+            f"counts the study's own searches too, which are {searches}, got {at_most}; raise it, or leave it out",
+        )
+    if searches is not None and searches < MIN_SEARCHES and at_most is not None:
+        problems.add(
+            place.key("at_most"),
+            f"declares looks at a verdict, which takes {MIN_SEARCHES} searches, got searches: {searches}; raise that",
+        )
+    arms = {
+        ArmId(transfer.called, policy.called).name
+        for transfer in parsed.get("arms", {}).get("transfers", ())
+        for policy in parsed.get("arms", {}).get("policies", ())
+    }
+    for pair in confirm.get("comparisons") or () if arms else ():
+        for name in pair:
+            if name not in arms:
+                problems.add(
+                    place.key("comparisons"), f"no arm is called {show(name)}; choose from {', '.join(sorted(arms))}"
+                )
+        if len({*pair}) == 1:
+            problems.add(place.key("comparisons"), f"must be two arms, got {show(pair[0])} twice; name another")
 
 
 def _check_numeric(parsed: Parsed, reader: Reader) -> None:

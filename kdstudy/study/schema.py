@@ -16,6 +16,8 @@ from kdstudy.study.plugin_spec import PluginSpec
 
 SEED_LIMIT = 2**53  # exact as a JSON number anywhere
 LayerPairs = tuple[tuple[str, str], ...]
+Comparisons = tuple[tuple[str, str], ...]
+MAX_SEARCHES = 1000
 CacheMode = Literal["auto", "off", "schedule", "all_views", "views"]
 
 
@@ -125,12 +127,12 @@ class SearchConfig:
     """Section ``search``."""
 
     trials_per_arm: Annotated[
-        Annotated[int, Ge(1), Le(1_000_000)] | None, Key("Search trials of each arm; give this or `budget`.", 20)
+        Annotated[int, Ge(1), Le(1_000_000)] | None, Key("Trials of each arm in one search; give this or `budget`.", 20)
     ] = None
     budget: Annotated[
         Annotated[dict[Literal["trials", "hours", "gpu_hours"], Annotated[float, Gt(0)]], Len(1, 1)] | None,
         Key(
-            "What the search of all arms together may take, divided equally: `{trials: N}`, or `{hours: H}` or "
+            "What all searches of all arms together may take, divided equally: `{trials: N}`, or `{hours: H}` or "
             "`{gpu_hours: H}` of trials' own time; give this or `trials_per_arm`.",
             {"trials": 80},
         ),
@@ -158,6 +160,16 @@ class SearchConfig:
         ),
     ] = None
 
+    together: Annotated[
+        tuple[str, ...],
+        Key(
+            "Searched values in which the policies of a transfer go together: they try the same draws, and the draw "
+            "with the best mean validation score over them serves all. Compares policies at equal values; takes a "
+            "sampler that does not learn.",
+            ["train.base_lr"],
+        ),
+    ] = ()
+
     @property
     def startup_trials(self) -> int:
         """Random trials at the start of each arm."""
@@ -170,12 +182,51 @@ class SearchConfig:
 class ConfirmConfig:
     """Section ``confirm``."""
 
+    searches: Annotated[
+        int,
+        Ge(1),
+        Le(MAX_SEARCHES),
+        Key(
+            "Times that the whole search is repeated, each with a split, draws and seeds of its own. The unit of the "
+            "verdict: none of a policy below 3, and a fair one from 5 on.",
+            5,
+        ),
+    ] = 1
     seeds: Annotated[
         int,
         Ge(0),
         Le(10_000),
-        Key("Fresh paired seeds on which the best trial of each arm is run again and scored on test; 0 for none.", 3),
+        Key(
+            "Fresh paired seeds on which what each search picked for each arm is run again and scored on test; 0 for "
+            "none. 2 are enough where `searches` repeats.",
+            2,
+        ),
     ] = 3
+    at_most: Annotated[
+        Annotated[int, Ge(1), Le(MAX_SEARCHES)] | None,
+        Key(
+            "Searches that may be added later, those above included, and still count: the p values then allow for "
+            "looking after each; null for none but `searches`.",
+            12,
+        ),
+    ] = None
+    smallest: Annotated[
+        Annotated[float, Gt(0), Lt(100)] | None,
+        Key("Smallest difference that would matter to you, in points; null to test for no difference at all.", 0.5),
+    ] = None
+    comparisons: Annotated[
+        Annotated[Comparisons, MinLen(1)] | None,
+        Key(
+            "What the verdicts are about, as pairs [treatment arm, baseline arm]; null for every policy against "
+            "`constant` of the same transfer.",
+            [["attention/layerwise", "attention/constant"]],
+        ),
+    ] = None
+
+    @property
+    def declared(self) -> int:
+        """Searches that may count for the verdict; any beyond are exploratory."""
+        return self.at_most or self.searches
 
 
 @dataclass(frozen=True)

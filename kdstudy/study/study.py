@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, final
 
 from kdstudy.errors import StudyError
+from kdstudy.seeds import search_seed
 from kdstudy.study.arm_id import ArmId
 from kdstudy.study.build import build
 from kdstudy.study.checks import check_recorded
@@ -131,6 +132,7 @@ class Study:
         *,
         data_seed: int,
         init_seed: int,
+        search: int = 0,
         cache_mode: CacheMode | None = None,
     ) -> TrialConfig:
         """Return one trial of an arm: the study with its holes filled.
@@ -140,6 +142,7 @@ class Study:
             values: One value for each path of `space`, no others.
             data_seed: Seed of order, augmentation, probe and random directions.
             init_seed: Seed of the student's initial weights.
+            search: Which of the study's searches it belongs to, from 0.
             cache_mode: In place of the study's own, where that is ``auto`` and has been decided.
 
         Raises:
@@ -180,7 +183,8 @@ class Study:
             cache=self.cache if cache_mode is None else replace(self.cache, mode=cache_mode),
             data_seed=data_seed,
             init_seed=init_seed,
-            split_seed=self.seed,
+            split_seed=search_seed(self.seed, search),
+            study_seed=self.seed if search else None,
         )
 
     def corner(self, arm: Arm, end: Literal[0, -1]) -> TrialConfig:
@@ -264,7 +268,8 @@ class Study:
         arms = tuple(Arm(*pair) for pair in itertools.product(file.arms.transfers, file.arms.policies))
         search = file.search
         if search.budget is not None and "trials" in search.budget:
-            search = replace(search, trials_per_arm=int(search.budget["trials"]) // len(arms))
+            shares = len(arms) * file.confirm.searches
+            search = replace(search, trials_per_arm=int(search.budget["trials"]) // shares)
         sections = {field.name: getattr(file, field.name) for field in fields(file)}
         return cls(**{**sections, "arms": arms, "search": search, "text": text})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, Self, final
 
 from annotated_types import Ge, Lt, MinLen
@@ -52,7 +52,8 @@ class TrialConfig:
         cache: What it shares of the teacher; ``auto``, in a trial, shares nothing.
         data_seed: Seed of order, augmentation, probe and random directions.
         init_seed: Seed of the student's initial weights.
-        split_seed: The study's seed, which also makes the validation split and the teacher.
+        split_seed: Its search's seed, which also makes the subset of training images and the validation split.
+        study_seed: The study's, which also makes the teacher; None where it is the search's.
     """
 
     name: Annotated[str, Key("Name of the study.", "my-study")]
@@ -66,9 +67,15 @@ class TrialConfig:
     resources: Annotated[ResourcesConfig, Key("What the trial takes.")]
     data_seed: Annotated[Seed, Key("Seed of the data's streams.", 0)]
     init_seed: Annotated[Seed, Key("Seed of the initial weights.", 0)]
-    split_seed: Annotated[Seed, Key("Seed of the study.", 0)]
+    split_seed: Annotated[Seed, Key("Seed of the search.", 0)]
     numerics: Annotated[NumericsConfig, Key("Faster arithmetic.")] = field(default_factory=NumericsConfig)
     cache: Annotated[CacheConfig, Key("What trials share of the teacher.")] = field(default_factory=CacheConfig)
+    study_seed: Annotated[Seed | None, Key("Seed of the study; null where it is `split_seed`.", 0)] = None
+
+    @property
+    def as_study(self) -> Self:
+        """The trial on the study's own split, which its teacher was trained on and its record describes."""
+        return self if self.study_seed is None else replace(self, split_seed=self.study_seed, study_seed=None)
 
     @property
     def arm(self) -> str:

@@ -41,8 +41,14 @@ class TrialNetworks(NamedTuple):
     context: TransferContext
 
 
-def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
-    """Load the configuration's data set; the test split only where it may be looked at."""
+def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True) -> Dataset:
+    """Load the configuration's data set; the test split only where it may be looked at.
+
+    Args:
+        config: The trial.
+        with_test: Whether the test split is given.
+        decoded: False where no image is looked at, only what describes the data.
+    """
     data = config.data
     return load_data(
         data.name,
@@ -54,6 +60,7 @@ def dataset_of(config: TrialConfig, *, with_test: bool) -> Dataset:
         options=data.options,
         split_seed=config.split_seed,
         with_test=with_test,
+        decoded=decoded,
     )
 
 

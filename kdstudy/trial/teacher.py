@@ -61,12 +61,13 @@ def prepare_teacher(config: TrialConfig, teachers: Path | Folder) -> Teacher:
     """Return the study's teacher, training or loading it unless the store already has it.
 
     Args:
-        config: Any trial of the study; its arm and seeds do not matter.
+        config: Any trial of the study; its arm, search and seeds do not matter.
         teachers: The store's folder of teachers.
 
     Raises:
         ModelError: The file does not fit the network, or the teacher scores near chance (and ``allow_weak`` is false).
     """
+    config = config.as_study
     data = dataset_of(config, with_test=False)
     key = teacher_key(config, data)
     folder = folder_at(teachers) / key

@@ -120,8 +120,8 @@ def test_only_trials_that_fit_are_told_and_an_arm_without_says_so(ledger: Ledger
     create(ledger, study, NEW, warm)
     assert ledger.warm_start(NEW) == warm
     states = {"completed", "diverged"}
-    assert {each.state for each in known_results(ledger, NEW)["attention/constant"]} <= states
-    lines = list(warm_start_lines(warm, 3))
+    assert {each.state for each in known_results(ledger, NEW)[0]["attention/constant"]} <= states
+    lines = list(warm_start_lines(warm, study))
     assert "attention/layerwise finds no trial in warm-00000000; it starts without" in lines[1]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kdstudy.seeds import confirm_seed, derive, search_data_seed, search_init_seed, teacher_seed
+from kdstudy.seeds import confirm_seed, data_seed, derive, init_seed, teacher_seed
 from kdstudy.training.rng import generator
 
 
@@ -21,9 +21,9 @@ def test_a_stream_depends_on_seed_name_and_epoch_alone() -> None:
 
 def test_seeds_are_exact_in_json_and_disjoint_between_phases() -> None:
     seeds = [
-        search_data_seed(0),
+        data_seed(0),
         teacher_seed(0),
-        *(search_init_seed(0, n) for n in range(200)),
+        *(init_seed(0, n) for n in range(200)),
         *(confirm_seed(0, k) for k in range(200)),
     ]
     assert len(set(seeds)) == len(seeds)

@@ -1,4 +1,4 @@
-"""`Pruner`: stops poor search trials, as a pure function of what the trials of one arm have reported.
+"""`Pruner`: stops poor search trials, as a pure function of what the trials of one arm and search have reported.
 
 A pruner keeps no state, so an interrupted study prunes on from its record as if nothing had happened. Ray Tune's own
 schedulers keep theirs with its trials, which end with the driver; ``asha`` and ``median`` decide as those do
