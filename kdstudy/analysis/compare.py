@@ -1,28 +1,33 @@
-"""Arms compared over their confirmation runs, seed by seed.
+"""Arms compared over the searches of one or more studies.
 
-Only confirmation runs count, by their test score after the last epoch. A seed counts if both arms have a
-score for it. One that diverged or failed in either arm is left out, which flatters the arm that loses runs:
-read the difference together with the share of diverged runs.
+Only confirmation runs count, by their test score after the last epoch. A run that diverged scores chance level; one
+that failed (an exception) has no score and blocks the verdict of its comparison. No seed and no search is dropped.
 
-The verdict comes from the seeds that the study file fixed. Where others were added later, a second analysis
-over all seeds is marked exploratory: who sees the verdict before deciding on more seeds may stop when he
-likes what he sees.
+Each study is judged by what it declared, whatever IDs a call names: its own family of comparisons, over its own
+searches. Everything else that a call shows (another baseline, searches or seeds added later, studies counted
+together) is exploratory: who sees a verdict before deciding on more may stop when he likes what he sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from kdstudy.analysis import statistics as stats
-from kdstudy.analysis.comparison import Analysis, Comparison, Gain, GainDifference, Row
+from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
+from kdstudy.analysis.confirmation import Confirmation, confirmation_of
+from kdstudy.analysis.estimates import welch_interval
+from kdstudy.analysis.searches import PairedSearches
+from kdstudy.analysis.verdict import Judgement, Plan, explore, judge
 from kdstudy.errors import RecordError
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
-from kdstudy.study import ArmId
+from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.results import Family
+from kdstudy.study import ArmId, Study
 
 _CONSTANT = "constant"
 _PLAIN = ArmId("none", "constant")
+Pair = tuple[ArmId, ArmId]
+"""Baseline and treatment."""
 
 
 def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> Comparison:
@@ -31,159 +36,150 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
     Args:
         ledger: Where the studies are.
         ids: IDs, unique prefixes or ``latest``; at least one.
-        baseline: The policy that each other one is compared with under the same transfer; None for ``constant``.
-            ``none``: each arm against ``none/constant``, plain training.
+        baseline: The policy that each other one is compared with under the same transfer; None for the study's own
+            comparisons. ``none``: each arm against ``none/constant``, plain training.
 
     Raises:
         RecordError: A study does not exist, or has no arm of the baseline.
     """
-    studies = [ledger.study(study_id) for study_id in dict.fromkeys(ledger.resolve(one) for one in ids)]
-    duels = [duel for study in studies for duel in _duels(ledger, study, baseline)]
-    fixed = _analyse([duel.runs(later=False) for duel in duels])
-    every = _analyse([duel.runs(later=True) for duel in duels])
-    rows = tuple(
-        Row(
-            study_id=duel.study.id,
-            dataset=duel.study.dataset.name,
-            transfer=duel.treatment.transfer,
-            baseline=duel.baseline.name if baseline == _PLAIN.transfer else duel.baseline.policy,
-            treatment=duel.treatment.policy,
-            analysis=verdict,
-            exploratory=exploratory if duel.extended else None,
-            differences=duel.runs(later=False).differences,
-        )
-        for duel, verdict, exploratory in zip(duels, fixed, every, strict=True)
+    records = [ledger.study(study_id) for study_id in dict.fromkeys(ledger.resolve(one) for one in ids)]
+    studies = [_StudyRuns(record, record.study(), confirmation_of(ledger, record)) for record in records]
+    rows = [row for study in studies for row in study.rows(baseline)]
+    return Comparison(
+        tuple(record.id for record in records),
+        (*rows, *_together(studies, baseline)),
+        _gain_differences(records, [row for row in rows if not row.later]),
     )
-    return Comparison(tuple(study.id for study in studies), rows, _gain_differences(studies, rows))
 
 
 @dataclass(frozen=True)
-class _Runs:
-    """The finished confirmation runs of two arms."""
+class _StudyRuns:
+    """A study with all its confirmation runs."""
 
-    baseline: tuple[TrialRecord, ...]
-    treatment: tuple[TrialRecord, ...]
+    record: StudyRecord
+    study: Study
+    confirmation: Confirmation
 
-    @property
-    def scores(self) -> tuple[list[float], list[float]]:
-        """The scores of the seeds that both arms have, in order of the baseline's."""
-        before, after = _by_seed(self.baseline), _by_seed(self.treatment)
-        shared = [seeds for seeds in before if seeds in after]
-        return [before[seeds] for seeds in shared], [after[seeds] for seeds in shared]
+    def rows(self, baseline: str | None) -> list[Row]:
+        """Return the study's comparisons in the order of its file; behind each what was added later to it."""
+        own = self.family()
+        verdicts = dict(zip(own, self._judge(own), strict=True))
+        rows = []
+        for pair in own if baseline is None else self._against(baseline):
+            verdict = verdicts.get(pair)
+            rows.append(self.row(pair, verdict or explore(self.scores(pair, later=False)), declared=pair in verdicts))
+            if self.confirmation.has_later(pair):
+                rows.append(replace(self.row(pair, explore(self.scores(pair, later=True)), declared=False), later=True))
+        return rows
 
-    @property
-    def differences(self) -> tuple[float, ...]:
-        return tuple(stats.paired_differences(*self.scores))
+    def scores(self, pair: Pair, *, later: bool) -> PairedSearches:
+        """Return the scores of two arms, over what the study declared or over all that it has."""
+        return self.confirmation.scores(*pair, later=later)
 
-    @property
-    def left_out(self) -> int:
-        """Seeds for which a run of either arm ended without a score."""
-        return len({_seeds(trial) for trial in (*self.baseline, *self.treatment) if trial.test is None})
-
-
-@dataclass(frozen=True)
-class _Duel:
-    """Two arms of a study with all their finished confirmation runs."""
-
-    study: StudyRecord
-    baseline: ArmId
-    treatment: ArmId
-    trials: tuple[TrialRecord, ...]
-
-    @property
-    def extended(self) -> bool:
-        """Whether seeds were added after the study's own."""
-        return any(trial.exploratory for trial in self.trials)
-
-    def runs(self, *, later: bool) -> _Runs:
-        """Return the runs of the study's own seeds, or those of seeds added ``later`` as well."""
-        chosen = [trial for trial in self.trials if later or not trial.exploratory]
-        return _Runs(
-            *(tuple(trial for trial in chosen if trial.arm_id == arm) for arm in (self.baseline, self.treatment))
+    def row(self, pair: Pair, judgement: Judgement, *, declared: bool) -> Row:
+        """Return one comparison as it is shown."""
+        baseline, treatment = pair
+        diverged = self.confirmation.diverged
+        family: Family = "study" if declared else "exploratory"
+        return Row(
+            study_id=self.record.id,
+            dataset=self.record.dataset.name,
+            transfer=treatment.transfer,
+            baseline=baseline.policy if baseline.transfer == treatment.transfer else baseline.name,
+            treatment=treatment.policy,
+            estimand="equal_rates" if self.study.search.together else "tuned",
+            family=family,
+            smallest=self._smallest if declared else None,
+            diverged_baseline=diverged(baseline),
+            diverged_treatment=diverged(treatment),
+            judgement=judgement,
         )
 
+    def family(self) -> list[Pair]:
+        """Return what the study's verdicts are about."""
+        named = self.study.confirm.comparisons
+        if named is not None:
+            return [(ArmId.parse(baseline), ArmId.parse(treatment)) for treatment, baseline in named]
+        return self._pairs(_CONSTANT)
 
-def _duels(ledger: Ledger, study: StudyRecord, baseline: str | None) -> list[_Duel]:
-    """Return a study's comparisons in the order of its file, arms without a confirmation run included."""
-    arms = ledger.arms(study.id)
-    if baseline == _PLAIN.transfer:
-        if _PLAIN not in arms:
+    def _judge(self, family: Sequence[Pair]) -> list[Judgement]:
+        confirm = self.study.confirm
+        plan = Plan(confirm.searches, confirm.at_most, self._smallest)
+        return judge([self.scores(pair, later=False) for pair in family], plan)
+
+    @property
+    def _smallest(self) -> float | None:
+        smallest = self.study.confirm.smallest
+        return None if smallest is None else smallest / 100
+
+    def _against(self, baseline: str) -> list[Pair]:
+        arms = [arm.id for arm in self.study.arms]
+        if baseline == _PLAIN.transfer:
+            if _PLAIN not in arms:
+                raise RecordError(
+                    f"study '{self.record.id}': has no arm none/constant to be the baseline; run one that has 'none' "
+                    "among its transfers and 'constant' among its policies"
+                )
+            return [(_PLAIN, arm) for arm in arms if arm != _PLAIN]
+        if baseline not in {arm.policy for arm in arms}:
             raise RecordError(
-                f"study '{study.id}': has no arm none/constant to be the baseline; run one that has 'none' "
-                "among its transfers and 'constant' among its policies"
-            )
-        pairs = [(_PLAIN, arm) for arm in arms if arm != _PLAIN]
-    else:
-        policy = baseline or _CONSTANT
-        before_of = {arm.transfer: arm for arm in arms if arm.policy == policy}
-        if baseline is not None and not before_of:
-            raise RecordError(
-                f"study '{study.id}': has no policy '{baseline}' to be the baseline; choose from "
+                f"study '{self.record.id}': has no policy '{baseline}' to be the baseline; choose from "
                 f"{', '.join(dict.fromkeys(arm.policy for arm in arms))}, or say 'none' for plain training"
             )
-        pairs = [(before_of[arm.transfer], arm) for arm in arms if arm.policy != policy and arm.transfer in before_of]
-    finished = [trial for trial in ledger.trials(study.id, "confirm") if trial.done]
-    return [
-        _Duel(study, before, after, tuple(trial for trial in finished if trial.arm_id in (before, after)))
-        for before, after in pairs
-    ]
+        return self._pairs(baseline)
+
+    def _pairs(self, policy: str) -> list[Pair]:
+        """Return every other policy against this one, under the same transfer."""
+        arms = [arm.id for arm in self.study.arms]
+        return [(ArmId(arm.transfer, policy), arm) for arm in arms if arm.policy != policy and self._has(arm, policy)]
+
+    def _has(self, arm: ArmId, policy: str) -> bool:
+        return ArmId(arm.transfer, policy) in {each.id for each in self.study.arms}
 
 
-def _analyse(family: Sequence[_Runs]) -> list[Analysis]:
-    """Analyse comparisons that are made together, and therefore corrected together."""
-    results = [stats.compare_paired(*runs.scores) for runs in family]
-    adjusted = stats.holm([result.p_value for result in results])
-    return [
-        Analysis(
-            pairs=result,
-            diverged_baseline=_diverged(runs.baseline),
-            diverged_treatment=_diverged(runs.treatment),
-            left_out=runs.left_out,
-            p_adjusted=p_adjusted,
-            detectable=stats.detectable(result.n, result.sd, stats.SIGNIFICANCE / len(family)),
-            verdict=stats.verdict(result.n, result.difference, p_adjusted),
+def _together(studies: Sequence[_StudyRuns], baseline: str | None) -> list[Row]:
+    """Return the comparisons of studies that are equal but for the seed, their declared searches counted together."""
+    first, *others = studies
+    alike = [study for study in others if _alike(first.study) == _alike(study.study)]
+    if not alike or len({study.study.seed for study in (first, *alike)}) < len(alike) + 1:
+        return []
+    rows = []
+    for pair in first.family() if baseline is None else first._against(baseline):
+        parts = [study.scores(pair, later=False) for study in (first, *alike)]
+        scores = PairedSearches(
+            tuple(search for part in parts for search in part.searches),
+            failed=sum(part.failed for part in parts),
+            unpicked=sum(part.unpicked for part in parts),
+            unequal_seeds=True,
         )
-        for runs, result, p_adjusted in zip(family, results, adjusted, strict=True)
-    ]
+        row = first.row(pair, explore(scores), declared=False)
+        rows.append(replace(row, together=tuple(study.record.id for study in (first, *alike))))
+    return rows
 
 
-def _gain_differences(studies: Iterable[StudyRecord], rows: Sequence[Row]) -> tuple[GainDifference, ...]:
+def _alike(study: Study) -> Study:
+    """Return what two studies must share for their searches to be draws of the same thing."""
+    confirm = replace(study.confirm, searches=1, at_most=None, smallest=None)
+    return replace(study, name="", seed=0, text="", confirm=confirm)
+
+
+def _gain_differences(records: Iterable[StudyRecord], rows: Sequence[Row]) -> tuple[GainDifference, ...]:
     """Return, for every comparison that two studies share, how much more the later named one gains."""
-    records = {study.id: study for study in studies}
+    known = {record.id: record for record in records}
     found = []
     for first, second in combinations(rows, 2):
         if first.study_id != second.study_id and first.key == second.key:
-            gains = [_gain(records[row.study_id], row) for row in (first, second)]
-            known = gains[0].gain is not None and gains[1].gain is not None
-            low, high = stats.welch_interval(first.differences, second.differences) or (None, None)
-            found.append(
-                GainDifference(
-                    *first.key,
-                    gains[0],
-                    gains[1],
-                    (gains[1].gain or 0.0) - (gains[0].gain or 0.0) if known else None,
-                    low,
-                    high,
-                )
-            )
+            gains = [_gain(known[row.study_id], row) for row in (first, second)]
+            interval = welch_interval(*(row.judgement.scores.differences for row in (first, second)))
+            difference = None
+            if interval is not None and gains[0].gain is not None and gains[1].gain is not None:
+                difference = gains[1].gain - gains[0].gain
+            low, high = interval or (None, None)
+            found.append(GainDifference(*first.key, gains[0], gains[1], difference, low, high))
     return tuple(found)
 
 
 def _gain(study: StudyRecord, row: Row) -> Gain:
-    test = study.teacher.test
-    pairs = row.analysis.pairs
-    return Gain(study.id, row.dataset, None if test is None else 1 - test, pairs.n, pairs.difference)
-
-
-def _by_seed(trials: Iterable[TrialRecord]) -> dict[tuple[int, int], float]:
-    return {_seeds(trial): trial.test for trial in trials if trial.test is not None}
-
-
-def _seeds(trial: TrialRecord) -> tuple[int, int]:
-    return trial.data_seed, trial.init_seed
-
-
-def _diverged(trials: Sequence[TrialRecord]) -> float | None:
-    """Return the share of diverged runs among all but the failed: an exception tells nothing of stability."""
-    states = [trial.state for trial in trials if trial.state != "failed"]
-    return states.count("diverged") / len(states) if states else None
+    test, estimate = study.teacher.test, row.judgement.estimate
+    difficulty = None if test is None else 1 - test
+    return Gain(study.id, row.dataset, difficulty, row.judgement.scores.count, estimate and estimate.mean)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from kdstudy.analysis.statistics import PairedResult
+from kdstudy.analysis.verdict import Judgement
 from kdstudy.results import (
-    AnalysisDocument,
     ComparisonDocument,
+    Estimand,
+    Family,
     GainDifferenceDocument,
     GainDocument,
     RowDocument,
@@ -16,64 +17,24 @@ from kdstudy.results import (
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """Two arms compared over one set of seeds.
-
-    Args:
-        pairs: The statistics of the differences.
-        diverged_baseline: Share, in [0, 1], of the baseline's runs that diverged rather than completed; None
-            without any. Failed runs count in neither: an exception tells nothing of stability.
-        diverged_treatment: The same for the treatment.
-        left_out: Seeds for which a run of either arm diverged or failed.
-        p_adjusted: Holm over all comparisons of the call.
-        detectable: The smallest true difference that would be found with 80 % power at the strictest of
-            Holm's levels; None if n < 3 or there is no spread.
-        verdict: Of the treatment.
-    """
-
-    pairs: PairedResult
-    diverged_baseline: float | None
-    diverged_treatment: float | None
-    left_out: int
-    p_adjusted: float | None
-    detectable: float | None
-    verdict: Verdict
-
-    def to_json(self) -> AnalysisDocument:
-        """Return plain values."""
-        pairs = self.pairs
-        return {
-            "n": pairs.n,
-            "baseline_mean": pairs.baseline_mean,
-            "treatment_mean": pairs.treatment_mean,
-            "baseline_sd": pairs.baseline_sd,
-            "treatment_sd": pairs.treatment_sd,
-            "diverged_share": {"baseline": self.diverged_baseline, "treatment": self.diverged_treatment},
-            "difference": pairs.difference,
-            "ci_low": pairs.ci_low,
-            "ci_high": pairs.ci_high,
-            "p_value": pairs.p_value,
-            "p_adjusted": self.p_adjusted,
-            "effect_size": pairs.effect_size,
-            "p_improvement": pairs.p_improvement,
-            "detectable": self.detectable,
-            "verdict": self.verdict,
-        }
-
-
-@dataclass(frozen=True)
 class Row:
-    """One comparison within one study.
+    """One comparison within one study, or within several that count together.
 
     Args:
-        study_id: The study.
+        study_id: The study; the first of several.
         dataset: Its data set's name.
         transfer: The treatment's transfer method.
         baseline: The policy it is compared with, under the same transfer; or ``none/constant``, an arm.
         treatment: The policy.
-        analysis: Over the seeds fixed in the study file: the verdict.
-        exploratory: Over all seeds, if some were added later.
-        differences: Of the fixed seeds, treatment - baseline.
+        estimand: What the difference is of: policies each ``tuned`` for itself, or at ``equal_rates``
+            (``search.together``).
+        family: ``study``: one of its own comparisons, over what it declared; else ``exploratory``.
+        smallest: The smallest difference that would matter, a fraction; None if the study names none.
+        diverged_baseline: The baseline's confirmation runs that diverged; they score chance level.
+        diverged_treatment: The treatment's.
+        judgement: What the searches say.
+        later: Whether it is over searches and seeds that were added beyond the declared ones.
+        together: The studies whose searches it counts together; empty for one.
     """
 
     study_id: str
@@ -81,25 +42,60 @@ class Row:
     transfer: str
     baseline: str
     treatment: str
-    analysis: Analysis
-    exploratory: Analysis | None = None
-    differences: tuple[float, ...] = field(default=(), repr=False)
+    estimand: Estimand
+    family: Family
+    smallest: float | None
+    diverged_baseline: int
+    diverged_treatment: int
+    judgement: Judgement
+    later: bool = False
+    together: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What makes it the same comparison in another study: transfer, baseline, treatment."""
         return self.transfer, self.baseline, self.treatment
 
+    @property
+    def verdict(self) -> Verdict:
+        """Of the treatment."""
+        return self.judgement.verdict
+
     def to_json(self) -> RowDocument:
         """Return the row as ``kdstudy compare --json`` prints it."""
+        judgement, estimate = self.judgement, self.judgement.estimate
+        scores = judgement.scores
         return {
             "study_id": self.study_id,
             "dataset": self.dataset,
             "transfer": self.transfer,
             "baseline": self.baseline,
             "treatment": self.treatment,
-            **self.analysis.to_json(),
-            "exploratory": None if self.exploratory is None else self.exploratory.to_json(),
+            "estimand": self.estimand,
+            "family": self.family,
+            "searches": scores.count,
+            "seeds": scores.seeds,
+            "differences": list(scores.differences),
+            "baseline_mean": judgement.baseline_mean,
+            "treatment_mean": judgement.treatment_mean,
+            "baseline_sd": judgement.baseline_sd,
+            "treatment_sd": judgement.treatment_sd,
+            "diverged": {"baseline": self.diverged_baseline, "treatment": self.diverged_treatment},
+            "failed": scores.failed,
+            "difference": estimate and estimate.mean,
+            "ci_low": estimate and estimate.ci_low,
+            "ci_high": estimate and estimate.ci_high,
+            "p_value": judgement.p_value,
+            "p_adjusted": judgement.p_adjusted,
+            "effect_size": judgement.effect_size,
+            "searches_won": scores.won,
+            "detectable": judgement.detectable,
+            "smallest": self.smallest,
+            "p_no_difference": judgement.p_no_difference,
+            "p_no_difference_adjusted": judgement.p_no_difference_adjusted,
+            "search_share": judgement.search_share,
+            "advice": judgement.advice,
+            "verdict": self.verdict,
         }
 
 
@@ -111,14 +107,14 @@ class Gain:
         study_id: The study.
         dataset: Its data set's name.
         difficulty: 1 - the teacher's test score; None if that is not known.
-        n: Pairs.
+        searches: Over how many.
         gain: Mean difference.
     """
 
     study_id: str
     dataset: str | None
     difficulty: float | None
-    n: int
+    searches: int
     gain: float | None
 
     def to_json(self) -> GainDocument:
@@ -127,7 +123,7 @@ class Gain:
             "study_id": self.study_id,
             "dataset": self.dataset,
             "difficulty": self.difficulty,
-            "n": self.n,
+            "searches": self.searches,
             "gain": self.gain,
         }
 
@@ -142,8 +138,8 @@ class GainDifference:
         treatment: As in both rows.
         first: The study named first.
         second: The study named later.
-        difference: The second's gain - the first's.
-        ci_low: Lower end of its 95 % Welch interval, unadjusted; None if a study has fewer than 2 pairs.
+        difference: The second's gain - the first's; None if a study has fewer than 3 searches.
+        ci_low: Lower end of its 95 % Welch interval, unadjusted.
         ci_high: Its upper end.
     """
 
@@ -176,13 +172,18 @@ class Comparison:
 
     Args:
         study_ids: The studies, in the order asked for.
-        rows: One per comparison.
+        rows: The studies' own comparisons and exploratory ones.
         gain_differences: For every two studies that share a comparison.
     """
 
     study_ids: tuple[str, ...]
     rows: tuple[Row, ...]
     gain_differences: tuple[GainDifference, ...] = ()
+
+    @property
+    def verdicts(self) -> tuple[Row, ...]:
+        """The comparisons that studies declared."""
+        return tuple(row for row in self.rows if row.family == "study")
 
     def to_json(self) -> ComparisonDocument:
         """Return the document of ``kdstudy compare --json``; ``study_id`` is the first study's."""

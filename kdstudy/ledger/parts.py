@@ -64,6 +64,7 @@ class DatasetInfo(RecordPart):
         width: Of an image, in pixels.
         train: Training images, without those for validation.
         val: Validation images.
+        chance: Score of a network that knows nothing, in [0, 1], by the validation labels.
     """
 
     name: str | None = None
@@ -76,6 +77,7 @@ class DatasetInfo(RecordPart):
     width: int | None = None
     train: int | None = None
     val: int | None = None
+    chance: float | None = None
 
 
 @final

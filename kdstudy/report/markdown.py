@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.model import Report, StudyReport
 from kdstudy.report.provenance import commands, facts
-from kdstudy.report.verdicts import answers, headline
+from kdstudy.report.verdicts import advice_of, answers, headline, name_of
 from kdstudy.results import FINISHED_STATES, NONE, brief, duration, markdown_table, percent
 from kdstudy.study import ArmId
 
@@ -34,11 +34,10 @@ def _answers(report: Report) -> list[str]:
     several = len(report.studies) > 1
     lines = []
     for each in answers(report.comparison):
-        study = f" ({_text(each.row.study_id)})" if several else ""
-        lines.append(f"- **{_text(each.row.transfer)}**{study}: {_text(each.sentence)} **{each.verdict}**")
-        if each.exploratory:
-            lines.append(f"  Exploratory, with the seeds added later: {_text(each.exploratory)}")
-    return ["\n".join(lines)] if lines else []
+        lines.append(f"- {_text(name_of(each.row, several=several))}: **{_text(each.verdict)}**: {_text(each.sentence)}")
+    advice = advice_of(report.comparison)
+    blocks = ["\n".join(lines)] if lines else []
+    return blocks if advice is None else [*blocks, f"Advice: {_text(advice)}."]
 
 
 def _lead(report: Report) -> str:

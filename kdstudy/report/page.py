@@ -26,7 +26,7 @@ from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
-from kdstudy.report.verdicts import answers, headline
+from kdstudy.report.verdicts import advice_of, answers, headline, name_of
 from kdstudy.results import brief, duration, percent
 
 
@@ -74,6 +74,8 @@ def to_html(report: Report) -> str:
         report=report,
         headline=headline(report.comparison),
         answers=answers(report.comparison),
+        advice=advice_of(report.comparison),
+        name_of=name_of,
         notes=footnotes(report.comparison),
         forest=forest,
         studies=studies,

@@ -1,13 +1,24 @@
-"""Verdicts in words for the report: one sentence per comparison, and the headline."""
+"""Verdicts in words: what a comparison says, why it says no more, and the headline. For terminal and page alike."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 
-from kdstudy.analysis import MIN_PAIRS, Analysis, Comparison, Row
-from kdstudy.report.comparison_text import decimals_of
-from kdstudy.results import MINUS, NONE, Verdict, p_value, points, signed_points
+from kdstudy.analysis import MIN_SEARCHES, Comparison, Row
+from kdstudy.results import MINUS, NONE, Verdict, count_of, p_value, points, signed_points
+
+_WORDS: dict[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "better_by_less": "better, by less than {smallest} points",
+    "worse_by_less": "worse, by less than {smallest} points",
+    "no_difference": "no difference larger than {smallest} points",
+    "inconclusive": "inconclusive",
+    "configurations_differ": "these two configurations differ",
+    "not_told_apart": "these two configurations are not told apart",
+    "no_verdict": "no verdict",
+}
 
 
 @dataclass(frozen=True)
@@ -16,80 +27,117 @@ class Answer:
 
     Args:
         row: The comparison.
+        verdict: In words.
         difference: In points with its sign, or a dash.
         sentence: With interval, adjusted p and what could have been detected.
-        exploratory: The same with the seeds added later; None if there are none.
     """
 
     row: Row
+    verdict: str
     difference: str
     sentence: str
-    exploratory: str | None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Of the treatment, by the study's own seeds."""
-        return self.row.analysis.verdict
 
 
 def answers(comparison: Comparison) -> list[Answer]:
     """Return one answer per comparison, in its order."""
-    decimals = decimals_of(comparison.rows)
+    decimals = decimals_of(comparison)
     return [
-        Answer(
-            row,
-            signed(row.analysis.pairs.difference, decimals),
-            _sentence(row, row.analysis, decimals),
-            None if row.exploratory is None else _sentence(row, row.exploratory, decimals),
-        )
+        Answer(row, verdict_of(row), signed(_mean(row), decimals), f"{finding(row, decimals, MINUS)}.")
         for row in comparison.rows
     ]
 
 
 def headline(comparison: Comparison) -> str:
     """Return the answer to the study's question in a few words."""
-    rows = comparison.rows
+    rows = comparison.verdicts
     if not rows:
         return "Nothing to compare yet"
-    counts = Counter(row.analysis.verdict for row in rows)
     treatments = list(dict.fromkeys(row.treatment for row in rows))
     who = f"{treatments[0]} against {rows[0].baseline}" if len(treatments) == 1 else "Policies compared"
+    counts = Counter(map(verdict_of, rows))
     if len(counts) == 1:
         (verdict,) = counts
         outcome = verdict if len(rows) == 1 else f"{verdict} in all {len(rows)} comparisons"
     else:
-        found = [
-            f"{verdict} in {counts[verdict]}" for verdict in ("better", "worse", "inconclusive") if counts[verdict]
-        ]
-        outcome = f"{', '.join(found)} of {len(rows)} comparisons"
+        outcome = "; ".join(f"{verdict} in {count}" for verdict, count in counts.items()) + f" of {len(rows)}"
     return f"{who[0].upper()}{who[1:]}: {outcome}"
 
 
-def _sentence(row: Row, analysis: Analysis, decimals: int) -> str:
-    pairs, names = analysis.pairs, (row.treatment, row.baseline)
-    if pairs.difference is None:
-        return f"{names[0]} is not compared with {names[1]}: no seed has a score in both arms."
-    size = signed(pairs.difference, decimals)
-    if pairs.ci_low is not None and pairs.ci_high is not None:
-        size += f" points, 95% interval {signed(pairs.ci_low, decimals)} to {signed(pairs.ci_high, decimals)}"
-    else:
-        size += " points"
-    if analysis.p_adjusted is not None:
-        size += f", Holm-adjusted p {p_value(analysis.p_adjusted)}"
-    if analysis.verdict == "better":
-        return f"{names[0]} scores higher than {names[1]}: {size} (n = {pairs.n} seeds)."
-    if analysis.verdict == "worse":
-        return f"{names[0]} scores lower than {names[1]}: {size} (n = {pairs.n} seeds)."
-    if pairs.n < MIN_PAIRS:
-        seeds = "1 seed gives" if pairs.n == 1 else f"{pairs.n} seeds give"
-        return f"{seeds} no verdict on {names[0]} against {names[1]}, {MIN_PAIRS} would: {size}."
-    return f"No difference is shown between {names[0]} and {names[1]}: {size}. {_reach(analysis, decimals)}"
+def verdict_of(row: Row) -> str:
+    """Return a comparison's verdict in words; "exploratory" for one that no study declared."""
+    if row.family == "exploratory":
+        return "exploratory"
+    smallest = "" if row.smallest is None else f"{100 * row.smallest:g}"
+    return _WORDS[row.verdict].format(smallest=smallest)
 
 
-def _reach(analysis: Analysis, decimals: int) -> str:
-    if analysis.detectable is None:
-        return "The differences have no spread, so there is no test."
-    return f"These {analysis.pairs.n} seeds could have detected {points(analysis.detectable, decimals)} points."
+def name_of(row: Row, *, several: bool) -> str:
+    """Return what a comparison is about, and whether it is one of its study's own."""
+    study = f"{' and '.join(row.together) or row.study_id}, " if several else ""
+    added = ", with what was added later" if row.later else ""
+    return f"{study}{row.transfer}: {row.treatment}{added}"
+
+
+def finding(row: Row, decimals: int, minus: str = "-") -> str:
+    """Return the numbers of a comparison: difference, interval, p, searches won, and what could have been seen."""
+    judgement, scores = row.judgement, row.judgement.scores
+    if judgement.estimate is None:
+        return "not compared: no search has a score in both arms yet"
+    parts = [interval(judgement.estimate.mean, judgement.estimate.ci_low, judgement.estimate.ci_high, decimals)]
+    if judgement.p_value is not None:
+        adjusted = judgement.p_adjusted
+        parts.append(f"p {p_value(judgement.p_value)}" + (f" (Holm {p_value(adjusted)})" if adjusted is not None else ""))
+    if row.judgement.unit == "search":
+        parts.append(f"won {scores.won} of {scores.count} searches")
+    return "; ".join([", ".join(parts).replace("-", minus), *_limits(row, decimals)])
+
+
+def _limits(row: Row, decimals: int) -> list[str]:
+    """Return why there is no more of a verdict, and what could have been seen."""
+    judgement, scores = row.judgement, row.judgement.scores
+    found = []
+    if scores.failed:
+        found.append(f"no verdict, since {count_of(scores.failed, 'run')} failed")
+    if scores.unpicked:
+        found.append(f"no verdict, since an arm has no pick in {count_of(scores.unpicked, 'search', 'searches')}")
+    if scores.count < MIN_SEARCHES:
+        found.append(f"of policies a verdict takes {MIN_SEARCHES} searches")
+    if judgement.detectable is not None:
+        found.append(f"could have detected {points(judgement.detectable, decimals)} points")
+    if judgement.verdict == "inconclusive" and judgement.searches_needed is not None and row.smallest is not None:
+        found.append(f"{100 * row.smallest:g} points would take {judgement.searches_needed} searches")
+    return found
+
+
+def advice_of(comparison: Comparison) -> str | None:
+    """Return what further compute would buy, in one sentence: of the comparison that is least certain."""
+    rows = [row for row in comparison.verdicts if row.judgement.advice is not None]
+    worst = max(rows, key=_width, default=None)
+    if worst is None or worst.judgement.advice is None:
+        return None
+    return f"{worst.transfer}: {worst.treatment}: {worst.judgement.advice}" if len(rows) > 1 else worst.judgement.advice
+
+
+def _width(row: Row) -> float:
+    estimate = row.judgement.estimate
+    if estimate is None or estimate.ci_low is None or estimate.ci_high is None:
+        return float("inf")
+    return estimate.ci_high - estimate.ci_low
+
+
+def _mean(row: Row) -> float | None:
+    return None if row.judgement.estimate is None else row.judgement.estimate.mean
+
+
+def interval(difference: float, low: float | None, high: float | None, decimals: int) -> str:
+    """Return a difference in points with its interval, if there is one."""
+    ends = "" if low is None or high is None else f" [{signed_points(low, decimals)}, {signed_points(high, decimals)}]"
+    return f"{signed_points(difference, decimals)} points{ends}"
+
+
+def decimals_of(comparison: Comparison) -> int:
+    """Return 1, or 2 where an interval is so narrow that tenths of a point would hide it."""
+    return 2 if any(0 < _width(row) < 0.01 for row in comparison.rows) else 1
 
 
 def signed(fraction: float | None, decimals: int) -> str:

@@ -5,7 +5,6 @@ that is missing, new or of another type; `kdstudy.cli.schemas` makes their JSON 
 """
 
 from kdstudy.results.comparison_document import (
-    AnalysisDocument,
     ComparisonDocument,
     DivergedShareDocument,
     GainDifferenceDocument,
@@ -19,6 +18,7 @@ from kdstudy.results.formatting import (
     brief,
     byte_count,
     clock,
+    count_of,
     decimal,
     duration,
     markdown_table,
@@ -54,14 +54,13 @@ from kdstudy.results.study_documents import (
     TrialHistoryDocument,
     WarmStartDocument,
 )
-from kdstudy.results.values import Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
+from kdstudy.results.values import Estimand, Family, Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
 
 __all__ = [
     "FINISHED_STATES",
     "MINUS",
     "NONE",
     "UNKNOWN",
-    "AnalysisDocument",
     "ArmCostDocument",
     "ArmDocument",
     "ArmRowDocument",
@@ -73,6 +72,8 @@ __all__ = [
     "DivergedShareDocument",
     "EpochDocument",
     "EpochRecord",
+    "Estimand",
+    "Family",
     "GainDifferenceDocument",
     "GainDocument",
     "LayerCurveDocument",
@@ -100,6 +101,7 @@ __all__ = [
     "brief",
     "byte_count",
     "clock",
+    "count_of",
     "decimal",
     "duration",
     "finite",

@@ -75,6 +75,11 @@ def p_value(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
+def count_of(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number and its noun, in the plural (``noun`` + s, unless given) but for one."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a plain text table: columns as wide as needed and two spaces apart, numbers to the right.
 

@@ -10,7 +10,21 @@ Phase = Literal["search", "confirm"]
 EndedState = Literal["completed", "stopped", "diverged", "failed"]
 State = Literal["queued", "running", EndedState]
 StudyStatus = Literal["running", "interrupted", "finished", "failed"]
-Verdict = Literal["better", "worse", "inconclusive"]
+Verdict = Literal[
+    "better",
+    "worse",
+    "better_by_less",
+    "worse_by_less",
+    "no_difference",
+    "inconclusive",
+    "configurations_differ",
+    "not_told_apart",
+    "no_verdict",
+]
+"""Of a treatment. ``_by_less``: than the smallest difference that would matter; ``no_difference``: none larger than
+that; the two about configurations: of what one search picked, never of the policies."""
+Estimand = Literal["tuned", "equal_rates"]
+Family = Literal["study", "exploratory"]
 Quantity = Literal["divergence", "momentum", "multiplier"]
 ReproductionVerdict = Literal["identical", "within_tolerance", "differs"]
 

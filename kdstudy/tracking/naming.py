@@ -59,9 +59,9 @@ def milliseconds(moment: datetime) -> int:
 
 
 def run_name(trial: TrialRecord) -> str:
-    """Return the trial's name: the arm, then its number or, in confirmation, its seed's place."""
+    """Return the trial's name: the arm, then its number or, in confirmation, its search and seed."""
     if trial.phase == "confirm":
-        return f"{trial.arm} seed {trial.index}"
+        return f"{trial.arm} search {trial.search} seed {trial.index}"
     return f"{trial.arm} #{trial.number}"
 
 
@@ -75,6 +75,7 @@ def trial_tags(trial: TrialRecord) -> dict[str, str]:
         "transfer": trial.transfer,
         "policy": trial.policy,
         "phase": trial.phase,
+        "search": str(trial.search),
         "state": trial.state,
         "exploratory": json.dumps(trial.exploratory),
     }
@@ -151,8 +152,9 @@ def final_points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> list[Poin
 def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list[Point]:
     """Return the numbers of each comparison, for the study's own run, grouped by transfer and treatment."""
     moment = milliseconds(study.created)
-    names = ("difference", "ci_low", "ci_high", "p_adjusted", "baseline_mean", "treatment_mean")
-    rows = comparison.get("comparisons") or []
+    names = ("difference", "ci_low", "ci_high", "p_adjusted", "p_no_difference_adjusted", "searches", "searches_won")
+    names += ("search_share", "baseline_mean", "treatment_mean")
+    rows = [row for row in comparison.get("comparisons") or [] if row["family"] == "study"]
     return [
         Point(_legal(f"verdict/{row['transfer']} {row['treatment']}/{name}"), row[name], 0, moment)
         for row in rows

@@ -19,6 +19,7 @@ from kdstudy.training import (
     Probe,
     SgdSettings,
     TeacherOutputs,
+    chance_score,
     generator,
     schedule,
     student_network,
@@ -96,6 +97,7 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
         "width": width,
         "train": len(data.train),
         "val": len(data.val),
+        "chance": chance_score(data.val.labels, data.num_classes),
     }
 
 

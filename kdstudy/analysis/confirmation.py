@@ -1,0 +1,111 @@
+"""The confirmation runs of a study as scores: of each arm, by search and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+from kdstudy.analysis.searches import PairedSearches, SearchScores
+from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
+from kdstudy.study import ArmId, Study
+
+Runs = Mapping[tuple[ArmId, int], Mapping[int, TrialRecord]]
+"""Of each arm in each search, the finished run of each seed."""
+
+
+def confirmation_of(ledger: Ledger, record: StudyRecord) -> Confirmation:
+    """Read the confirmation runs of a study."""
+    runs: dict[tuple[ArmId, int], dict[int, TrialRecord]] = {}
+    for trial in ledger.trials(record.id, "confirm"):
+        runs.setdefault((trial.arm_id, trial.search), {})
+        if trial.done:
+            runs[trial.arm_id, trial.search][trial.index] = trial
+    return Confirmation(record, record.study(), runs, chance_of(record.dataset))
+
+
+def chance_of(dataset: DatasetInfo) -> float | None:
+    """Return the score of a network that knows nothing, in [0, 1]; None where the record does not tell."""
+    if dataset.chance is not None:
+        return dataset.chance
+    # Records of older versions: one label of K classes.
+    return 1 / dataset.num_classes if dataset.num_classes and not dataset.multilabel else None
+
+
+@final
+@dataclass(frozen=True)
+class Confirmation:
+    """The confirmation of one study.
+
+    Args:
+        record: The study.
+        study: As it was checked.
+        runs: What has ended; an empty entry for an arm that is being confirmed in a search.
+        chance: What a diverged run scores; None: it is not known, and a diverged run counts as failed.
+    """
+
+    record: StudyRecord
+    study: Study
+    runs: Runs
+    chance: float | None
+
+    def scores(self, baseline: ArmId, treatment: ArmId, *, later: bool) -> PairedSearches:
+        """Return the scores of two arms.
+
+        Args:
+            baseline: An arm.
+            treatment: Another.
+            later: With searches and seeds that were added beyond what the study file declares.
+        """
+        whole, failed, unpicked = [], 0, 0
+        for search in self._searches(later=later):
+            found = [self._declared(arm, search, later=later) for arm in (baseline, treatment)]
+            seeds = self._seeds(search, later=later)
+            lost = [each for each in found if each is None]
+            if lost:
+                unpicked += self.record.status == "finished" and bool(seeds)
+                continue
+            before, after = (each or {} for each in found)
+            failed += sum(self._score(trial) is None for trial in (*before.values(), *after.values()))
+            if set(seeds) <= before.keys() & after.keys():
+                whole += self._paired(before, after)
+        return PairedSearches(tuple(whole), failed=failed, unpicked=unpicked, unequal_seeds=True)
+
+    def has_later(self, arms: Iterable[ArmId]) -> bool:
+        """Return whether something was added to these arms beyond what the study file declares."""
+        return any(
+            trial.exploratory for (arm, _), runs in self.runs.items() if arm in {*arms} for trial in runs.values()
+        )
+
+    def diverged(self, arm: ArmId) -> int:
+        """Return how many of an arm's declared runs diverged."""
+        return sum(
+            trial.state == "diverged" and not trial.exploratory
+            for (each, _), runs in self.runs.items()
+            if each == arm
+            for trial in runs.values()
+        )
+
+    def _searches(self, *, later: bool) -> range:
+        asked = self.record.searches or self.study.confirm.searches
+        return range(asked if later else min(asked, self.study.confirm.declared))
+
+    def _seeds(self, search: int, *, later: bool) -> range:
+        own = self.study.confirm.seeds
+        return range(own if not later or self.record.seeds is None else self.record.seeds)
+
+    def _declared(self, arm: ArmId, search: int, *, later: bool) -> Mapping[int, TrialRecord] | None:
+        """Return an arm's runs in a search; None if it has no pick there, or is not so far yet."""
+        runs = self.runs.get((arm, search))
+        if runs is None:
+            return None
+        return {index: trial for index, trial in runs.items() if later or not trial.exploratory}
+
+    def _paired(self, before: Mapping[int, TrialRecord], after: Mapping[int, TrialRecord]) -> list[SearchScores]:
+        """Return the scores of a search whose runs have all ended; none if no seed has a score in both arms."""
+        pairs = [(self._score(before[index]), self._score(after[index])) for index in sorted(before.keys() & after.keys())]
+        known = [(first, second) for first, second in pairs if first is not None and second is not None]
+        return [SearchScores(*zip(*known, strict=True))] if known else []
+
+    def _score(self, trial: TrialRecord) -> float | None:
+        return self.chance if trial.state == "diverged" else trial.test
