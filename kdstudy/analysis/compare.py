@@ -17,6 +17,7 @@ from itertools import combinations
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
 from kdstudy.analysis.confirmation import Confirmation, confirmation_of
 from kdstudy.analysis.estimates import welch_interval
+from kdstudy.analysis.family import Pair, family_of, pairs_of
 from kdstudy.analysis.searches import PairedSearches
 from kdstudy.analysis.verdict import Judgement, Plan, explore, judge
 from kdstudy.errors import RecordError
@@ -24,10 +25,7 @@ from kdstudy.ledger import Ledger, StudyRecord
 from kdstudy.results import Family
 from kdstudy.study import ArmId, Study
 
-_CONSTANT = "constant"
 _PLAIN = ArmId("none", "constant")
-Pair = tuple[ArmId, ArmId]
-"""Baseline and treatment."""
 
 
 def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> Comparison:
@@ -62,7 +60,7 @@ class _StudyRuns:
 
     def rows(self, baseline: str | None) -> list[Row]:
         """Return the study's comparisons in the order of its file; behind each what was added later to it."""
-        own = self.family()
+        own = family_of(self.study)
         verdicts = dict(zip(own, self._judge(own), strict=True))
         rows = []
         for pair in own if baseline is None else self._against(baseline):
@@ -95,13 +93,6 @@ class _StudyRuns:
             judgement=judgement,
         )
 
-    def family(self) -> list[Pair]:
-        """Return what the study's verdicts are about."""
-        named = self.study.confirm.comparisons
-        if named is not None:
-            return [(ArmId.parse(baseline), ArmId.parse(treatment)) for treatment, baseline in named]
-        return self._pairs(_CONSTANT)
-
     def _judge(self, family: Sequence[Pair]) -> list[Judgement]:
         confirm = self.study.confirm
         plan = Plan(confirm.searches, confirm.at_most, self._smallest)
@@ -126,15 +117,7 @@ class _StudyRuns:
                 f"study '{self.record.id}': has no policy '{baseline}' to be the baseline; choose from "
                 f"{', '.join(dict.fromkeys(arm.policy for arm in arms))}, or say 'none' for plain training"
             )
-        return self._pairs(baseline)
-
-    def _pairs(self, policy: str) -> list[Pair]:
-        """Return every other policy against this one, under the same transfer."""
-        arms = [arm.id for arm in self.study.arms]
-        return [(ArmId(arm.transfer, policy), arm) for arm in arms if arm.policy != policy and self._has(arm, policy)]
-
-    def _has(self, arm: ArmId, policy: str) -> bool:
-        return ArmId(arm.transfer, policy) in {each.id for each in self.study.arms}
+        return pairs_of(self.study, baseline)
 
 
 def _together(studies: Sequence[_StudyRuns], baseline: str | None) -> list[Row]:
@@ -144,7 +127,7 @@ def _together(studies: Sequence[_StudyRuns], baseline: str | None) -> list[Row]:
     if not alike or len({study.study.seed for study in (first, *alike)}) < len(alike) + 1:
         return []
     rows = []
-    for pair in first.family() if baseline is None else first._against(baseline):
+    for pair in family_of(first.study) if baseline is None else first._against(baseline):
         parts = [study.scores(pair, later=False) for study in (first, *alike)]
         scores = PairedSearches(
             tuple(search for part in parts for search in part.searches),

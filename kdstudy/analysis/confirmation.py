@@ -103,7 +103,9 @@ class Confirmation:
 
     def _paired(self, before: Mapping[int, TrialRecord], after: Mapping[int, TrialRecord]) -> list[SearchScores]:
         """Return the scores of a search whose runs have all ended; none if no seed has a score in both arms."""
-        pairs = [(self._score(before[index]), self._score(after[index])) for index in sorted(before.keys() & after.keys())]
+        pairs = [
+            (self._score(before[index]), self._score(after[index])) for index in sorted(before.keys() & after.keys())
+        ]
         known = [(first, second) for first, second in pairs if first is not None and second is not None]
         return [SearchScores(*zip(*known, strict=True))] if known else []
 

@@ -11,11 +11,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdstudy.study import MIN_SEARCHES
+
 SIGNIFICANCE = 0.05
 """The chance, over a family of comparisons without any difference, of calling one better or worse."""
 CONFIDENCE = 0.95
-MIN_SEARCHES = 3
-"""Fewer searches never give a verdict."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal
 
-from kdstudy.analysis.estimates import MIN_SEARCHES
+from kdstudy.study import MAX_LOOKS, MIN_SEARCHES
 
 FIRST_LOOK = MIN_SEARCHES
 """The fewest searches that are looked at."""
-LAST_LOOK = 20
+LAST_LOOK = MAX_LOOKS
 """The most searches that the table knows, hence the largest ``confirm.at_most``."""
 
 Sides = Literal["two_sided", "one_sided"]

@@ -6,9 +6,10 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from kdstudy.analysis.estimates import CONFIDENCE, MIN_SEARCHES, Estimate, estimate
+from kdstudy.analysis.estimates import CONFIDENCE, Estimate, estimate
 from kdstudy.analysis.searches import PairedSearches
 from kdstudy.results import points
+from kdstudy.study import MIN_SEARCHES
 
 MIN_SHARES = 4
 """Fewer searches say nothing of which share of the variance is whose."""

@@ -10,7 +10,8 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from kdstudy.analysis.estimates import MIN_SEARCHES, SIGNIFICANCE
+from kdstudy.analysis.estimates import SIGNIFICANCE
+from kdstudy.study import MIN_SEARCHES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,25 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kdstudy.analysis.estimates import MIN_SEARCHES, SIGNIFICANCE, Estimate, equivalence_p, estimate, holm
+from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate, equivalence_p, estimate, holm
 from kdstudy.analysis.looks import FIRST_LOOK, looks_p, looks_problem, nominal_level
 from kdstudy.analysis.luck import Luck, advice, luck
 from kdstudy.analysis.planning import detectable, searches_needed
 from kdstudy.analysis.searches import PairedSearches
-
-Word = Literal[
-    "better",
-    "worse",
-    "better_by_less",
-    "worse_by_less",
-    "no_difference",
-    "inconclusive",
-    "configurations_differ",
-    "not_told_apart",
-    "no_verdict",
-]
-"""Of the treatment. ``_by_less``: than `Plan.smallest`; ``no_difference``: none larger than that; the two about
-configurations: of what one search picked, never of the policies."""
+from kdstudy.results import Verdict
+from kdstudy.study import MIN_SEARCHES
 
 
 @dataclass(frozen=True)
@@ -109,7 +97,7 @@ class Judgement:
     p_no_difference_adjusted: float | None
     luck: Luck | None
     advice: str | None
-    verdict: Word
+    verdict: Verdict
 
     @property
     def unit(self) -> Literal["search", "seed"]:
@@ -187,7 +175,7 @@ def explore(scores: PairedSearches) -> Judgement:
     return _judgement(scores, None, SIGNIFICANCE, (p, None), (None, None))
 
 
-def word(difference: float, p_adjusted: float | None, p_no_difference_adjusted: float | None = None) -> Word:
+def word(difference: float, p_adjusted: float | None, p_no_difference_adjusted: float | None = None) -> Verdict:
     """Return the verdict on a policy from at least three searches.
 
     Args:
@@ -254,7 +242,7 @@ def _verdict(
     plan: Plan | None,
     p_adjusted: float | None,
     p_no_difference_adjusted: float | None,
-) -> Word:
+) -> Verdict:
     """Return the word, if the comparison may have one: declared, complete, nothing failed, no arm without a pick."""
     if plan is None or found is None or scores.failed or scores.unpicked or scores.count < plan.searches:
         return "no_verdict"

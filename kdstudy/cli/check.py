@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import json_option, plugin_option, print_json
-from kdstudy.results import table
-from kdstudy.study import Study, load_study
+from kdstudy.cli.options import json_option, plugin_option, print_json, store_options
+from kdstudy.results import count_of, table
+from kdstudy.storage import Store
+from kdstudy.study import MIN_SEARCHES, Study, load_study
 
 if TYPE_CHECKING:
+    from kdstudy.analysis import Forecast
     from kdstudy.trial import Matched
+
+FAIR_SEARCHES = 5
+"""With fewer a verdict sees large differences only."""
 
 
 @click.command("check")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--corners", is_flag=True, help="Also run one batch of every arm at both ends of its space.")
 @click.option("--layers", is_flag=True, help="Also show which layers of student and teacher are paired.")
+@click.option(
+    "--sd",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="POINTS",
+    help="Also say what the study can see if the differences of single searches have this sd.",
+)
+@click.option("--like", metavar="ID", help="The same, with the sd and the times of an earlier study.")
 @plugin_option
+@store_options
 @json_option
-def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> None:
-    """Validate STUDY.yaml, plug-in options included. Nothing is created."""
+def check_command(
+    path: Path, corners: bool, layers: bool, sd: float | None, like: str | None, store: Store, as_json: bool
+) -> None:
+    """Validate STUDY.yaml, plug-in options included, and say what it will cost. Nothing is created."""
     study = load_study(path)
     if corners:
         from kdstudy.trial import run_corners
 
         run_corners(study)
     matched = _matched(study) if layers else ()
+    forecast = _forecast(study, sd, like, store)
     if as_json:
-        print_json(_summary(study) | ({"layers": [each.to_json() for each in matched]} if layers else {}))
+        shown = {"layers": [each.to_json() for each in matched]} if layers else {}
+        print_json(_summary(study) | shown | ({} if forecast is None else {"forecast": forecast.to_json()}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
     click.echo(
         f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
         f"data {study.data.name}"
     )
+    _show_arms(study)
+    for line in _prospects(study, forecast):
+        click.echo(line)
+    for each in matched:
+        _show_layers(each)
+
+
+def _show_arms(study: Study) -> None:
     rows = [
         [
             arm.name,
@@ -51,8 +77,43 @@ def check_command(path: Path, corners: bool, layers: bool, as_json: bool) -> Non
     count = _count(study)
     searched = f"{_budget(study)} of search, then {_confirmations(study)}" if count is None else count
     click.echo(f"{searched} trials of up to {study.max_epochs} epochs in all{_excess(study)}")
-    for each in matched:
-        _show_layers(each)
+
+
+def _forecast(study: Study, sd: float | None, like: str | None, store: Store) -> Forecast | None:
+    """Return what the study will cost and see, where something tells how much searches differ."""
+    if sd is None and like is None:
+        return None
+    from kdstudy.analysis import forecast_like, forecast_of
+    from kdstudy.ledger import Ledger
+
+    if like is None:
+        assert sd is not None
+        return forecast_of(study, sd / 100)
+    with Ledger.open(store.ledger_url) as ledger:
+        return forecast_like(study, ledger, like, None if sd is None else sd / 100)
+
+
+def _prospects(study: Study, forecast: Forecast | None) -> Iterator[str]:
+    """Yield what the study will be able to say, and what that takes."""
+    searches = study.confirm.searches
+    if searches < MIN_SEARCHES:
+        yield (
+            f"confirm.searches is {searches}: it can tell configurations apart, not policies; a verdict on a policy "
+            f"takes {MIN_SEARCHES}, a fair one {FAIR_SEARCHES}"
+        )
+    elif searches < FAIR_SEARCHES:
+        yield f"confirm.searches is {searches}: a verdict is possible, but sees large differences only; {FAIR_SEARCHES} are fair"
+    if forecast is None:
+        return
+    if forecast.hours is not None:
+        yield f"about {forecast.hours:.1f} hours of one slot, at the earlier study's {forecast.epoch:.2g} s an epoch"
+    if forecast.detectable is not None:
+        yield (
+            f"with {searches} searches it finds a difference of {100 * forecast.detectable:.1f} points with 80% power "
+            f"(sd of one search {100 * forecast.sd:.1f} points, {count_of(forecast.comparisons, 'comparison')})"
+        )
+    if forecast.smallest is not None and forecast.searches_needed is not None:
+        yield f"{100 * forecast.smallest:g} points would take {forecast.searches_needed} searches"
 
 
 def _matched(study: Study) -> tuple[Matched, ...]:

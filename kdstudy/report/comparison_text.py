@@ -9,9 +9,10 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from kdstudy.analysis import MIN_SEARCHES, POWER, SIGNIFICANCE, Comparison, Gain, GainDifference, Row
+from kdstudy.analysis import POWER, SIGNIFICANCE, Comparison, Gain, GainDifference, Row
 from kdstudy.report.verdicts import advice_of, decimals_of, finding, interval, name_of, verdict_of
 from kdstudy.results import UNKNOWN, count_of, points, signed_points, table
+from kdstudy.study import MIN_SEARCHES
 
 _WIDTH = 100
 
@@ -29,8 +30,10 @@ def render_comparison(comparison: Comparison) -> str:
     if declared:
         blocks.append(_sentences(_covers(declared), declared, comparison, decimals))
     if others:
-        said = "Exploratory: unadjusted p, and no verdict:" if not declared else (
-            "Exploratory, with unadjusted p (the verdicts above stand):"
+        said = (
+            "Exploratory: unadjusted p, and no verdict:"
+            if not declared
+            else ("Exploratory, with unadjusted p (the verdicts above stand):")
         )
         blocks.append(_sentences(said, others, comparison, decimals))
     blocks.append(_table(comparison, decimals))
@@ -133,7 +136,9 @@ def footnotes(comparison: Comparison) -> list[str]:
     if any(row.estimand == "equal_rates" for row in comparison.rows):
         notes.append("Asked at equal rates: the policies of a transfer went together in what search.together names.")
     if any(row.diverged_baseline or row.diverged_treatment for row in comparison.rows):
-        notes.append("Diverged: confirmation runs whose loss was not finite, baseline and treatment; they score chance.")
+        notes.append(
+            "Diverged: confirmation runs whose loss was not finite, baseline and treatment; they score chance."
+        )
     return notes
 
 

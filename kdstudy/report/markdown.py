@@ -34,7 +34,9 @@ def _answers(report: Report) -> list[str]:
     several = len(report.studies) > 1
     lines = []
     for each in answers(report.comparison):
-        lines.append(f"- {_text(name_of(each.row, several=several))}: **{_text(each.verdict)}**: {_text(each.sentence)}")
+        lines.append(
+            f"- {_text(name_of(each.row, several=several))}: **{_text(each.verdict)}**: {_text(each.sentence)}"
+        )
     advice = advice_of(report.comparison)
     blocks = ["\n".join(lines)] if lines else []
     return blocks if advice is None else [*blocks, f"Advice: {_text(advice)}."]

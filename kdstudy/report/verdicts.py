@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from kdstudy.analysis import MIN_SEARCHES, Comparison, Row
+from kdstudy.analysis import Comparison, Row
 from kdstudy.results import MINUS, NONE, Verdict, count_of, p_value, points, signed_points
+from kdstudy.study import MIN_SEARCHES
 
 _WORDS: dict[Verdict, str] = {
     "better": "better",
@@ -86,7 +87,9 @@ def finding(row: Row, decimals: int, minus: str = "-") -> str:
     parts = [interval(judgement.estimate.mean, judgement.estimate.ci_low, judgement.estimate.ci_high, decimals)]
     if judgement.p_value is not None:
         adjusted = judgement.p_adjusted
-        parts.append(f"p {p_value(judgement.p_value)}" + (f" (Holm {p_value(adjusted)})" if adjusted is not None else ""))
+        parts.append(
+            f"p {p_value(judgement.p_value)}" + (f" (Holm {p_value(adjusted)})" if adjusted is not None else "")
+        )
     if row.judgement.unit == "search":
         parts.append(f"won {scores.won} of {scores.count} searches")
     return "; ".join([", ".join(parts).replace("-", minus), *_limits(row, decimals)])

@@ -8,6 +8,8 @@ from kdstudy.study.load import load_study, parse_study
 from kdstudy.study.paths import flatten
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.schema import (
+    MAX_LOOKS,
+    MIN_SEARCHES,
     CacheConfig,
     CacheMode,
     ConfirmConfig,
@@ -25,6 +27,8 @@ from kdstudy.study.trial_config import TrialConfig
 from kdstudy.study.validate import Reader
 
 __all__ = [
+    "MAX_LOOKS",
+    "MIN_SEARCHES",
     "Arm",
     "ArmId",
     "CacheConfig",

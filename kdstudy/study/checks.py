@@ -15,13 +15,12 @@ from kdstudy.plugins import POLICIES, PRUNERS, SAMPLERS
 from kdstudy.study.arm_id import ArmId
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.plugin_spec import PluginSpec
+from kdstudy.study.schema import MIN_SEARCHES
 from kdstudy.study.space import Choice, Int, Range
 from kdstudy.study.validate import Parsed, Reader
 
 MAX_CORNERS = 512
 MAX_TRIALS = 1_000_000
-MIN_SEARCHES = 3
-"""Fewer never give a verdict."""
 _RANGES = (*Range.__args__,)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -278,15 +277,11 @@ def _check_together(parsed: Parsed, reader: Reader) -> None:
 def _check_confirm(parsed: Parsed, problems: Problems) -> None:
     confirm, place = parsed.get("confirm", {}), Place().key("confirm")
     searches, at_most = confirm.get("searches"), confirm.get("at_most")
-    if searches is not None and at_most is not None and at_most < searches:
+    if searches is not None and at_most is not None and at_most < max(searches, MIN_SEARCHES):
         problems.add(
             place.key("at_most"),
-            f"counts the study's own searches too, which are {searches}, got {at_most}; raise it, or leave it out",
-        )
-    if searches is not None and searches < MIN_SEARCHES and at_most is not None:
-        problems.add(
-            place.key("at_most"),
-            f"declares looks at a verdict, which takes {MIN_SEARCHES} searches, got searches: {searches}; raise that",
+            f"counts the study's own {searches} too, and a verdict takes {MIN_SEARCHES}, got {at_most}; raise it, or "
+            "leave it out",
         )
     arms = {
         ArmId(transfer.called, policy.called).name

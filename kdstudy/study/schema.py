@@ -18,6 +18,10 @@ SEED_LIMIT = 2**53  # exact as a JSON number anywhere
 LayerPairs = tuple[tuple[str, str], ...]
 Comparisons = tuple[tuple[str, str], ...]
 MAX_SEARCHES = 1000
+MIN_SEARCHES = 3
+"""With fewer there is never a verdict on a policy."""
+MAX_LOOKS = 20
+"""The most searches of which each may be looked at: see `kdstudy.analysis.looks`."""
 CacheMode = Literal["auto", "off", "schedule", "all_views", "views"]
 
 
@@ -203,7 +207,7 @@ class ConfirmConfig:
         ),
     ] = 3
     at_most: Annotated[
-        Annotated[int, Ge(1), Le(MAX_SEARCHES)] | None,
+        Annotated[int, Ge(MIN_SEARCHES), Le(MAX_LOOKS)] | None,
         Key(
             "Searches that may be added later, those above included, and still count: the p values then allow for "
             "looking after each; null for none but `searches`.",

@@ -166,8 +166,9 @@ def test_what_cannot_go_together_is_one_line(search: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("confirm", "message"),
     [
-        ("seeds: 2, searches: 5, at_most: 4", r"confirm\.at_most: counts the study's own searches too"),
-        ("seeds: 2, at_most: 4", r"confirm\.at_most: declares looks at a verdict, which takes 3 searches"),
+        ("seeds: 2, searches: 5, at_most: 4", r"confirm\.at_most: counts the study's own 5 too"),
+        ("seeds: 2, at_most: 2", r"confirm\.at_most: must be at least 3"),
+        ("seeds: 2, searches: 5, at_most: 21", r"confirm\.at_most: must be .* at most 20"),
         ("comparisons: [[kd/constant, none/constant]]", r"confirm\.comparisons: no arm is called .kd/constant"),
         ("comparisons: [[none/constant, none/constant]]", r"confirm\.comparisons: must be two arms"),
         ("smallest: 0", r"confirm\.smallest"),
