@@ -164,5 +164,10 @@ def _gain_differences(records: Iterable[StudyRecord], rows: Sequence[Row]) -> tu
 
 def _gain(study: StudyRecord, row: Row) -> Gain:
     test, estimate = study.teacher.test, row.judgement.estimate
-    difficulty = None if test is None else 1 - test
-    return Gain(study.id, row.dataset, difficulty, row.judgement.scores.count, estimate and estimate.mean)
+    return Gain(
+        study.id,
+        row.dataset,
+        None if test is None else 1 - test,
+        row.judgement.scores.count,
+        None if estimate is None else estimate.mean,
+    )

@@ -63,8 +63,7 @@ class Row:
 
     def to_json(self) -> RowDocument:
         """Return the row as ``kdstudy compare --json`` prints it."""
-        judgement, estimate = self.judgement, self.judgement.estimate
-        scores = judgement.scores
+        judgement, scores, estimate = self.judgement, self.judgement.scores, self.judgement.estimate
         return {
             "study_id": self.study_id,
             "dataset": self.dataset,
@@ -82,9 +81,9 @@ class Row:
             "treatment_sd": judgement.treatment_sd,
             "diverged": {"baseline": self.diverged_baseline, "treatment": self.diverged_treatment},
             "failed": scores.failed,
-            "difference": estimate and estimate.mean,
-            "ci_low": estimate and estimate.ci_low,
-            "ci_high": estimate and estimate.ci_high,
+            "difference": None if estimate is None else estimate.mean,
+            "ci_low": None if estimate is None else estimate.ci_low,
+            "ci_high": None if estimate is None else estimate.ci_high,
             "p_value": judgement.p_value,
             "p_adjusted": judgement.p_adjusted,
             "effect_size": judgement.effect_size,

@@ -35,8 +35,8 @@ FAIR_SEARCHES = 5
 @plugin_option
 @store_options
 @json_option
-def check_command(
-    path: Path, corners: bool, layers: bool, sd: float | None, like: str | None, store: Store, as_json: bool
+def check_command(  # noqa: PLR0913 - one per command-line option
+    *, path: Path, corners: bool, layers: bool, sd: float | None, like: str | None, store: Store, as_json: bool
 ) -> None:
     """Validate STUDY.yaml, plug-in options included, and say what it will cost. Nothing is created."""
     study = load_study(path)
@@ -102,7 +102,7 @@ def _prospects(study: Study, forecast: Forecast | None) -> Iterator[str]:
             f"takes {MIN_SEARCHES}, a fair one {FAIR_SEARCHES}"
         )
     elif searches < FAIR_SEARCHES:
-        yield f"confirm.searches is {searches}: a verdict is possible, but sees large differences only; {FAIR_SEARCHES} are fair"
+        yield f"confirm.searches is {searches}: verdicts see large differences only; {FAIR_SEARCHES} are fair"
     if forecast is None:
         return
     if forecast.hours is not None:

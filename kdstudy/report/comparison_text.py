@@ -78,7 +78,7 @@ def _table(comparison: Comparison, decimals: int) -> str:
     lines = []
     for row in comparison.rows:
         judgement, scores = row.judgement, row.judgement.scores
-        difference = judgement.estimate and judgement.estimate.mean
+        difference = None if judgement.estimate is None else judgement.estimate.mean
         lines.append(
             ["+".join(row.together) or row.study_id] * several
             + [

@@ -6,7 +6,7 @@ that is missing, new or of another type; `kdstudy.cli.schemas` makes their JSON 
 
 from kdstudy.results.comparison_document import (
     ComparisonDocument,
-    DivergedShareDocument,
+    DivergedDocument,
     GainDifferenceDocument,
     GainDocument,
     RowDocument,
@@ -69,7 +69,7 @@ __all__ = [
     "CostDocument",
     "CurveDocument",
     "DifferenceDocument",
-    "DivergedShareDocument",
+    "DivergedDocument",
     "EpochDocument",
     "EpochRecord",
     "Estimand",

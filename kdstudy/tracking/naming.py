@@ -152,8 +152,10 @@ def final_points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> list[Poin
 def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list[Point]:
     """Return the numbers of each comparison, for the study's own run, grouped by transfer and treatment."""
     moment = milliseconds(study.created)
-    names = ("difference", "ci_low", "ci_high", "p_adjusted", "p_no_difference_adjusted", "searches", "searches_won")
-    names += ("search_share", "baseline_mean", "treatment_mean")
+    names = (
+        *("difference", "ci_low", "ci_high", "p_adjusted", "p_no_difference_adjusted"),
+        *("searches", "searches_won", "search_share", "baseline_mean", "treatment_mean"),
+    )
     rows = [row for row in comparison.get("comparisons") or [] if row["family"] == "study"]
     return [
         Point(_legal(f"verdict/{row['transfer']} {row['treatment']}/{name}"), row[name], 0, moment)
