@@ -24,6 +24,7 @@ from kdstudy.report import figures, search_figures
 from kdstudy.report.colours import arm_colours, depth_colours
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
+from kdstudy.report.forest import forest as forest_of
 from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, answers, headline, name_of
@@ -67,7 +68,9 @@ def to_html(report: Report) -> str:
     colours = {arm: f"var({name})" for arm, name in names.items()}
     forest = None
     if report.comparison.rows:
-        forest = shown.add(figures.forest(report.comparison, colours), label="Paired differences with 95% intervals")
+        forest = shown.add(
+            forest_of(report.comparison, colours), label="Difference of each search, with the 95% interval"
+        )
     studies = [_study(study, colours, shown, number) for number, study in enumerate(report.studies)]
     scripts = {"plotly": _plotly(), "page": _part("page.js")}
     return _template().render(

@@ -8,19 +8,16 @@ from kdstudy.study.load import load_study, parse_study
 from kdstudy.study.paths import flatten
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.schema import (
-    MAX_LOOKS,
-    MIN_SEARCHES,
     CacheConfig,
     CacheMode,
-    ConfirmConfig,
     DataConfig,
     NumericsConfig,
     ResourcesConfig,
-    SearchConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,
 )
+from kdstudy.study.search_schema import MAX_LOOKS, MIN_SEARCHES, ConfirmConfig, SearchConfig
 from kdstudy.study.space import Choice, Int, Log, Range, Uniform
 from kdstudy.study.study import Arm, Study, require_plugins
 from kdstudy.study.trial_config import TrialConfig

@@ -253,6 +253,11 @@ class Choice:
 Range = Uniform | Log | Int | Choice
 
 
+def ends_of(value: Any) -> tuple[Any, ...]:
+    """Return the ends of a range, of anything else itself."""
+    return value.ends() if isinstance(value, Range) else (value,)
+
+
 def _number_problems(low: Any, high: Any) -> list[str]:
     problems = [
         f"the ends of a range must be finite numbers, got {_show(end)}; write numbers"

@@ -21,17 +21,16 @@ from kdstudy.study.recorded import TAGGED, read_recorded, tagged
 from kdstudy.study.schema import (
     CacheConfig,
     CacheMode,
-    ConfirmConfig,
     DataConfig,
     LayerPairs,
     NumericsConfig,
     ResourcesConfig,
-    SearchConfig,
     StudentConfig,
     StudyFile,
     TeacherConfig,
     TrainConfig,
 )
+from kdstudy.study.search_schema import ConfirmConfig, SearchConfig
 from kdstudy.study.space import Choice, Range
 from kdstudy.study.trial_config import Seed, TrialConfig
 
