@@ -1,8 +1,9 @@
-"""The two controls of the layer-wise rule, `walk` and `replay`: by hand, and what they share with it."""
+"""The controls of the layer-wise rule, `walk` and `replay`: by hand, and what they share with it."""
 
 import json
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,14 +20,13 @@ from kdstudy.study import parse_study
 
 LAYERS = ("a", "b", "c")
 OPEN = {"low": 1e-9, "high": 1e9}
+MEANS: tuple[Any, ...] = ("off", "parameters")
 
 divergences = st.lists(st.floats(0.001, 1), min_size=3, max_size=3)
 
 
-def walk(seed: int, **options: float) -> WalkPolicy:
-    policy = WalkPolicy(LAYERS, **options)  # type: ignore[arg-type]
-    policy.seed = seed
-    return policy
+def walk(seed: int, **options: Any) -> WalkPolicy:
+    return WalkPolicy(LAYERS, seed, **options)
 
 
 def test_a_walk_deals_the_layerwise_steps_by_hand() -> None:
@@ -65,11 +65,29 @@ def test_the_first_step_of_a_walk_is_a_rearranged_layerwise_step(measured: list[
 
 
 def test_a_walk_takes_the_options_of_the_layerwise_rule_with_its_defaults() -> None:
-    assert POLICIES.options("walk") == POLICIES.options("layerwise")
+    options = POLICIES.options("walk")
+    assert options.pop("redraw").default == "every"
+    assert options == POLICIES.options("layerwise")
+    assert WalkPolicy(LAYERS, gain=0.7, interval=3).interval == 3
 
 
-def test_a_walk_goes_on_from_its_state() -> None:
-    whole, first, second = (walk(5, gain=0.5) for _ in range(3))
+def test_layers_dealt_once_keep_whom_they_follow() -> None:
+    for seed in range(20):
+        once, anew = walk(seed, redraw="never", gain=0.5), walk(seed, gain=0.5)
+        assert once.update([0.1, 0.2, 0.6]) == anew.update([0.1, 0.2, 0.6]), "the first deal is the same"
+        guided = LayerwisePolicy(LAYERS, gain=0.5)
+        guided.update([0.1, 0.2, 0.6])
+        for _ in range(4):
+            once.update([0.1, 0.2, 0.6])
+            guided.update([0.1, 0.2, 0.6])
+        # The same divergences each time: the same steps as the rule's, on layers that changed places.
+        assert sorted(once.multipliers.values()) == pytest.approx(sorted(guided.multipliers.values()))
+    assert POLICIES.options("walk")["redraw"].default == "every"
+
+
+@pytest.mark.parametrize("redraw", ["every", "never"])
+def test_a_walk_goes_on_from_its_state(redraw: str) -> None:
+    whole, first, second = (walk(5, gain=0.5, redraw=redraw) for _ in range(3))
     history = [[0.1, 0.2, 0.6], [0.3, 0.1, 0.2], [0.5, 0.4, 0.1]]
     for measured in history:
         whole.update(measured)
@@ -103,6 +121,16 @@ def test_a_replay_goes_on_from_its_state() -> None:
     assert second.multipliers == {"a": 1.5, "b": 1.0, "c": 0.5}
     second.update([0.1, 0.2, 0.3])
     assert second.multipliers == {"a": 2.0, "b": 0.75, "c": 0.25}
+
+
+def test_a_replay_may_be_brought_to_the_base_rate() -> None:
+    rows = ((0.25, 0.25, 2.8),)
+    kept, scaled = (ReplayPolicy(LAYERS, 0, (1, 1, 2), multipliers=rows, normalise=how) for how in MEANS)
+    for policy in (kept, scaled):
+        policy.update([0.1, 0.2, 0.3])
+    assert kept.multipliers == {"a": 0.25, "b": 0.25, "c": 2.8}
+    # the mean parameter: (0.25 + 0.25 + 5.6) / 4
+    assert scaled.multipliers == pytest.approx({"a": 0.25 / 1.525, "b": 0.25 / 1.525, "c": 2.8 / 1.525})
 
 
 STUDY = """
