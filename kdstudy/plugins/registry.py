@@ -171,6 +171,7 @@ POLICIES = Registry(
         "decay": "kdstudy.layerwise.decay:DecayPolicy",
         "walk": "kdstudy.layerwise.shuffled:WalkPolicy",
         "replay": "kdstudy.layerwise.replay:ReplayPolicy",
+        "placebo": "kdstudy.layerwise.placebo:PlaceboPolicy",
     },
 )
 

@@ -1,8 +1,9 @@
-"""The controls of the layer-wise rule, `walk` and `replay`: by hand, and what they share with it."""
+"""The controls of the layer-wise rule, `walk`, `replay` and `placebo`: by hand, and what they share with it."""
 
 import json
 import math
 import random
+from statistics import NormalDist, mean, stdev
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from kdstudy.errors import StudyError
 from kdstudy.layerwise.controller import LayerwisePolicy
+from kdstudy.layerwise.placebo import PlaceboPolicy
 from kdstudy.layerwise.replay import ReplayPolicy
 from kdstudy.layerwise.shuffled import WalkPolicy
 from kdstudy.plugins import POLICIES
@@ -131,6 +133,38 @@ def test_a_replay_may_be_brought_to_the_base_rate() -> None:
     assert kept.multipliers == {"a": 0.25, "b": 0.25, "c": 2.8}
     # the mean parameter: (0.25 + 0.25 + 5.6) / 4
     assert scaled.multipliers == pytest.approx({"a": 0.25 / 1.525, "b": 0.25 / 1.525, "c": 2.8 / 1.525})
+
+
+def test_a_placebo_by_hand() -> None:
+    policy = PlaceboPolicy(LAYERS, 7, (1, 1, 2), size=0.02)
+    stream = random.Random(7)
+    raw = [math.exp(0.02 * NormalDist().inv_cdf(stream.random())) for _ in LAYERS]
+    share = (raw[0] + raw[1] + 2 * raw[2]) / 4
+    assert list(policy.multipliers.values()) == pytest.approx([alpha / share for alpha in raw], rel=1e-12)
+    assert POLICIES.options("placebo")["size"].default == 0.02
+    assert not any(policy.due(epoch, 100) for epoch in range(1, 101)), "nothing is measured"
+
+
+def test_placebos_are_normal_and_each_seed_draws_its_own() -> None:
+    drawn = [PlaceboPolicy(LAYERS, seed, size=0.02, normalise="off").multipliers for seed in range(700)]
+    logs = [math.log(alpha) / 0.02 for multipliers in drawn for alpha in multipliers.values()]
+    # 2,100 numbers: standard errors 0.022 of the mean, 0.015 of the standard deviation
+    assert abs(mean(logs)) < 0.09
+    assert stdev(logs) == pytest.approx(1.0, abs=0.06)
+    assert len({tuple(multipliers.values()) for multipliers in drawn}) == 700
+    assert PlaceboPolicy(LAYERS, 3).multipliers == PlaceboPolicy(LAYERS, 3).multipliers
+
+
+def test_a_placebo_of_size_zero_is_the_constant_policy() -> None:
+    assert PlaceboPolicy(LAYERS, 3, (1, 1, 2), size=0.0).multipliers == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_a_placebo_stays_within_its_bounds() -> None:
+    policy = PlaceboPolicy(LAYERS, 3, (1, 1, 2), size=1.0, low=0.9, high=1.1)
+    first, second, third = policy.multipliers.values()
+    assert first + second + 2 * third == pytest.approx(4.0, abs=1e-9)
+    assert {0.9, 1.1} & {first, second, third}
+    assert all(0.9 <= alpha <= 1.1 for alpha in (first, second, third))
 
 
 STUDY = """

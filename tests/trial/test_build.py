@@ -45,7 +45,7 @@ class Sized(Plain):
         self.largest = max(parameters)
 
 
-@pytest.mark.parametrize("name", ["constant", "decay", "layerwise", "walk"])
+@pytest.mark.parametrize("name", ["constant", "decay", "layerwise", "walk", "placebo"])
 def test_policies_are_built_with_a_seed_of_their_own_and_the_sizes_of_their_layers(name: str) -> None:
     policy = build_policy(trial_config(policy=name, epochs=30, init_seed=5), LAYERS, SIZES)
     assert (policy.seed, policy.parameters) == (derive(5, "policy"), SIZES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +20,8 @@ from kdstudy.training import weights_sha256
 from kdstudy.transfer import NoTransfer, Observation
 from kdstudy.trial.build import dataset_of
 from kdstudy.trial.dry_run import preflight
-from kdstudy.trial.run import run_trial
+from kdstudy.trial.inputs import OwnInputs
+from kdstudy.trial.run import TrialRun, run_trial
 from tests.configs import fresh_teacher, trial_config
 
 LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
@@ -59,14 +61,14 @@ def numbers(records: list[EpochRecord]) -> list[dict]:
 
 
 @pytest.mark.parametrize("transfer", list(TRANSFERS))
-@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay", WALK, REPLAY])
+@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay", WALK, REPLAY, "placebo"])
 def test_every_transfer_runs_under_every_policy(transfer: str, policy: str) -> None:
     result, records = run(trial_config(transfer, policy, epochs=2))
     assert result is not None
     assert result.state == "completed"
     assert [record.epoch for record in records] == [1, 2]
     assert all(math.isfinite(value) for record in records for value in record.terms.values())
-    assert bool(records[0].layers) == (policy not in ("constant", "decay"))
+    assert bool(records[0].layers) == (policy not in ("constant", "decay", "placebo"))
     assert not records[1].layers, "no update after the last epoch"
 
 
@@ -94,6 +96,7 @@ def test_gain_zero_equals_the_constant_policy_bit_for_bit(transfer: str) -> None
     "policy",
     [
         "{walk: {interval: 1, gain: 0.0, redraw: never, probe_size: 64}}",
+        "{placebo: {size: 0.0}}",
         "{decay: {rate: 1.0}}",
         "{replay: {multipliers: [[2.0, 2.0, 2.0]], normalise: parameters, probe_size: 64}}",
     ],
@@ -103,6 +106,18 @@ def test_a_control_that_moves_nothing_equals_the_constant_policy_bit_for_bit(pol
     still, _ = run(trial_config("attention", policy, epochs=2))
     assert still is not None and constant is not None
     assert still.weights_sha256 == constant.weights_sha256
+
+
+def test_a_placebo_takes_another_path_with_rates_of_mean_one() -> None:
+    constant, _ = run(trial_config("attention", "constant", epochs=2))
+    config = trial_config("attention", "placebo", epochs=2)
+    placebo, _ = run(config)
+    assert placebo is not None and constant is not None
+    assert placebo.weights_sha256 != constant.weights_sha256
+    with contextlib.closing(OwnInputs()) as inputs:
+        policy = TrialRun(config, inputs, teacher=fresh_teacher()).policy
+    assert mean_rate(list(policy.multipliers.values())) == pytest.approx(1.0, abs=1e-9)
+    assert all(0.9 < alpha < 1.1 for alpha in policy.multipliers.values())
 
 
 def test_the_mean_parameter_of_a_trial_learns_at_the_base_rate() -> None:
