@@ -20,6 +20,23 @@ from kdstudy.plugins.trust import require_allowed
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """Marks an option, in its ``Annotated``, that study files of earlier versions wrote in another way.
+
+    Records keep what was written, and the plug-in still takes it; a new study file is refused.
+
+    Args:
+        annotation: Type of the values of then. None of them may be one of today's.
+        default: What a study file of then that was silent got.
+        instead: What to write today, for the message: ``write layers or off``.
+    """
+
+    annotation: Any
+    default: Any
+    instead: str
+
+
+@dataclass(frozen=True)
 class Option:
     """One keyword-only argument of a plug-in.
 
@@ -32,6 +49,12 @@ class Option:
     name: str
     annotation: Any
     default: Any
+
+    @property
+    def earlier(self) -> Earlier | None:
+        """How earlier versions wrote it, if in another way."""
+        marks = getattr(self.annotation, "__metadata__", ())
+        return next((mark for mark in marks if isinstance(mark, Earlier)), None)
 
     @property
     def required(self) -> bool:
