@@ -100,6 +100,9 @@ def test_no_pull_at_the_scale_of_the_students_maps(name: str, normalise: str, se
     built, (student, teacher) = method(name, normalise), drawn(seed, scale)
     torch.testing.assert_close(pull(built, student, teacher), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-10)
     one, other = built.losses(list(student), list(teacher)), built.losses(list(1e3 * student), list(teacher))
+    rows = 1 if normalise == "batch" else 2  # one angle for the batch, or one for each image
+    cosine = torch.cosine_similarity(student.detach().flatten(rows), teacher.flatten(rows), dim=-1)
+    torch.testing.assert_close(torch.stack(list(one)), 2 * (1 - cosine.view(3, -1).mean(dim=1)), rtol=1e-9, atol=0)
     torch.testing.assert_close(list(one), list(other), rtol=1e-9, atol=0)
 
 
