@@ -54,7 +54,7 @@ from kdstudy.results.study_documents import (
     TrialHistoryDocument,
     WarmStartDocument,
 )
-from kdstudy.results.values import Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
+from kdstudy.results.values import EndedState, Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
 
 __all__ = [
     "FINISHED_STATES",
@@ -71,6 +71,7 @@ __all__ = [
     "CurveDocument",
     "DifferenceDocument",
     "DivergedShareDocument",
+    "EndedState",
     "EpochDocument",
     "EpochRecord",
     "GainDifferenceDocument",
