@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.ledger import Ended, Ledger, TrialRecord
 from kdstudy.plugins import SAMPLERS
 from kdstudy.search.arm_plan import ArmPlan, Place
 from kdstudy.search.budget import budget_of
@@ -97,7 +97,7 @@ class TrialPlanner:
         if first is None:
             return []
         pack = [first]
-        while len(pack) < most(first.transfer) and (trial := self._beside(first)) is not None:
+        while len(pack) < most(first.arm_id.transfer) and (trial := self._beside(first)) is not None:
             pack.append(trial)
         return pack
 
@@ -153,10 +153,12 @@ class TrialPlanner:
 
     def _note(self, trial: TrialRecord) -> None:
         """Keep a trial; of one that has ended only what later ones may depend on: there may be thousands."""
-        kept = replace(trial, config={}, numerics={}, error=None) if trial.done else trial
-        self._trials[trial.number] = kept
+        if isinstance(trial.stage, Ended):
+            result = replace(trial.stage.result, numerics={}, error=None)
+            trial = replace(trial, config={}, stage=replace(trial.stage, result=result))
+        self._trials[trial.number] = trial
         if trial.arm in self._plans:
-            self._plans[trial.arm].note(kept)
+            self._plans[trial.arm].note(trial)
 
     def _remaining(self) -> int:
         return sum(plan.remaining for plan in self._plans.values())
@@ -192,8 +194,7 @@ class TrialPlanner:
             study_id=self._id,
             number=number,
             phase=place.phase,
-            transfer=arm.transfer.called,
-            policy=arm.policy.called,
+            arm_id=arm.id,
             index=place.index,
             data_seed=data_seed,
             init_seed=init_seed,
