@@ -10,23 +10,20 @@ from kdstudy.ledger.environment import capture_environment, environment_differen
 from kdstudy.ledger.lease import LEASE_SECONDS, Lease, LeaseOwner, keep_lease
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
-from kdstudy.ledger.records import (
-    StudyRecord,
-    StudySummary,
-    TrialRecord,
-    WarmStart,
-    best_of,
-    iso,
-    new_study_id,
-    utc_now,
-)
+from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart, iso, new_study_id, utc_now
+from kdstudy.ledger.stages import Ended, Queued, Running
+from kdstudy.ledger.trial_record import Publication, TrialRecord, best_of
 
 __all__ = [
     "LEASE_SECONDS",
     "DatasetInfo",
+    "Ended",
     "Lease",
     "LeaseOwner",
     "Ledger",
+    "Publication",
+    "Queued",
+    "Running",
     "StudyRecord",
     "StudySummary",
     "TeacherInfo",

@@ -13,8 +13,9 @@ from kdstudy.errors import RecordError
 from kdstudy.ledger import studies, trials
 from kdstudy.ledger.database import RETRY_SECONDS, Database
 from kdstudy.ledger.lease import LeaseOwner
-from kdstudy.ledger.records import StudyRecord, StudySummary, TrialRecord, WarmStart
-from kdstudy.results import EpochRecord, Phase, State, TrialResult
+from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
+from kdstudy.ledger.trial_record import Publication, TrialRecord
+from kdstudy.results import EpochRecord, Phase, TrialResult
 from kdstudy.study import ArmId
 
 T = TypeVar("T")
@@ -230,12 +231,9 @@ class Ledger:
 
     # What MLflow has
 
-    def mark_published(
-        self, study_id: str, number: int, *, run_id: str | None, epoch: int, state: State | None
-    ) -> None:
-        """Note what MLflow has of a trial: its run, the last epoch, the last state."""
-        values = {"run_id": run_id, "published": epoch, "published_state": state}
-        self._database.write(lambda connection: trials.mark_published(connection, study_id, number, values))
+    def mark_published(self, study_id: str, number: int, now: Publication) -> None:
+        """Note what MLflow has of a trial by now."""
+        self._database.write(lambda connection: trials.mark_published(connection, study_id, number, now))
 
     def unpublished(self, study_id: str) -> tuple[int, ...]:
         """Return the numbers of the trials that MLflow lacks an epoch or the state of."""

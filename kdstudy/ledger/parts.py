@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, final
 
-from kdstudy.errors import RecordError
-from kdstudy.ledger.validation import validate_record
+from kdstudy.ledger.validation import damaged, validate_record
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class RecordPart:
         """
         if not isinstance(values, Mapping):
             kind = type(values).__name__
-            raise RecordError(f"{where}: the record is damaged (a mapping was expected, got {kind}); restore a copy")
+            raise damaged(where, f"a mapping was expected, got {kind}")
         names = {each.name for each in fields(cls)} - {"rest"}
         known = {name: value for name, value in values.items() if name in names}
         rest = {name: value for name, value in values.items() if name not in names}

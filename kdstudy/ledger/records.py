@@ -1,24 +1,15 @@
-"""What the ledger holds: studies and trials as frozen records of plain values."""
+"""What the ledger holds of studies, as frozen records of plain values."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self, overload
 
 from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
-from kdstudy.results import (
-    FINISHED_STATES,
-    Phase,
-    State,
-    StudyStatus,
-    SummaryDocument,
-    TrialDocument,
-    WarmStartDocument,
-)
-from kdstudy.study import ArmId, Study, parse_study
+from kdstudy.results import StudyStatus, SummaryDocument, WarmStartDocument
+from kdstudy.study import Study, parse_study
 
 
 def utc_now() -> datetime:
@@ -101,7 +92,7 @@ class StudyRecord:
             StudyError: The record is damaged; or it holds the file's text alone, and that cannot be read here.
         """
         if self.checked is None:
-            return parse_study(self.text, self.id, recorded=True)
+            return parse_study(self.text, self.id)
         return Study.from_json(self.checked, self.id)
 
 
@@ -120,115 +111,6 @@ class WarmStart:
     def to_json(self) -> WarmStartDocument:
         """Return it as ``kdstudy show --json`` prints it."""
         return {"study_id": self.source, "trials": self.trials}
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One trial, from the moment it was proposed.
-
-    Args:
-        study_id: Its study.
-        number: Unique over the whole study, search first, then confirmation.
-        phase: ``search`` (scored on validation) or ``confirm`` (scored on test as well).
-        transfer: Name of the arm's transfer method.
-        policy: Name of the arm's learning-rate policy.
-        search: Which of the study's searches it belongs to, from 0.
-        index: Position within its arm, search and phase, from 0; there is one trial for each.
-        data_seed: Order, augmentation, probe, directions; below 2**63.
-        init_seed: Initial weights; below 2**63.
-        values: What filled the study file's holes, keyed by dotted path.
-        config: The resolved configuration (``TrialConfig.to_json``).
-        state: ``queued``, ``running``, or how it ended.
-        exploratory: A confirmation seed added after the study's own.
-        val: Validation score of the last epoch, in [0, 1].
-        test: Test score of the last epoch, in [0, 1]; confirmation only.
-        epochs: Epochs recorded so far.
-        created: When it was proposed.
-        started: When it first ran.
-        finished: When its result was recorded.
-        seconds: Wall time of all epochs.
-        weights_sha256: Of the final student; completed trials only.
-        error: The traceback of a failed trial.
-        numerics: What the numbers depend on where it ran.
-        run_id: Its run in the published view.
-        published: The last epoch published there.
-        published_state: The state last published there.
-    """
-
-    study_id: str
-    number: int
-    phase: Phase
-    transfer: str
-    policy: str
-    index: int
-    data_seed: int
-    init_seed: int
-    values: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    state: State = "queued"
-    exploratory: bool = False
-    val: float | None = None
-    test: float | None = None
-    epochs: int = 0
-    created: datetime = field(default_factory=utc_now)
-    started: datetime | None = None
-    finished: datetime | None = None
-    seconds: float = 0.0
-    weights_sha256: str | None = None
-    error: str | None = None
-    numerics: dict[str, Any] = field(default_factory=dict)
-    run_id: str | None = None
-    published: int = 0
-    published_state: State | None = None
-    search: int = 0
-
-    @property
-    def arm(self) -> str:
-        """The arm's name, ``transfer/policy``."""
-        return self.arm_id.name
-
-    @property
-    def arm_id(self) -> ArmId:
-        """Its arm."""
-        return ArmId(self.transfer, self.policy)
-
-    @property
-    def done(self) -> bool:
-        """Whether the trial has ended, however it ended."""
-        return self.state in FINISHED_STATES
-
-    def to_json(self) -> TrialDocument:
-        """Return the trial as ``kdstudy show --json`` prints it."""
-        return {
-            "trial": self.number,
-            "phase": self.phase,
-            "arm": self.arm_id.to_json(),
-            "search": self.search,
-            "index": self.index,
-            "exploratory": self.exploratory,
-            "seeds": {"data_seed": self.data_seed, "init_seed": self.init_seed},
-            "state": self.state,
-            "values": self.values,
-            "config": self.config,
-            "val": self.val,
-            "test": self.test,
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "created": iso(self.created),
-            "started": iso(self.started),
-            "finished": iso(self.finished),
-            "weights_sha256": self.weights_sha256,
-            "numerics": self.numerics,
-            "error": self.error,
-        }
-
-
-def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the completed search trial with the highest last-epoch validation score; the earliest of equals."""
-    completed = [
-        trial for trial in trials if trial.phase == "search" and trial.state == "completed" and trial.val is not None
-    ]
-    return max(completed, key=lambda trial: (trial.val, -trial.number), default=None)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import (
     JSON,
@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from kdstudy.results import finite
+from kdstudy.results import Phase, State, finite
 
 SCHEMA_VERSION = 1
 
@@ -156,6 +156,37 @@ TRIALS = Table(
     # Holds all that a listing needs, so that it never reads the trials themselves.
     Index("kdstudy_trials_summary", "study_id", "phase", "state", "val"),
 )
+
+
+class TrialRow(TypedDict):
+    """A row of `TRIALS`: the type that each column has in Python."""
+
+    study_id: str
+    number: int
+    phase: Phase
+    transfer: str
+    policy: str
+    index: int
+    data_seed: int
+    init_seed: int
+    values: dict[str, Any]
+    config: dict[str, Any]
+    state: State
+    exploratory: bool
+    val: float | None
+    test: float | None
+    epochs: int
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    seconds: float
+    weights_sha256: str | None
+    error: str | None
+    numerics: dict[str, Any]
+    run_id: str | None
+    published: int
+    published_state: State | None
+
 
 EPOCHS = Table(
     "kdstudy_epochs",

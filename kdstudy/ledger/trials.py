@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
 
 from kdstudy.errors import RecordError
-from kdstudy.ledger.records import TrialRecord, utc_now
+from kdstudy.ledger.records import utc_now
 from kdstudy.ledger.tables import EPOCHS, TRIALS
+from kdstudy.ledger.trial_record import Publication, TrialRecord
 from kdstudy.ledger.validation import validate_record
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, Phase, TrialResult, finite
 from kdstudy.study import ArmId
 
-_NAMES = tuple(field.name for field in fields(TrialRecord))
-PLACES = 2**20
-"""The column ``index`` holds search * PLACES + index, so that the ledgers of older versions need no other column."""
 _IDENTITY = ("phase", "transfer", "policy", "index", "data_seed", "init_seed", "values")
 
 
@@ -30,10 +27,9 @@ def add(connection: Connection, trials: Sequence[TrialRecord]) -> None:
     """Record new trials; repeating it changes nothing."""
     for trial in trials:
         present = connection.execute(select(TRIALS).where(_is(trial.study_id, trial.number))).one_or_none()
-        row = {name: getattr(trial, name) for name in _NAMES if name != "search"}
-        row["index"] += trial.search * PLACES
+        row = trial.to_row()
         if present is None:
-            connection.execute(insert(TRIALS), row)
+            connection.execute(insert(TRIALS), dict(row))
         elif _identity(present._asdict()) != _identity(row):
             raise RecordError(
                 f"study '{trial.study_id}': trial {trial.number} exists already, with other "
@@ -50,15 +46,7 @@ def read(
         query = query.where(TRIALS.c.phase == phase)
     if number is not None:
         query = query.where(TRIALS.c.number == number)
-    return tuple(
-        validate_record(TrialRecord, _placed(dict(row._mapping)), f"study '{study_id}': trial {row.number}")
-        for row in connection.execute(query)
-    )
-
-
-def _placed(row: Mapping[str, Any]) -> dict[str, Any]:
-    search, index = divmod(row["index"], PLACES)
-    return {**row, "search": search, "index": index}
+    return tuple(TrialRecord.from_row(row._mapping) for row in connection.execute(query))
 
 
 def read_arms(connection: Connection, study_id: str) -> tuple[ArmId, ...]:
@@ -176,9 +164,10 @@ def read_scores(connection: Connection, study_id: str) -> dict[int, dict[int, fl
     return scores
 
 
-def mark_published(connection: Connection, study_id: str, number: int, values: Mapping[str, Any]) -> None:
+def mark_published(connection: Connection, study_id: str, number: int, now: Publication) -> None:
     """Note what MLflow has of a trial."""
-    if connection.execute(update(TRIALS).where(_is(study_id, number)), dict(values)).rowcount == 0:
+    values = {"run_id": now.run_id, "published": now.epochs, "published_state": now.state}
+    if connection.execute(update(TRIALS).where(_is(study_id, number)), values).rowcount == 0:
         raise missing(study_id, number)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdstudy.ledger import StudyRecord, TrialRecord
+from kdstudy.ledger import Ended, StudyRecord, TrialRecord
 from kdstudy.results import ArmCostDocument, CostDocument
 from kdstudy.study import Study
 
@@ -83,7 +83,7 @@ def cost_of(record: StudyRecord, study: Study, trials: Sequence[TrialRecord]) ->
         study: Its arms.
         trials: All its trials.
     """
-    ends = [trial.finished for trial in trials if trial.finished is not None]
+    ends = [trial.stage.finished for trial in trials if isinstance(trial.stage, Ended)]
     return Cost(
         arms=tuple(_arm_cost(arm.name, [trial for trial in trials if trial.arm == arm.name]) for arm in study.arms),
         teacher=record.teacher.seconds,
@@ -102,6 +102,4 @@ def _arm_cost(arm: str, trials: Sequence[TrialRecord]) -> ArmCost:
 
 
 def _outside_epochs(trial: TrialRecord) -> float:
-    if trial.started is None or trial.finished is None:
-        return 0.0
-    return max(0.0, (trial.finished - trial.started).total_seconds() - trial.seconds)
+    return max(0.0, trial.stage.wall - trial.seconds) if isinstance(trial.stage, Ended) else 0.0

@@ -41,7 +41,7 @@ class MlflowLinks:
 
     def trial(self, trial: TrialRecord) -> str | None:
         """Return the address of a trial's run."""
-        return self._run(trial.run_id) if trial.run_id else None
+        return self._run(trial.published.run_id) if trial.published.run_id else None
 
     @property
     def study(self) -> str | None:

@@ -50,7 +50,7 @@ def _replayed(trial: TrialRecord, steps: dict[int, float]) -> Replayed:
         steps=steps,
         started=trial.started or trial.created,
         finished=trial.finished,
-        notes={"trial": trial.number, "state": trial.state, "seconds": trial.seconds, "run": trial.run_id},
+        notes={"trial": trial.number, "state": trial.state, "seconds": trial.seconds, "run": trial.published.run_id},
     )
 
 

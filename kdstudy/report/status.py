@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, utc_now
+from kdstudy.ledger import Ended, Ledger, Running, StudyRecord, TrialRecord, best_of, utc_now
 from kdstudy.report.system_usage import usage
 from kdstudy.results import StudyStatus, clock
 from kdstudy.search import budget_of
@@ -117,10 +117,9 @@ def _durations(trials: Sequence[TrialRecord]) -> dict[str, float]:
     """Return the mean seconds from start to end of each arm's trials, and under "" of all."""
     spent: dict[str, list[float]] = {}
     for trial in trials:
-        if trial.started is not None and trial.finished is not None and trial.state != "stopped":
-            seconds = (trial.finished - trial.started).total_seconds()
-            spent.setdefault(trial.arm, []).append(seconds)
-            spent.setdefault("", []).append(seconds)
+        if isinstance(trial.stage, Ended) and trial.state != "stopped":
+            spent.setdefault(trial.arm, []).append(trial.stage.wall)
+            spent.setdefault("", []).append(trial.stage.wall)
     return {arm: statistics.fmean(seconds) for arm, seconds in spent.items()}
 
 
@@ -139,10 +138,10 @@ def _arm_now(
         _planned(study, record, [trial for trial in searched if trial.search == search])
         for search in range(record.searches or study.confirm.searches)
     )
-    running = [trial for trial in trials if trial.state == "running"]
+    running = [trial.stage for trial in trials if isinstance(trial.stage, Running)]
     ended = sum(trial.done for trial in trials)
     each = durations.get(arm.name, durations.get(""))
-    gone = sum((now - trial.started).total_seconds() for trial in running if trial.started is not None)
+    gone = sum((now - stage.started).total_seconds() for stage in running)
     remaining = max(0, planned - ended)
     return ArmSnapshot(
         arm=arm.name,
@@ -152,7 +151,7 @@ def _arm_now(
         stopped=states.count("stopped"),
         lost=states.count("diverged") + states.count("failed"),
         best=None if best is None else best.val,
-        epochs=tuple(trial.epochs for trial in running),
+        epochs=tuple(stage.epochs for stage in running),
         seconds=0.0 if remaining == 0 else None if each is None else max(0.0, remaining * each - gone),
     )
 

@@ -54,7 +54,17 @@ from kdstudy.results.study_documents import (
     TrialHistoryDocument,
     WarmStartDocument,
 )
-from kdstudy.results.values import Estimand, Family, Phase, Quantity, ReproductionVerdict, State, StudyStatus, Verdict
+from kdstudy.results.values import (
+    EndedState,
+    Estimand,
+    Family,
+    Phase,
+    Quantity,
+    ReproductionVerdict,
+    State,
+    StudyStatus,
+    Verdict,
+)
 
 __all__ = [
     "FINISHED_STATES",
@@ -70,6 +80,7 @@ __all__ = [
     "CurveDocument",
     "DifferenceDocument",
     "DivergedDocument",
+    "EndedState",
     "EpochDocument",
     "EpochRecord",
     "Estimand",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kdstudy.results.study_documents import EpochDocument, LayerDocument
-from kdstudy.results.values import EndedState, State
+from kdstudy.results.values import EndedState
 
 FINISHED_STATES: tuple[EndedState, ...] = ("completed", "stopped", "diverged", "failed")
 
@@ -118,7 +118,7 @@ class TrialResult:
         numerics: What the numbers depend on where it ran (torch, threads, CPU capability, device).
     """
 
-    state: State
+    state: EndedState
     epochs: int
     val: float | None = None
     test: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent, TrialStarted
-from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.ledger import Ledger, Running, TrialRecord, utc_now
 from kdstudy.storage import Store
 from kdstudy.tracking import Publisher
 
@@ -44,7 +44,7 @@ def record(event: TrialEvent, trial: TrialRecord, ledger: Ledger) -> TrialRecord
     match event:
         case TrialStarted():
             ledger.start_trial(trial.study_id, trial.number)
-            return replace(trial, state="running")
+            return replace(trial, stage=Running(trial.started or utc_now(), trial.epochs))
         case EpochFinished():
             ledger.record_epoch(trial.study_id, trial.number, event.record)
             return trial  # not read again: a long study has many epochs

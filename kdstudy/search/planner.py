@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.ledger import Ended, Ledger, TrialRecord
 from kdstudy.plugins import SAMPLERS
 from kdstudy.search.arm_plan import ArmPlan, Place
 from kdstudy.search.budget import budget_of
@@ -100,7 +100,7 @@ class TrialPlanner:
         if first is None:
             return []
         pack = [first]
-        while len(pack) < most(first.transfer) and (trial := self._beside(first)) is not None:
+        while len(pack) < most(first.arm_id.transfer) and (trial := self._beside(first)) is not None:
             pack.append(trial)
         return pack
 
@@ -140,10 +140,12 @@ class TrialPlanner:
 
     def _note(self, trial: TrialRecord) -> None:
         """Keep a trial; of one that has ended only what later ones may depend on: there may be thousands."""
-        kept = replace(trial, config={}, numerics={}, error=None) if trial.done else trial
-        self._trials[trial.number] = kept
+        if isinstance(trial.stage, Ended):
+            result = replace(trial.stage.result, numerics={}, error=None)
+            trial = replace(trial, config={}, stage=replace(trial.stage, result=result))
+        self._trials[trial.number] = trial
         if trial.search < len(self._searches):
-            self._searches[trial.search].note(kept)
+            self._searches[trial.search].note(trial)
 
     def _remaining(self) -> int:
         return sum(search.remaining for search in self._searches)
@@ -164,8 +166,7 @@ class TrialPlanner:
             study_id=self._id,
             number=search.number(plan, place),
             phase=place.phase,
-            transfer=arm.id.transfer,
-            policy=arm.id.policy,
+            arm_id=arm.id,
             search=search.search,
             index=place.index,
             data_seed=order,

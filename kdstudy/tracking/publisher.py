@@ -7,7 +7,7 @@ import threading
 import time
 
 from kdstudy.errors import StoreError
-from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.ledger import Ledger, Publication, StudyRecord
 from kdstudy.tracking.client import RejectedError
 from kdstudy.tracking.tracker import Tracker
 
@@ -160,11 +160,11 @@ class Publisher:
     def _send(self, number: int) -> None:
         assert self._study is not None
         trial = self._ledger.trial(self._study_id, number)
-        if trial.state == "queued" and trial.run_id is None:
+        if trial.state == "queued" and trial.published.run_id is None:
             return  # nothing to show yet
         epochs = self._ledger.epochs(self._study_id, number)
         run_id, epoch = self._tracker.publish_trial(self._study, trial, epochs)
-        self._ledger.mark_published(self._study_id, number, run_id=run_id, epoch=epoch, state=trial.state)
+        self._ledger.mark_published(self._study_id, number, Publication(run_id, epoch, trial.state))
 
     def _note(self, number: int, trouble: str | None, *, refused: bool) -> None:
         """Record how an attempt ended."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdstudy.ledger import StudyRecord, TrackingRef, TrialRecord, git_state
+from kdstudy.ledger import Ended, StudyRecord, TrackingRef, TrialRecord, git_state
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
 from kdstudy.tracking.client import RejectedError, close, connect, log_system_metrics, redact, translated
@@ -186,8 +186,8 @@ class Tracker:
 
     def _known_trial_run(self, study: StudyRecord, trial: TrialRecord) -> str:
         """Return the ID of the trial's run, prepared for points: described, and its epochs known."""
-        if trial.run_id in self._epochs:
-            return str(trial.run_id)
+        if trial.published.run_id in self._epochs:
+            return str(trial.published.run_id)
         experiment_id, parent = str(study.tracking.experiment_id), str(study.tracking.run_id)
         tags = {
             naming.STUDY_TAG: study.id,
@@ -239,13 +239,12 @@ class Tracker:
             return
         self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in naming.trial_tags(trial).items()])
         status = naming.TRIAL_STATUS[trial.state]
-        if not trial.done:
-            self._client.update_run(run_id, status)
-        else:
+        if isinstance(trial.stage, Ended):
             if trial.error:
                 self._client.log_text(run_id, trial.error, "error.txt")
-            end = naming.milliseconds(trial.finished) if trial.finished else None
-            self._client.set_terminated(run_id, status, end)
+            self._client.set_terminated(run_id, status, naming.milliseconds(trial.stage.finished))
+        else:
+            self._client.update_run(run_id, status)
         self._states[run_id] = trial.state
 
     def _log_environment(self, run_id: str, record: StudyRecord) -> None:

@@ -15,12 +15,16 @@ from torch import Tensor, nn
 
 from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor, evaluating, watching
+from kdstudy.plugins import Earlier
 from kdstudy.transfer.autodiff import Dual, differentiable
 from kdstudy.transfer.base import MapTransfer, Temperature, TransferContext, Weight
 from kdstudy.transfer.losses import batch_unit_distance, mean_square_norm, squared_distance, unit_distance
 from kdstudy.transfer.maps import attention_map, resize
 
-Normalise = Literal["running", "batch", "sample"]
+Norm = Literal["batch", "sample", "teacher"]
+Retired = Literal["running"]
+Normalise = Annotated[Norm, Earlier(Retired, default="running", instead="write batch, or teacher to match the scale")]
+"""An option. In records of earlier versions: ``running``, their default (see `DerivativeTransfer`)."""
 Power = Annotated[float, Ge(1)]
 Fraction = Annotated[float, Gt(0), Le(1)]
 
@@ -46,22 +50,29 @@ class Directions(NamedTuple):
 class DerivativeTransfer(MapTransfer):
     """Matches a derivative of the attention map with respect to the image, in [0, 1], or to weights.
 
-    The loss of a layer is ``|| m_S / n_S - m_T / n_T ||^2``, summed over the map, averaged over samples. With
-    ``normalise: running`` n is the running RMS norm of that network's map of that layer, a constant for the
-    gradient: the loss does not depend on the scale of either network and stays an honest estimator of the
-    distance of the full derivatives. The running value contains the present batch with weight 0.1, which
-    keeps ``|| m / n ||^2`` below 10 even when a map grows suddenly. As n_S is a constant that follows m_S,
-    the gradient always has a part that shrinks m_S, as long as the two maps are not parallel: a large weight
-    drives the student towards a constant function (docs/derivative-norms.md). With ``normalise: batch`` n is
-    the RMS norm over the present batch and the gradient flows through it: free of scale and of that pull, at
-    the price of a bias of the order of the norm's sampling error (1-4 % at 64 images). With ``normalise:
-    sample`` each map is divided by its own norm, as attention transfer does; that is not unbiased.
+    The loss of a layer is ``|| m_S / n_S - m_T / n_T ||^2``, summed over the map, averaged over samples.
+    ``normalise`` says what n is (measured: docs/derivative-norms.md):
+
+    * ``batch``: the RMS norm of that network's maps of that layer over the present batch; the gradient flows through
+      n_S. The loss is of degree 0 in the student's maps, <m_S, dL/dm_S> = 0, so nothing pulls at their scale. Biased by
+      the norm's sampling error (1-4 % at 64 images).
+    * ``sample``: each map's own norm, as attention transfer takes it. Also of degree 0; small maps count as much as
+      large ones.
+    * ``teacher``: both maps by the running RMS norm of the teacher's, a constant: ||m_S - m_T||^2 in units of the
+      teacher's. A regression, which matches the scale too.
+
+    Records of earlier versions hold ``running``: n_S the running RMS norm of the student's maps, a constant for the
+    gradient. That is the gradient of no function. At n_S = ||m_S|| its part along m_S is 2 (1 - cos), which shrinks m_S
+    for as long as the two maps are not parallel, and n_S runs after it: the student collapses.
+
+    A running mean square contains the present batch with weight 0.1: divided by its own, a network's ``|| m / n ||^2``
+    stays below 10 even where its maps grow suddenly.
 
     Args:
         context: Networks and shapes.
         weight: Factor on the sum over layers.
         p: Power of the attention map, >= 1.
-        normalise: ``running``, ``batch`` or ``sample``.
+        normalise: ``batch``, ``sample`` or ``teacher``; ``running`` for what an earlier version recorded.
         fraction: Share of the batch, in (0, 1], rounded up to whole samples, that has derivatives in
             training.
         kd_weight: Factor on soft targets.
@@ -80,15 +91,15 @@ class DerivativeTransfer(MapTransfer):
         *,
         weight: Weight,
         p: Power,
-        normalise: Normalise,
+        normalise: Norm | Retired,
         fraction: Fraction,
         kd_weight: Weight,
         temperature: Temperature,
     ) -> None:
         super().__init__(context, weight=weight, kd_weight=kd_weight, temperature=temperature)
         self.p, self.normalise, self.fraction = p, normalise, fraction
-        # Row 0 the student's, row 1 the teacher's running mean square norm of each layer's map; 0 before any
-        # batch.
+        # Running mean square norm of each layer's maps, 0 before any batch: row 0 of those whose norm divides the
+        # student's, row 1 of the teacher's.
         self.register_buffer("squares", torch.zeros(2, len(self.layers)))
 
     def directions(
@@ -137,10 +148,10 @@ class DerivativeTransfer(MapTransfer):
     def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return each layer's squared distance of normalised maps; updates the running norms in training."""
         pairs = list(zip(student, teacher, strict=True))
-        if self.normalise != "running":
+        if self.normalise in ("batch", "sample"):
             distance = unit_distance if self.normalise == "sample" else batch_unit_distance
             return [distance(*pair) for pair in pairs]
-        norms = self._update([student, teacher]).sqrt()
+        norms = self._update([student if self.normalise == "running" else teacher, teacher]).sqrt()
         return [squared_distance(s / norms[0, j], t.detach() / norms[1, j]) for j, (s, t) in enumerate(pairs)]
 
     @torch.no_grad()

@@ -52,8 +52,9 @@ class JacobianTransfer(DerivativeTransfer):
         form: ``tangent``, ``projection`` or ``peak``.
         wrt: ``images``, or ``parameters`` with the forms ``projection`` and ``peak``.
         p: Power of the attention map, >= 1.
-        normalise: ``running`` divides by a running norm (unbiased, but see `DerivativeTransfer`), ``batch``
-            by the batch's norm (nearly so), ``sample`` each map by its own (biased).
+        normalise: ``batch`` divides each network's maps by their RMS norm over the batch, ``sample`` each map by its
+            own norm; both leave the scale of the student's maps free. ``teacher`` divides both networks' maps by the
+            teacher's running norm, and matches the scale too.
         fraction: Share of the batch, in (0, 1], that has derivatives in training.
         kd_weight: Factor on soft targets; 0 leaves them out.
         temperature: Of the soft targets, > 0.
@@ -77,7 +78,7 @@ class JacobianTransfer(DerivativeTransfer):
         form: Literal["tangent", "projection", "peak"] = "tangent",
         wrt: Literal["images", "parameters"] = "images",
         p: Power = 2.0,
-        normalise: Normalise = "running",
+        normalise: Normalise = "batch",
         fraction: Fraction = 1.0,
         kd_weight: Weight = 0.0,
         temperature: Temperature = 4.0,

@@ -16,6 +16,7 @@ from kdstudy.errors import RecordError
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.report import render_comparison
 from kdstudy.results import TrialResult
+from kdstudy.study import ArmId
 
 STUDY = StudyRecord(
     "digits-00000001",
@@ -45,13 +46,11 @@ def record(ledger: Ledger, arms: Arms, study: StudyRecord = STUDY, later: Arms |
     ledger.create_study(study)
     names = list(arms)
     for number, name in enumerate(names):
-        transfer, policy = name.split("/")
-        ledger.add_trial(TrialRecord(study.id, number, "search", transfer, policy, 0, 0, number))
+        ledger.add_trial(TrialRecord(study.id, number, "search", ArmId.parse(name), 0, 0, number))
         ledger.finish_trial(study.id, number, TrialResult("completed", 1, 0.99))
     number = len(names)
     for exploratory, runs in ((False, arms), (True, later or {})):
         for name, scores in runs.items():
-            transfer, policy = name.split("/")
             for position, score in enumerate(scores):
                 index = position + (len(arms[name]) if exploratory else 0)
                 ledger.add_trial(
@@ -59,8 +58,7 @@ def record(ledger: Ledger, arms: Arms, study: StudyRecord = STUDY, later: Arms |
                         study.id,
                         number,
                         "confirm",
-                        transfer,
-                        policy,
+                        ArmId.parse(name),
                         index,
                         100 + index,
                         100 + index,
@@ -202,7 +200,7 @@ def test_seeds_are_paired_whatever_their_order_and_others_left_out(ledger: Ledge
 def test_search_scores_never_count(ledger: Ledger) -> None:
     ledger.create_study(STUDY)
     for number, policy in enumerate(("constant", "layerwise")):
-        ledger.add_trial(TrialRecord(STUDY.id, number, "search", "attention", policy, 0, 5, 5))
+        ledger.add_trial(TrialRecord(STUDY.id, number, "search", ArmId("attention", policy), 0, 5, 5))
         ledger.finish_trial(STUDY.id, number, TrialResult("completed", 1, 0.99, 0.99))
     comparison = compare(ledger, [STUDY.id])
     row = only(comparison)

@@ -8,7 +8,7 @@ import pytest
 from kdstudy.cli import run
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
-from kdstudy.study import parse_study
+from kdstudy.study import ArmId, parse_study
 
 FILE = """
 name: replayed
@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Path:
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", create=True) as ledger:
         ledger.create_study(STUDY)
         for number, policy in enumerate(("constant", "layerwise")):
-            ledger.add_trial(TrialRecord(STUDY.id, number, "search", "attention", policy, 0, 0, number))
+            ledger.add_trial(TrialRecord(STUDY.id, number, "search", ArmId("attention", policy), 0, 0, number))
             for epoch in range(1, 6):
                 factors = ROWS[epoch // 2 - 1] if policy == "layerwise" and epoch in (2, 4) else []
                 layers = tuple(LayerRecord(f"layer{k}", 0.1, 0.0, factor) for k, factor in enumerate(factors, 1))

@@ -22,6 +22,7 @@ from kdstudy.cli import schemas
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
 from kdstudy.report.curves import Curve, LayerCurve
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
+from kdstudy.study import ArmId
 
 DATASET = DatasetInfo("digits")
 
@@ -36,7 +37,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
             number = 0
             for policy in ("constant", "layerwise"):
                 for index, state in enumerate(("queued", "running", "completed", "stopped", "diverged", "failed")):
-                    opened.add_trial(TrialRecord(study.id, number, "search", "kd", policy, index, 1, 2, {"a.b": 1}))
+                    opened.add_trial(
+                        TrialRecord(study.id, number, "search", ArmId("kd", policy), index, 1, 2, {"a.b": 1})
+                    )
                     end(opened, study.id, number, state, index / 10)
                     number += 1
                 for index in range(4):
@@ -45,8 +48,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
                             study.id,
                             number,
                             "confirm",
-                            "kd",
-                            policy,
+                            ArmId("kd", policy),
                             index,
                             9 + index,
                             9 + index,

@@ -22,7 +22,8 @@ from kdstudy.ledger import TrialRecord
 from kdstudy.plugins import PRUNERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import DiskFolder
-from kdstudy.study import PluginSpec
+from kdstudy.study import ArmId, PluginSpec
+from tests.stages import ended
 
 
 def trial_record() -> TrialRecord:
@@ -36,8 +37,7 @@ def trial_record() -> TrialRecord:
         study_id="s-00000000",
         number=7,
         phase="search",
-        transfer="attention",
-        policy="layerwise",
+        arm_id=ArmId("attention", "layerwise"),
         index=1,
         data_seed=1,
         init_seed=2,
@@ -318,9 +318,9 @@ def test_a_resumed_study_prunes_like_an_undisturbed_one(name: str, options: dict
     assert 3 < sum(end is not None for end in ends) < 30
     for cut in range(1, 30):
         # The driver goes in the middle of trial ``cut``: it has reported half of its epochs, the last one unjudged.
-        trials = [replace(trial_record(), number=number, state="completed") for number in range(cut)]
+        trials = [replace(trial_record(), number=number, stage=ended()) for number in range(cut)]
         reported = {number: dict(enumerate(curves[number][: ends[number]], start=1)) for number in range(cut)}
-        trials.append(replace(trial_record(), number=cut, state="queued"))
+        trials.append(replace(trial_record(), number=cut))
         reported[cut] = dict(enumerate(curves[cut][: (ends[cut] or 9) // 2 + 1], start=1))
         resumed = scheduler_of(spec, trials, reported, lambda: False)
         assert [scores_of(resumed, number, curves[number], arm) for number in range(cut, 30)] == ends[cut:]

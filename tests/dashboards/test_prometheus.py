@@ -185,7 +185,7 @@ def test_the_numbers_are_the_record_s(study: tuple[Prometheus, Path, subprocess.
 
         wait_for("numbers of the record", 30, same)
         layers = {r["metric"]["layer"] for r in prometheus.query(f'ray_kdstudy_divergence{{study="{study_id}"}}')}
-        last = next(t for t in ledger.trials(study_id) if t.policy == "layerwise" and t.state == "completed")
+        last = next(t for t in ledger.trials(study_id) if t.arm_id.policy == "layerwise" and t.state == "completed")
         assert layers == {layer.layer for epoch in ledger.epochs(study_id, last.number) for layer in epoch.layers}
         speed = "sum(rate(ray_kdstudy_images_total[30s])) > 0"  # images are counted epoch by epoch
         wait_for("images a second", 120, lambda: prometheus.query(speed))

@@ -89,7 +89,7 @@ def test_diverged_and_failed_trials_are_recorded_and_the_study_finishes(tmp_path
     assert outcome["trials"] == {"completed": 2, "stopped": 0, "diverged": 1, "failed": 2}
     with Ledger.open(f"sqlite:///{tmp_path / 'store' / 'ledger.db'}") as ledger:
         trials = ledger.trials(outcome["study_id"])
-        ends = {(t.transfer, t.phase, t.values["train.base_lr"]): t for t in trials}
+        ends = {(t.arm_id.transfer, t.phase, t.values["train.base_lr"]): t for t in trials}
         (failed, also_failed) = [t for t in trials if t.state == "failed"]
     assert ends["none", "search", 0.05].state == "completed"
     assert ends["none", "confirm", 0.05].test is not None
@@ -98,7 +98,7 @@ def test_diverged_and_failed_trials_are_recorded_and_the_study_finishes(tmp_path
     for trial in (failed, also_failed):
         assert "Traceback" in trial.error
         assert "the plug-in is broken" in trial.error
-    assert not [t for t in trials if t.phase == "confirm" and t.transfer != "none"], "nothing to confirm"
+    assert not [t for t in trials if t.phase == "confirm" and t.arm_id.transfer != "none"], "nothing to confirm"
 
 
 def test_asha_stops_within_an_arm_and_the_stopped_are_no_candidates(tmp_path: Path) -> None:

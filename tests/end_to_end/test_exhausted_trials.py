@@ -104,9 +104,9 @@ def test_a_trial_out_of_memory_goes_on_from_its_checkpoint_until_it_has_failed_t
     assert (failed.state, failed.epochs) == ("failed", 0)
     assert "OutOfMemoryError: attempt 3" in failed.error
     client = MlflowClient(f"sqlite:///{tmp_path}/store/mlflow.db")
-    points = client.get_metric_history(recovered.run_id, "val")
+    points = client.get_metric_history(recovered.published.run_id, "val")
     assert sorted(point.step for point in points) == [1, 2, 3, 4, 5], "no gap, no duplicate"
-    assert client.get_run(failed.run_id).info.status == "FAILED"
+    assert client.get_run(failed.published.run_id).info.status == "FAILED"
     again = json.loads(kdstudy(tmp_path, "reproduce", study.id, "--trial", str(recovered.number)).stdout)
     assert (again["verdict"], again["weights_identical"]) == ("identical", True), "an undisturbed run: the same bits"
     assert again["epochs_compared"] == 5

@@ -103,14 +103,16 @@ def recorded(folder: Path, study_id: str) -> list[Any]:
         for trial in ledger.trials(study_id):
             config = {**trial.config, "resources": {**trial.config["resources"], "pack": None}}
             epochs = [record.numbers() for record in ledger.epochs(study_id, trial.number)]
-            points = sorted((point.step, point.value) for point in client.get_metric_history(trial.run_id, "val"))
+            points = sorted(
+                (point.step, point.value) for point in client.get_metric_history(trial.published.run_id, "val")
+            )
             assert points == [(each["epoch"], each["val"]) for each in epochs if each["val"] is not None]
             assert trial.seconds > 0
             found.append(
                 {
                     **{key: getattr(trial, key) for key in ("number", "arm", "phase", "state", "epochs", "values")},
                     **{key: getattr(trial, key) for key in ("val", "test", "weights_sha256", "numerics", "error")},
-                    **{"config": config, "records": epochs, "run": client.get_run(trial.run_id).info.status},
+                    **{"config": config, "records": epochs, "run": client.get_run(trial.published.run_id).info.status},
                 }
             )
     return found

@@ -114,8 +114,8 @@ def test_layerwise_multipliers_move_and_weights_differ_from_constant(store: Path
         trials = ledger.trials(outcome["study_id"], "confirm")
         for trial in trials:
             updates = [layer for epoch in ledger.epochs(outcome["study_id"], trial.number) for layer in epoch.layers]
-            assert bool(updates) == (trial.policy == "layerwise")
-            assert trial.policy == "constant" or any(layer.multiplier != 1.0 for layer in updates)
+            assert bool(updates) == (trial.arm_id.policy == "layerwise")
+            assert trial.arm_id.policy == "constant" or any(layer.multiplier != 1.0 for layer in updates)
     assert len({trial.weights_sha256 for trial in trials}) == len(trials)
 
 

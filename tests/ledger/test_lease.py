@@ -21,6 +21,7 @@ from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger import LEASE_SECONDS, Lease, LeaseOwner, Ledger, StudyRecord, TrialRecord, studies
 from kdstudy.ledger.tables import LEASES
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.study import ArmId
 
 STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n")
 ROOT = Path(__file__).parents[2]
@@ -153,7 +154,7 @@ def test_renewing_keeps_since_and_moves_renewed(ledger: Ledger) -> None:
 def test_a_driver_that_lost_its_study_can_change_nothing_of_it(ledger: Ledger) -> None:
     old, new = LeaseOwner.here(), LeaseOwner.here()
     ledger.acquire_lease(STUDY.id, old)
-    ledger.add_trial(TrialRecord(STUDY.id, 0, "search", "none", "constant", 0, 1, 2))
+    ledger.add_trial(TrialRecord(STUDY.id, 0, "search", ArmId("none", "constant"), 0, 1, 2))
     silence(ledger, LEASE_SECONDS + 1)
     with Ledger(f"sqlite:///{ledger.place}") as other:
         other.acquire_lease(STUDY.id, new)
@@ -166,7 +167,7 @@ def test_a_driver_that_lost_its_study_can_change_nothing_of_it(ledger: Ledger) -
             lambda: ledger.start_trial(STUDY.id, 0),
             lambda: ledger.record_epoch(STUDY.id, 0, EpochRecord(1, 1.0, {}, 0.5, 1.0, 0.1, {})),
             lambda: ledger.finish_trial(STUDY.id, 0, TrialResult("completed", 1, 0.5)),
-            lambda: ledger.add_trial(TrialRecord(STUDY.id, 1, "search", "none", "constant", 1, 1, 2)),
+            lambda: ledger.add_trial(TrialRecord(STUDY.id, 1, "search", ArmId("none", "constant"), 1, 1, 2)),
         ):
             with pytest.raises(
                 StoreError, match=f"this process has lost its lease, process {new.pid} on host .* runs it now; see"

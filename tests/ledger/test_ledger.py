@@ -20,15 +20,24 @@ from hypothesis import strategies as st
 from kdstudy.errors import RecordError
 from kdstudy.ledger import (
     DatasetInfo,
+    Ended,
     LeaseOwner,
     Ledger,
+    Publication,
+    Queued,
+    Running,
     StudyRecord,
     TeacherInfo,
     TrackingRef,
     TrialRecord,
     new_study_id,
 )
+from kdstudy.ledger.tables import TRIALS
 from kdstudy.results import FINISHED_STATES, EpochRecord, LayerRecord, TrialResult
+from kdstudy.study import ArmId
+from tests.stages import START, ended
+
+HOUR = timedelta(hours=1)
 
 STUDY = StudyRecord("digits-00000001", "digits", 7, "name: digits\n", dataset=DatasetInfo("digits"))
 
@@ -38,8 +47,7 @@ def trial(number: int = 0, **changes: Any) -> TrialRecord:
         STUDY.id,
         number,
         "search",
-        "attention",
-        "layerwise",
+        ArmId("attention", "layerwise"),
         number,
         11,
         2**62 + number,
@@ -160,6 +168,48 @@ def test_a_trial_comes_back_as_it_was_proposed(ledger: Ledger) -> None:
     assert proposed.arm == "attention/layerwise"
 
 
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Queued(),
+        Queued(START, 3),
+        Running(START, 3),
+        Ended(TrialResult("completed", 8, 0.9, 0.8, "ab" * 32, None, 12.5, {"threads": 1}), START, START + HOUR),
+        Ended(TrialResult("failed", 0, error="Traceback"), START, START + HOUR),
+    ],
+    ids=lambda stage: type(stage).__name__,
+)
+def test_a_trial_of_any_stage_is_kept_whole(ledger: Ledger, stage: Queued | Running | Ended) -> None:
+    whole = trial(stage=stage, published=Publication("run", 2, "running"))
+    ledger.add_trial(whole)
+    assert ledger.trial(STUDY.id, 0) == whole
+    assert list(whole.to_row()) == TRIALS.columns.keys()
+
+
+def test_what_has_not_happened_yet_is_unknown() -> None:
+    for early in (trial(), trial(stage=Running(START, 3))):
+        assert (early.result, early.finished, early.val, early.test, early.weights_sha256, early.error) == (None,) * 6
+        assert (early.seconds, early.numerics, early.done) == (0.0, {}, False)
+    assert (early.state, early.started, early.epochs) == ("running", START, 3)
+    over = ended("stopped", 5, finished=START + HOUR)
+    assert (trial(stage=over).state, trial(stage=over).epochs, over.wall) == ("stopped", 5, 3600.0)
+
+
+@pytest.mark.parametrize(("state", "lacks"), [("running", "started"), ("failed", "started"), ("completed", "finished")])
+def test_a_row_whose_columns_contradict_each_other_is_damaged(state: str, lacks: str) -> None:
+    row = {**trial(7).to_row(), "state": state, "started": START, "finished": START, lacks: None}
+    with pytest.raises(RecordError) as caught:
+        TrialRecord.from_row(row)
+    assert str(caught.value) == (
+        f"study '{STUDY.id}': trial 7: the record is damaged ({lacks}: a {state} trial has one); restore a copy"
+    )
+
+
+def test_a_column_of_another_type_is_damaged() -> None:
+    with pytest.raises(RecordError, match=r"trial 7: the record is damaged \(index: input should be a valid integer"):
+        TrialRecord.from_row({**trial(7).to_row(), "index": "0"})
+
+
 def test_adding_a_trial_again_changes_nothing_and_another_in_its_place_is_refused(ledger: Ledger) -> None:
     ledger.add_trial(trial(0, values={"a": (1, 2)}))
     ledger.start_trial(STUDY.id, 0)
@@ -175,7 +225,7 @@ def test_adding_a_trial_again_changes_nothing_and_another_in_its_place_is_refuse
 
 
 def test_trials_come_in_order_and_by_phase(ledger: Ledger) -> None:
-    ledger.add_trials([trial(2, phase="confirm"), trial(1, policy="constant"), trial(0)])
+    ledger.add_trials([trial(2, phase="confirm"), trial(1, arm_id=ArmId("attention", "constant")), trial(0)])
     assert [one.number for one in ledger.trials(STUDY.id)] == [0, 1, 2]
     assert [one.number for one in ledger.trials(STUDY.id, "search")] == [0, 1]
     assert [one.number for one in ledger.trials(STUDY.id, "confirm")] == [2]
@@ -191,10 +241,11 @@ def test_the_life_of_a_trial(ledger: Ledger) -> None:
     begun = ledger.trial(STUDY.id, 0)
     assert begun.state == "running"
     assert begun.started is not None
+    ledger.record_epoch(STUDY.id, 0, epoch(1))
     assert ledger.requeue(STUDY.id) == (0,)
-    assert ledger.trial(STUDY.id, 0).state == "queued"
+    assert ledger.trial(STUDY.id, 0).stage == Queued(begun.started, 1)
     assert ledger.start_trial(STUDY.id, 0)
-    assert ledger.trial(STUDY.id, 0).started == begun.started, "when it first ran"
+    assert ledger.trial(STUDY.id, 0).stage == Running(begun.started, 1), "since it first ran"
     result = TrialResult("completed", 8, 0.9, 0.8, "ab" * 32, None, 12.5, {"threads": 1})
     assert ledger.finish_trial(STUDY.id, 0, result)
     done = ledger.trial(STUDY.id, 0)
@@ -230,7 +281,7 @@ def test_changes_of_trials_that_do_not_exist_are_refused(ledger: Ledger) -> None
         lambda: ledger.start_trial(STUDY.id, 5),
         lambda: ledger.finish_trial(STUDY.id, 5, TrialResult("stopped", 1, 0.1)),
         lambda: ledger.record_epoch(STUDY.id, 5, epoch(1)),
-        lambda: ledger.mark_published(STUDY.id, 5, run_id="r", epoch=1, state="running"),
+        lambda: ledger.mark_published(STUDY.id, 5, Publication("r", 1, "running")),
     ):
         with pytest.raises(RecordError, match="it has no trial 5; see 'kdstudy show digits-00000001'"):
             change()
@@ -340,17 +391,16 @@ def test_no_order_of_messages_breaks_a_trial(tmp_path: Path, messages: list[tupl
 def test_what_the_published_view_lacks(ledger: Ledger) -> None:
     ledger.add_trials([trial(0), trial(1)])
     assert ledger.unpublished(STUDY.id) == (0, 1)
-    ledger.mark_published(STUDY.id, 0, run_id="run", epoch=0, state="queued")
+    ledger.mark_published(STUDY.id, 0, Publication("run", 0, "queued"))
     assert ledger.unpublished(STUDY.id) == (1,)
     ledger.start_trial(STUDY.id, 0)
     assert ledger.unpublished(STUDY.id) == (0, 1), "its state changed"
-    ledger.mark_published(STUDY.id, 0, run_id="run", epoch=0, state="running")
+    ledger.mark_published(STUDY.id, 0, Publication("run", 0, "running"))
     ledger.record_epoch(STUDY.id, 0, epoch(1))
     assert ledger.unpublished(STUDY.id) == (0, 1), "it has a new epoch"
-    ledger.mark_published(STUDY.id, 0, run_id="run", epoch=1, state="running")
-    found = ledger.trial(STUDY.id, 0)
-    assert (found.run_id, found.published, found.published_state) == ("run", 1, "running")
-    ledger.mark_published(STUDY.id, 0, run_id=None, epoch=0, state=None)
+    ledger.mark_published(STUDY.id, 0, Publication("run", 1, "running"))
+    assert ledger.trial(STUDY.id, 0).published == Publication("run", 1, "running")
+    ledger.mark_published(STUDY.id, 0, Publication())
     assert ledger.unpublished(STUDY.id) == (0, 1), "to be rebuilt"
 
 
@@ -391,10 +441,7 @@ def test_ten_thousand_trials_are_listed_at_once(ledger: Ledger) -> None:
         record = replace(STUDY, id=f"many-{study:08x}")
         ledger.create_study(record)
         ledger.add_trials(
-            [
-                trial(number, study_id=record.id, config=config, state="completed", val=number / 1000)
-                for number in range(500)
-            ]
+            [trial(number, study_id=record.id, config=config, stage=ended(val=number / 1000)) for number in range(500)]
         )
     begun = time.perf_counter()
     summaries = ledger.summaries()
@@ -414,7 +461,7 @@ def test_two_threads_share_a_ledger(ledger: Ledger) -> None:
         try:
             for step in range(1, 26):
                 ledger.record_epoch(STUDY.id, number, epoch(step))
-                ledger.mark_published(STUDY.id, number, run_id="r", epoch=step, state="running")
+                ledger.mark_published(STUDY.id, number, Publication("r", step, "running"))
                 ledger.trials(STUDY.id)
         except BaseException as error:  # noqa: BLE001 - a thread's error must reach the test
             errors.append(error)

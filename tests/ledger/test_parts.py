@@ -12,7 +12,7 @@ import pytest
 
 from kdstudy.errors import RecordError, StudyError
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrackingRef
-from kdstudy.study import parse_study
+from kdstudy.study import Choice, Study, TrialConfig, parse_study
 from tests.study.files import STUDY
 
 
@@ -79,6 +79,39 @@ def test_a_ledger_from_before_checked_studies_is_read_and_written(path: Path) ->
         ledger.create_study(new)
         assert ledger.study(new.id) == replace(new, status="interrupted"), "nobody drives it"
         assert ledger.study(record.id).checked is None
+
+
+def derivatives(normalise: str) -> str:
+    return STUDY.replace("- none", f"- jacobian\n    - hessian: {{label: then, normalise: {normalise}}}")
+
+
+def norms(study: Study) -> dict[str, object]:
+    specs = {arm.transfer.called: arm.transfer.options for arm in study.arms}
+    return {name: specs[name]["normalise"] for name in ("jacobian", "then")}
+
+
+def test_a_file_of_an_older_ledger_means_what_it_meant(path: Path) -> None:
+    """Which is ``running`` where it is silent: what was the default when nothing but the file was kept."""
+    change(path, "DROP TABLE kdstudy_checked_studies")
+    for written in ("running", "batch"):
+        change(path, "UPDATE kdstudy_studies SET text = ?", derivatives(written))
+        assert norms(read(path).study()) == {"jacobian": "running", "then": written}
+    change(path, "UPDATE kdstudy_studies SET text = ?", derivatives("runing"))
+    with pytest.raises(StudyError, match=r"then\.normalise: must be .* got \"runing\""):
+        read(path).study()
+    assert norms(parse_study(derivatives("sample"))) == {"jacobian": "batch", "then": "sample"}
+
+
+def test_a_checked_study_keeps_the_norms_of_then(path: Path) -> None:
+    written = parse_study(derivatives("{choice: [batch, sample]}")).to_json()
+    written["arms"]["transfers"][1]["options"]["normalise"] = "running"
+    written["arms"]["transfers"][2]["options"]["normalise"]["of"] = ["running", "batch"]
+    change(path, "UPDATE kdstudy_checked_studies SET study = ?", json.dumps(written))
+    study = read(path).study()
+    assert norms(study) == {"jacobian": "running", "then": Choice(("running", "batch"))}
+    values = {name: span.at(0.0) for name, span in study.space("then/constant").items()}
+    config = study.config("then/constant", values, data_seed=0, init_seed=0)
+    assert TrialConfig.validated(config.to_json()).transfer.options["normalise"] == "running"
 
 
 def test_a_checked_study_that_is_damaged_is_refused(path: Path) -> None:

@@ -19,6 +19,7 @@ from kdstudy.models.export import FORMATS, export_student
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.results import TrialResult
 from kdstudy.storage import Store
+from kdstudy.study import ArmId
 
 SHAPE = (3, 16, 16)
 
@@ -127,7 +128,7 @@ def store(tmp_path: Path) -> Store:
         for number, result in enumerate(
             (TrialResult("completed", epochs=1, val=0.9), TrialResult("diverged", epochs=0))
         ):
-            ledger.add_trial(TrialRecord("smoke-0123abcd", number, "search", "kd", "constant", number, 1, 2))
+            ledger.add_trial(TrialRecord("smoke-0123abcd", number, "search", ArmId("kd", "constant"), number, 1, 2))
             ledger.start_trial("smoke-0123abcd", number)
             ledger.finish_trial("smoke-0123abcd", number, result)
     write(store.local / "studies" / "smoke-0123abcd" / "0" / "student")

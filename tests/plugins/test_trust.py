@@ -22,9 +22,10 @@ from kdstudy.plugins.registry import MODELS
 from kdstudy.plugins.trust import allow_plugins, allowed_plugins
 from kdstudy.settings import ALLOW_PLUGINS
 from kdstudy.storage import folder_name, require_download_inside
-from kdstudy.study import parse_study
+from kdstudy.study import ArmId, parse_study
 from kdstudy.trial import find_teacher
 from kdstudy.trial.teacher import read_weights
+from tests.stages import ended
 from tests.study.files import STUDY, spoilt
 
 SPEC = NetworkSpec("resnet8", {}, num_classes=2, image_shape=(1, 8, 8), mean=(0.5,), std=(0.5,))
@@ -66,9 +67,9 @@ def record(folder: Path) -> None:
             StudyRecord(id="example-00000001", name="example", seed=3, text=(folder / "study.yaml").read_text())
         )
         trial = TrialRecord(
-            study_id="example-00000001", number=0, phase="search", transfer="stranger.method:Transfer",
-            policy="constant", index=0, data_seed=0, init_seed=0,
-            config={**config, "transfer": "stranger.method:Transfer"}, state="completed", val=0.5,
+            study_id="example-00000001", number=0, phase="search",
+            arm_id=ArmId("stranger.method:Transfer", "constant"), index=0, data_seed=0, init_seed=0,
+            config={**config, "transfer": "stranger.method:Transfer"}, stage=ended(val=0.5),
         )  # fmt: skip
         ledger.add_trial(trial)
 

@@ -97,7 +97,7 @@ def test_the_table_sorts_and_filters_by_keyboard_and_leads_to_the_runs(
         assert sorted(tests) == pytest.approx(sorted(100 * test for test in wanted), abs=0.0051)
         links = table.locator("tbody a").evaluate_all("(all) => all.map((a) => a.href)")
     with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
-        runs = {trial.run_id for trial in ledger.trials(document["study_id"])}
+        runs = {trial.published.run_id for trial in ledger.trials(document["study_id"])}
     assert {link.rpartition("/")[2] for link in links} == runs
     assert len(links) == 8
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from kdstudy.ledger import Ledger, StudyRecord, TeacherInfo, TrackingRef, TrialRecord
+from kdstudy.ledger import Ended, Ledger, Publication, Running, StudyRecord, TeacherInfo, TrackingRef, TrialRecord
 from kdstudy.report import Report
 from kdstudy.report.colours import arm_colours, depth_colours
 from kdstudy.report.cost import cost_of
@@ -15,14 +15,14 @@ from kdstudy.report.curves import layer_curves, learning_curves
 from kdstudy.report.mlflow_links import MlflowLinks
 from kdstudy.report.model import Axis, short_names
 from kdstudy.results import EpochRecord, LayerRecord
-from kdstudy.study import Choice, Log, parse_study
-
-START = datetime(2026, 3, 1, tzinfo=UTC)
+from kdstudy.study import ArmId, Choice, Log, parse_study
+from tests.stages import START, ended
 
 
 def trial(number: int, policy: str = "constant", **changes: object) -> TrialRecord:
-    fields = {"study_id": "s-00000000", "phase": "confirm", "index": number, "state": "completed"} | changes
-    return TrialRecord(number=number, transfer="attention", policy=policy, data_seed=number, init_seed=number, **fields)
+    fields = {"study_id": "s-00000000", "phase": "confirm", "index": number, "stage": ended()} | changes
+    arm = ArmId("attention", policy)
+    return TrialRecord(number=number, arm_id=arm, data_seed=number, init_seed=number, **fields)
 
 
 def epoch(number: int, val: float | None, *layers: LayerRecord) -> EpochRecord:
@@ -59,10 +59,15 @@ def test_cost_adds_up(report: Report) -> None:
     study = report.studies[0].study
     record = StudyRecord("s-00000000", "s", 0, "", created=START, teacher=TeacherInfo(seconds=8.0))
     begun = START + timedelta(seconds=30)
+
+    def over(seconds: int, of_epochs: float) -> Ended:
+        return ended(epochs=5, started=begun, finished=begun + timedelta(seconds=seconds), seconds=of_epochs)
+
     trials = [
-        trial(0, phase="search", started=begun, finished=begun + timedelta(seconds=12), seconds=10.0, epochs=5),
-        trial(1, started=begun, finished=begun + timedelta(seconds=30), seconds=25.0, epochs=5),
-        trial(2, "layerwise", state="running", started=begun, seconds=3.0, epochs=1),
+        trial(0, phase="search", stage=over(12, of_epochs=10.0)),
+        trial(1, stage=over(30, of_epochs=25.0)),
+        trial(2, "layerwise", stage=over(3, of_epochs=3.0)),
+        trial(3, "layerwise", stage=Running(begun, epochs=1)),
     ]
     cost = cost_of(record, study, trials)
     constant, layerwise = cost.arms[:2]
@@ -122,7 +127,7 @@ def test_positions_on_an_axis() -> None:
 def test_links_lead_to_the_run_or_nowhere(uri: str, address: str | None) -> None:
     tracking = TrackingRef(uri, "7", "p") if uri else TrackingRef()
     links = MlflowLinks.of(StudyRecord("s-00000000", "s", 0, "", tracking=tracking))
-    assert links.trial(trial(0, run_id="abc")) == address
+    assert links.trial(trial(0, published=Publication("abc"))) == address
     assert links.trial(trial(0)) is None
 
 

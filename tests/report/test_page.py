@@ -22,6 +22,8 @@ from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_repor
 from kdstudy.report.verdicts import answers, headline, signed
 from kdstudy.results import p_value
 from kdstudy.storage import DiskFolder
+from kdstudy.study import ArmId
+from tests.stages import ended
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
@@ -70,21 +72,21 @@ def figures(page: str) -> dict[str, Any]:
 def hostile(report: Report) -> Report:
     """The same report with markup wherever a user, a plug-in or a machine may put text."""
     (content,) = report.studies
-    change, arm = dataclasses.replace, f"{EVIL}/constant"
+    change, arm_id, end = dataclasses.replace, ArmId(EVIL, "constant"), ended("failed", error=EVIL)
     first = content.study.arms[0]
     arms = (change(first, transfer=change(first.transfer, name=EVIL)), *content.study.arms[1:])
     environment = {"platform": EVIL, "python": EVIL, "versions": {EVIL: EVIL}, "git": {"kdstudy": {"commit": EVIL}}}
-    trials = [change(t, transfer=EVIL, policy="constant", state="failed", error=EVIL) for t in content.trials]
+    trials = [change(t, arm_id=arm_id, stage=end) for t in content.trials]
     axes = [change(axis, name=EVIL, path=axis.path) for axis in content.search[1].axes]
     changed = change(
         content,
         record=change(content.record, id=EVIL, name=EVIL, message=EVIL, text=EVIL, environment=environment),
         study=change(content.study, arms=arms, name=EVIL),
         trials=tuple(trials),
-        curves=tuple(change(curve, arm=arm) for curve in content.curves),
+        curves=tuple(change(curve, arm=arm_id.name) for curve in content.curves),
         layers=tuple(change(curve, layer=EVIL) for curve in content.layers),
         search=(change(content.search[1], axes=tuple(axes)),),
-        cost=change(content.cost, arms=(change(content.cost.arms[0], arm=arm),)),
+        cost=change(content.cost, arms=(change(content.cost.arms[0], arm=arm_id.name),)),
     )
     rows = tuple(change(row, study_id=EVIL) for row in report.comparison.rows)
     return Report(change(report.comparison, rows=rows, study_ids=(EVIL,)), (changed,))

@@ -22,7 +22,7 @@ from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TrialRecord, utc_now
 from kdstudy.report.status import progress_table, snapshot
 from kdstudy.report.system_usage import Usage, usage
 from kdstudy.results import EpochRecord, TrialResult, clock
-from kdstudy.study import parse_study
+from kdstudy.study import ArmId, parse_study
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 TEXT = SMOKE.read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def add(ledger: Ledger, number: int, policy: str, index: int, phase: Any = "search") -> None:
-    ledger.add_trial(TrialRecord(ID, number, phase, "attention", policy, index, number, number))
+    ledger.add_trial(TrialRecord(ID, number, phase, ArmId("attention", policy), index, number, number))
     ledger.start_trial(ID, number)
 
 

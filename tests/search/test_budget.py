@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from kdstudy.ledger import TrialRecord
+from kdstudy.ledger import Running, TrialRecord
 from kdstudy.search.budget import MAX_FAILURES, CountBudget, TimeBudget, budget_of
-from kdstudy.study import parse_study
+from kdstudy.study import ArmId, parse_study
 from tests.configs import TEXT
+from tests.stages import START, ended
 
 
 def trials(*seconds: float | None, state: str = "completed") -> list[TrialRecord]:
     """One arm's trials: None is one in flight."""
     return [
         TrialRecord(
-            "s-00000000", index, "search", "a", "constant", index, 0, 0,
-            state="running" if each is None else state, seconds=each or 0.0,
+            *("s-00000000", index, "search", ArmId("a", "constant"), index, 0, 0),
+            stage=Running(START) if each is None else ended(state, seconds=each),
         )
         for index, each in enumerate(seconds)
-    ]  # fmt: skip
+    ]
 
 
 def test_a_count_is_known_from_the_start_and_over_once_all_have_ended() -> None:

@@ -14,6 +14,7 @@ from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.planner import TrialPlanner
 from kdstudy.search.warm_start import check_warm_start, choose_warm_start, known_results, warm_start_lines
 from kdstudy.study import Study, parse_study
+from tests.stages import ended
 
 TEXT = """
 name: warm
@@ -93,13 +94,15 @@ def test_what_was_chosen_is_fixed_and_counts_for_nothing_here(ledger: Ledger) ->
     again = "warm-33333333"
     create(ledger, study, again, choose_warm_start(study, OLD, ledger))
     drive(ledger, study, NEW)
-    ledger.add_trial(replace(ledger.trial(OLD, 0), number=500, index=90, val=1.0))  # the earlier study goes on
+    ledger.add_trial(
+        replace(ledger.trial(OLD, 0), number=500, index=90, stage=ended(val=1.0))
+    )  # the earlier study goes on
     for _ in range(4):
         drive(ledger, study, again, limit=5)  # a new driver for every five trials
     assert values(ledger, again) == values(ledger, NEW)
     trials = ledger.trials(NEW)
     search = [trial for trial in trials if trial.phase == "search"]
-    assert [trial.index for trial in search if trial.policy == "constant"] == [*range(8)]
+    assert [trial.index for trial in search if trial.arm_id.policy == "constant"] == [*range(8)]
     assert sum(trial.phase == "confirm" for trial in trials) == 2
     best = best_of(trials)
     assert best is not None and best.study_id == NEW
@@ -113,7 +116,7 @@ def test_only_trials_that_fit_are_told_and_an_arm_without_says_so(ledger: Ledger
     warm = choose_warm_start(study, OLD, ledger)
     inside = [trial for trial in ledger.trials(OLD, "search") if trial.values["train.base_lr"] >= 0.1]
     assert warm.trials == {
-        "attention/constant": [trial.number for trial in inside if trial.policy == "constant"],
+        "attention/constant": [trial.number for trial in inside if trial.arm_id.policy == "constant"],
         "attention/layerwise": [],
     }
     assert 0 < len(warm.trials["attention/constant"]) < 6

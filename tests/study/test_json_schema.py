@@ -62,6 +62,7 @@ def test_takes_right_studies(validator: jsonschema.Draft202012Validator, text: s
         ("{shortcut: A}", "{shortcut: A, label: x}"),
         ("milestones: [2, 3], ", ""),
         ("confirm: {seeds: 2}", "layers: [[a]]"),
+        ("- none", "- jacobian: {normalise: running}"),
     ],
 )
 def test_refuses_wrong_ones(validator: jsonschema.Draft202012Validator, old: str, new: str) -> None:
@@ -71,6 +72,12 @@ def test_refuses_wrong_ones(validator: jsonschema.Draft202012Validator, old: str
 def test_takes_plugins_of_ones_own(validator: jsonschema.Draft202012Validator) -> None:
     validator.validate(tree(spoilt("- none", "- my_package.method:Mine")))
     validator.validate(tree(spoilt("- none", "- my_package.method:Mine: {strength: 3}")))
+
+
+@pytest.mark.parametrize("name", ["jacobian", "hessian"])
+@pytest.mark.parametrize("kind", ["batch", "sample", "teacher", "{choice: [batch, teacher]}"])
+def test_takes_todays_norms(validator: jsonschema.Draft202012Validator, name: str, kind: str) -> None:
+    validator.validate(tree(spoilt("- none", f"- {name}: {{normalise: {kind}}}")))
 
 
 def test_takes_labels(validator: jsonschema.Draft202012Validator) -> None:

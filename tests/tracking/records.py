@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from kdstudy.ledger import DatasetInfo, StudyRecord, TeacherInfo, TrialRecord
+from kdstudy.ledger import DatasetInfo, Running, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
+from kdstudy.study import ArmId
+from tests.stages import START
 
-START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+BEGUN = START + timedelta(seconds=10)
 
 
 def make_study(**changes: Any) -> StudyRecord:
@@ -37,14 +39,12 @@ def make_trial(**changes: Any) -> TrialRecord:
         "study_id": "smoke-0123abcd",
         "number": 7,
         "phase": "search",
-        "transfer": "attention",
-        "policy": "layerwise",
+        "arm_id": ArmId("attention", "layerwise"),
         "index": 3,
         "data_seed": 11,
         "init_seed": 12,
-        "state": "running",
+        "stage": Running(BEGUN),
         "created": START,
-        "started": START + timedelta(seconds=10),
         "values": {
             "train.base_lr": 0.05,
             "arms.transfers.attention.weight": 100.0,

@@ -106,7 +106,7 @@ def test_runs_can_be_filtered_and_a_run_shows_the_record_s_score(
     browser: Browser, server: str, store: Path, study: dict[str, Any]
 ) -> None:
     with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
-        trial = next(t for t in ledger.trials(study["study_id"], "confirm") if t.policy == "layerwise")
+        trial = next(t for t in ledger.trials(study["study_id"], "confirm") if t.arm_id.policy == "layerwise")
     with watched(browser, known=KNOWN) as page:
         page.add_init_script(ASSISTANT)
         page.goto(f"{server}/#/experiments/{study['tracking']['experiment_id']}/runs?workflowType=machine_learning")
@@ -114,7 +114,7 @@ def test_runs_can_be_filtered_and_a_run_shows_the_record_s_score(
         search.fill("tags.arm = 'attention/layerwise' and tags.phase = 'search'")
         search.press("Enter")
         page.get_by_text("3 matching runs").wait_for()  # two trials, and the study above them
-        page.goto(f"{server}/#/experiments/{study['tracking']['experiment_id']}/runs/{trial.run_id}")
+        page.goto(f"{server}/#/experiments/{study['tracking']['experiment_id']}/runs/{trial.published.run_id}")
         page.get_by_placeholder("Search metrics").first.wait_for()
         shown = page.get_by_role("row").filter(has=page.get_by_text("test", exact=True)).first.inner_text()
         assert float(shown.split()[-1]) == pytest.approx(trial.test)

@@ -15,6 +15,7 @@ from kdstudy.models import NetworkSpec, save_student
 from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import UnavailableError
 from tests.servers import free_port, mlflow_server
+from tests.stages import ended
 from tests.tracking.records import make_epoch, make_trial
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ def test_a_study_goes_to_a_server_whole_and_once(
     saved = tmp_path / "student"
     spec = NetworkSpec("resnet8", {}, num_classes=10, image_shape=(1, 8, 8), mean=(0.3,), std=(0.4,))
     save_student(spec.build(seed=5), saved, spec)
-    trial = make_trial(state="completed", epochs=40)
+    trial = make_trial(stage=ended(epochs=40))
     epochs = [make_epoch(number) for number in range(1, 41)]
     for _ in range(2):  # two drivers, one after the other
         tracker = Tracker(uri, tmp_path / "unused")

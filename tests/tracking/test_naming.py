@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.study import parse_study
+from kdstudy.study import ArmId, parse_study
 from kdstudy.tracking.naming import trial_params
 from tests.tracking.records import make_trial
 
@@ -33,7 +33,7 @@ def labelled() -> TrialRecord:
     study = parse_study(STUDY)
     values = {path: span.ends()[0] for path, span in study.space("strong/eager").items()}
     config = study.config("strong/eager", values, data_seed=101, init_seed=102)
-    return make_trial(transfer="strong", policy="eager", values=values, config=config.to_json())
+    return make_trial(arm_id=ArmId("strong", "eager"), values=values, config=config.to_json())
 
 
 def test_a_labelled_variant_has_every_value_once_under_its_label() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.ledger import Ledger, Publication, Queued, StudyRecord
 from kdstudy.results import TrialResult
 from kdstudy.tracking import Publisher, Tracker
 from kdstudy.tracking.sync import sync_study
@@ -28,7 +28,7 @@ def running(ledger: Ledger, tracker: Tracker, study: StudyRecord) -> StudyRecord
     """A study with trial 7 running, its first epoch recorded."""
     tracking = tracker.open_study(study)
     ledger.create_study(dataclasses.replace(study, tracking=tracking))
-    ledger.add_trial(make_trial(state="queued", started=None))
+    ledger.add_trial(make_trial(stage=Queued()))
     ledger.start_trial(study.id, 7)
     ledger.record_epoch(study.id, 7, make_epoch(1))
     return ledger.study(study.id)
@@ -72,14 +72,14 @@ def test_a_notice_is_published_and_recorded(
 ) -> None:
     publisher = Publisher(tracker, ledger, running.id, gather=0)
     publisher.notify(7)
-    until(lambda: ledger.trial(running.id, 7).published == 1)
+    until(lambda: ledger.trial(running.id, 7).published.epochs == 1)
     finish(ledger, running)
     publisher.notify(7)
     assert publisher.close(20) == 0
     trial = ledger.trial(running.id, 7)
-    assert (trial.published, trial.published_state) == (2, "completed")
-    assert steps(client, trial.run_id) == [1, 2]
-    assert client.get_run(trial.run_id).info.status == "FINISHED"
+    assert (trial.published.epochs, trial.published.state) == (2, "completed")
+    assert steps(client, trial.published.run_id) == [1, 2]
+    assert client.get_run(trial.published.run_id).info.status == "FINISHED"
 
 
 def test_trouble_is_spooled_said_once_and_made_up_for(
@@ -98,7 +98,7 @@ def test_trouble_is_spooled_said_once_and_made_up_for(
     until(lambda: publisher.pending() == 0)  # by itself: the back-off ends
     assert publisher.trouble() is None
     assert publisher.close(20) == 0
-    assert steps(client, ledger.trial(running.id, 7).run_id) == [1]
+    assert steps(client, ledger.trial(running.id, 7).published.run_id) == [1]
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [record.name for record in warnings] == ["kdstudy.tracking.publisher"]
     assert "training goes on, and the record is kept" in warnings[0].getMessage()
@@ -121,8 +121,8 @@ def test_what_is_pending_at_the_end_is_counted_and_published_by_the_next_process
     successor.catch_up()
     assert successor.close(20) == 0
     trial = ledger.trial(running.id, 7)
-    assert (trial.published, trial.published_state) == (2, "completed")
-    assert steps(client, trial.run_id) == [1, 2]
+    assert (trial.published.epochs, trial.published.state) == (2, "completed")
+    assert steps(client, trial.published.run_id) == [1, 2]
 
 
 def test_a_server_that_is_away_when_the_study_begins_gets_everything_later(
@@ -138,8 +138,8 @@ def test_a_server_that_is_away_when_the_study_begins_gets_everything_later(
     until(lambda: publisher.pending() == 0)
     assert publisher.close(20) == 0
     trial = ledger.trial(running.id, 7)
-    assert steps(client, trial.run_id) == [1]
-    parent = client.get_run(trial.run_id).data.tags["mlflow.parentRunId"]
+    assert steps(client, trial.published.run_id) == [1]
+    parent = client.get_run(trial.published.run_id).data.tags["mlflow.parentRunId"]
     assert parent == ledger.study(running.id).tracking.run_id
 
 
@@ -156,17 +156,17 @@ def test_a_refused_trial_does_not_hold_up_the_others(
     tracker: Tracker, ledger: Ledger, running: StudyRecord, client: MlflowClient
 ) -> None:
     run_id, _ = tracker.publish_trial(running, ledger.trial(running.id, 7), [make_epoch(1)])
-    ledger.mark_published(running.id, 7, run_id=run_id, epoch=1, state="running")
+    ledger.mark_published(running.id, 7, Publication(run_id, 1, "running"))
     client.delete_run(run_id)
     finish(ledger, running)
-    ledger.add_trial(make_trial(number=8, index=4, state="queued", started=None))
+    ledger.add_trial(make_trial(number=8, index=4, stage=Queued()))
     ledger.start_trial(running.id, 8)
     ledger.record_epoch(running.id, 8, make_epoch(1))
     publisher = Publisher(tracker, ledger, running.id, gather=0)
     publisher.notify(7)
     publisher.notify(8)
     assert publisher.close(20) == 1
-    assert ledger.trial(running.id, 8).published == 1
+    assert ledger.trial(running.id, 8).published.epochs == 1
 
 
 def test_a_server_that_lost_everything_is_rebuilt_by_sync(
@@ -176,14 +176,14 @@ def test_a_server_that_lost_everything_is_rebuilt_by_sync(
     publisher = Publisher(tracker, ledger, running.id, gather=0)
     publisher.catch_up()
     assert publisher.close(20) == 0
-    lost = ledger.trial(running.id, 7).run_id
+    lost = ledger.trial(running.id, 7).published.run_id
     for run in client.search_runs([running.tracking.experiment_id]):
         client.delete_run(run.info.run_id)
     for _ in range(2):
         sync_study(ledger, running.id, Tracker(default_uri(store), store / "artifacts"))
     study, trial = ledger.study(running.id), ledger.trial(running.id, 7)
     runs = client.search_runs([study.tracking.experiment_id])
-    assert {run.info.run_id for run in runs} == {study.tracking.run_id, trial.run_id}
-    assert trial.run_id != lost
-    assert client.get_run(trial.run_id).data.tags["mlflow.parentRunId"] == study.tracking.run_id
-    assert steps(client, trial.run_id) == [1, 2]
+    assert {run.info.run_id for run in runs} == {study.tracking.run_id, trial.published.run_id}
+    assert trial.published.run_id != lost
+    assert client.get_run(trial.published.run_id).data.tags["mlflow.parentRunId"] == study.tracking.run_id
+    assert steps(client, trial.published.run_id) == [1, 2]

@@ -10,11 +10,12 @@ import pytest
 from mlflow import MlflowClient
 
 from kdstudy.errors import StoreError
-from kdstudy.ledger import StudyRecord
+from kdstudy.ledger import Publication, Queued, Running, StudyRecord
 from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import RejectedError
 from tests.servers import default_uri
-from tests.tracking.records import START, make_epoch, make_trial
+from tests.stages import START, ended
+from tests.tracking.records import BEGUN, make_epoch, make_trial
 
 COMPARISON = {
     "study_id": "smoke-0123abcd",
@@ -98,7 +99,7 @@ def test_opening_a_study_again_finds_its_run_and_learns_what_came_later(
 def test_a_trial_is_a_child_run_with_flat_parameters_and_one_point_an_epoch(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient
 ) -> None:
-    trial = make_trial(epochs=2)
+    trial = make_trial(stage=Running(BEGUN, 2))
     run_id, last = tracker.publish_trial(opened, trial, [make_epoch(1), make_epoch(2)])
     run = client.get_run(run_id)
     assert last == 2
@@ -124,7 +125,7 @@ def test_a_trial_is_a_child_run_with_flat_parameters_and_one_point_an_epoch(
 def test_publishing_twice_changes_nothing_even_for_a_tracker_that_knows_nothing(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient, store: Path
 ) -> None:
-    trial = make_trial(state="completed", phase="confirm", index=2, test=0.9, epochs=2, finished=START)
+    trial = make_trial(phase="confirm", index=2, stage=ended(epochs=2, test=0.9))
     epochs = [make_epoch(1), make_epoch(2)]
     first = tracker.publish_trial(opened, trial, epochs)
     names = client.get_run(first[0]).data.metrics
@@ -145,9 +146,9 @@ def test_publishing_twice_changes_nothing_even_for_a_tracker_that_knows_nothing(
 def test_one_run_a_trial_after_a_crash_before_its_id_was_recorded(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient, store: Path
 ) -> None:
-    run_id, _ = tracker.publish_trial(opened, make_trial(epochs=1), [make_epoch(1)])
+    run_id, _ = tracker.publish_trial(opened, make_trial(stage=Running(BEGUN, 1)), [make_epoch(1)])
     restarted = Tracker(default_uri(store), store / "artifacts")
-    again, last = restarted.publish_trial(opened, make_trial(epochs=2), [make_epoch(1), make_epoch(2)])
+    again, last = restarted.publish_trial(opened, make_trial(stage=Running(BEGUN, 2)), [make_epoch(1), make_epoch(2)])
     restarted.close()
     assert (again, last) == (run_id, 2)
     assert [step for step, _, _ in history(client, run_id, "val")] == [1, 2]
@@ -168,8 +169,9 @@ def test_the_state_decides_the_status(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient, tmp_path: Path, state: str, status: str
 ) -> None:
     error = "Traceback\nValueError: no" if state == "failed" else None
+    stage = Queued(BEGUN) if state == "queued" else ended(state, error=error)
     run_id, _ = tracker.publish_trial(opened, make_trial(), [])
-    tracker.publish_trial(opened, make_trial(state=state, run_id=run_id, error=error), [])
+    tracker.publish_trial(opened, make_trial(stage=stage, published=Publication(run_id)), [])
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["state"]) == (status, state)
     if error:
@@ -181,7 +183,7 @@ def test_missing_numbers_are_left_out_and_odd_names_made_legal(
     tracker: Tracker, opened: StudyRecord, client: MlflowClient
 ) -> None:
     epoch = make_epoch(1, loss=None, val=None, val_loss=None, terms={"a=b[0]": 1.0, "cross_entropy": None})
-    run_id, _ = tracker.publish_trial(opened, make_trial(state="diverged", epochs=1), [epoch])
+    run_id, _ = tracker.publish_trial(opened, make_trial(stage=ended("diverged", 1)), [epoch])
     metrics = client.get_run(run_id).data.metrics
     assert metrics["terms/a_b_0_"] == 1.0
     assert not {"loss", "val", "terms/cross_entropy"} & set(metrics)
@@ -189,7 +191,7 @@ def test_missing_numbers_are_left_out_and_odd_names_made_legal(
 
 def test_many_epochs_are_split_into_requests(tracker: Tracker, opened: StudyRecord, client: MlflowClient) -> None:
     epochs = [make_epoch(number) for number in range(1, 151)]
-    run_id, _ = tracker.publish_trial(opened, make_trial(state="completed", epochs=150), epochs)
+    run_id, _ = tracker.publish_trial(opened, make_trial(stage=ended(epochs=150)), epochs)
     assert [step for step, _, _ in history(client, run_id, "rate")] == list(range(1, 151))
 
 
@@ -223,10 +225,12 @@ def test_a_deleted_experiment_is_refused_in_one_line(
 
 
 def test_a_deleted_run_is_refused_not_retried(tracker: Tracker, opened: StudyRecord, client: MlflowClient) -> None:
-    run_id, _ = tracker.publish_trial(opened, make_trial(epochs=1), [make_epoch(1)])
+    run_id, _ = tracker.publish_trial(opened, make_trial(stage=Running(BEGUN, 1)), [make_epoch(1)])
     client.delete_run(run_id)
     with pytest.raises(RejectedError, match="tracking: sqlite:"):
-        tracker.publish_trial(opened, make_trial(epochs=2, run_id=run_id), [make_epoch(1), make_epoch(2)])
+        tracker.publish_trial(
+            opened, make_trial(stage=Running(BEGUN, 2), published=Publication(run_id)), [make_epoch(1), make_epoch(2)]
+        )
 
 
 def test_artifacts_stand_beside_the_database(opened: StudyRecord, store: Path) -> None:

@@ -191,11 +191,13 @@ def test_construction_leaves_the_networks_alone(small_net: Build, context_of: Co
 def test_running_norms_make_the_loss_free_of_scale(
     pair: tuple[nn.Module, nn.Module], context_of: ContextOf, batch: Batch
 ) -> None:
-    method = JacobianTransfer(context_of(*pair))
+    method = JacobianTransfer(context_of(*pair), normalise="running")
     maps = [torch.rand(6, *size) for size in method.sizes]
     others = [torch.rand(6, *size) for size in method.sizes]
     first = method.losses(maps, others)
-    again = JacobianTransfer(context_of(*pair)).losses([1e-3 * m for m in maps], [1e4 * m for m in others])
+    again = JacobianTransfer(context_of(*pair), normalise="running").losses(
+        [1e-3 * m for m in maps], [1e4 * m for m in others]
+    )
     for a, b in zip(first, again, strict=True):
         assert a.item() == pytest.approx(b.item(), rel=1e-5)
     # The mean square norm m is kept; a batch ten times larger in norm moves it to 0.9 m + 0.1 * 100 m.
@@ -207,8 +209,11 @@ def test_running_norms_make_the_loss_free_of_scale(
     torch.testing.assert_close(method.squares[0], 10.9 * before[0])
 
 
-def test_sample_norms_keep_no_state(pair: tuple[nn.Module, nn.Module], context_of: ContextOf, batch: Batch) -> None:
-    method = JacobianTransfer(context_of(*pair), normalise="sample")
+@pytest.mark.parametrize("normalise", ["sample", "batch"])
+def test_norms_of_the_present_keep_no_state(
+    pair: tuple[nn.Module, nn.Module], context_of: ContextOf, normalise: str
+) -> None:
+    method = JacobianTransfer(context_of(*pair), normalise=normalise)
     maps = [torch.rand(6, *size) - 0.5 for size in method.sizes]
     losses = method.losses(maps, [-m for m in maps])
     assert [loss.item() for loss in losses] == pytest.approx([4.0] * 3)

@@ -25,7 +25,7 @@ def variants() -> list[tuple[str, dict[str, Any]]]:
         options = TRANSFERS.options(name)
         if "form" in options:
             found += [(name, {"form": form}) for form in typing.get_args(options["form"].annotation)]
-            found += [(name, {"normalise": kind}) for kind in ("sample", "batch")]
+            found += [(name, {"normalise": kind}) for kind in ("sample", "teacher", "running")]
             found += [(name, {"fraction": 0.5, "kd_weight": 1.0})]
         if "wrt" in options:
             found.append((name, {"form": "peak", "wrt": "parameters"}))

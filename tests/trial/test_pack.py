@@ -91,7 +91,12 @@ def test_every_transfer_under_every_policy_is_what_it_is_alone(transfer: str) ->
 
 @pytest.mark.parametrize(
     "transfer",
-    ["{attention: {p: 3.0}}", "{hessian: {form: hvp, fraction: 0.5}}", "{jacobian: {form: peak, wrt: parameters}}"],
+    [
+        "{attention: {p: 3.0}}",
+        "{hessian: {form: hvp, fraction: 0.5}}",
+        "{jacobian: {form: peak, wrt: parameters}}",
+        "{jacobian: {normalise: teacher}}",
+    ],
 )
 def test_options_that_touch_the_observation_may_differ(transfer: str) -> None:
     name = transfer.strip("{").partition(":")[0]

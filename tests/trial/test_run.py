@@ -142,7 +142,7 @@ def test_a_trial_that_an_earlier_version_recorded_has_its_rates() -> None:
     assert [layer.multiplier for layer in today[0].layers] != first
 
 
-@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention", "{crd: {negatives: 64}}", "vid"])
+@pytest.mark.parametrize("transfer", ["{jacobian: {normalise: teacher}}", "attention", "{crd: {negatives: 64}}", "vid"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, transfer: str, stop_after: int) -> None:
     config = trial_config(transfer, LAYERWISE, epochs=4)
@@ -152,6 +152,19 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, transfer: s
     assert resumed.weights_sha256 == whole.weights_sha256
     assert resumed.test == whole.test
     assert numbers(resumed_records) == numbers(whole_records), "reported from epoch 1 on, without gap or duplicate"
+
+
+def test_a_trial_that_an_earlier_version_recorded_goes_on_as_it_began(tmp_path: Path) -> None:
+    today = trial_config("jacobian", LAYERWISE)
+    written = today.to_json()
+    written["transfer"]["jacobian"]["normalise"] = "running"
+    config = TrialConfig.from_json(written)
+    assert TrialConfig.validated(written) == config
+    whole, whole_records = run(config)
+    run(config, tmp_path, stop_after=2)
+    resumed, records = run(config, tmp_path)
+    assert resumed.weights_sha256 == whole.weights_sha256 != run(today)[0].weights_sha256
+    assert numbers(records) == numbers(whole_records)
 
 
 @pytest.mark.parametrize("policy", [WALK, REPLAY.replace("]]", "], [1.0, 1.5, 0.5], [1.5, 0.5, 1.0]]")])

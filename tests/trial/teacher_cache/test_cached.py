@@ -28,7 +28,7 @@ FORMS = [
         pytest.param(form, marks=pytest.mark.slow)
         for form in (
             "{attention: {p: 1.0, kd_weight: 0.5}}",
-            "{jacobian: {fraction: 0.25, normalise: running}}",
+            "{jacobian: {fraction: 0.25, normalise: teacher}}",
             "{jacobian: {form: projection}}",
             "{jacobian: {form: peak, wrt: parameters}}",
             "{hessian: {form: bilinear}}",
