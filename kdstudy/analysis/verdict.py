@@ -2,8 +2,8 @@
 
 Source:
     The unit is the search: a policy's score depends on what its search picked, and another search picks otherwise.
-    With one search and paired seeds, a policy that does nothing is called better or worse in about one comparison of
-    four, and more seeds make it worse; over searches it is one of twenty.
+    With one search and paired seeds, a policy that does nothing was called better or worse in 17 of 61 studies (28 %),
+    and more seeds make it worse; over searches of the same data it is 2 %.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``run``, ``resume`` and ``confirm``: run a study, continue it, add confirmation seeds."""
+"""``run``, ``resume`` and ``confirm``: run a study, continue it, add searches or seeds."""
 
 from __future__ import annotations
 

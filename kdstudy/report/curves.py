@@ -1,4 +1,4 @@
-"""What happened over the epochs of the confirmation runs: mean and spread over seeds."""
+"""What happened over the epochs of the confirmation runs: mean and spread over searches and seeds."""
 
 from __future__ import annotations
 
