@@ -36,7 +36,7 @@ COMMANDS = {
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
     "submit": ("kdstudy.cli.submit", "Send a study to a Ray cluster, where its driver runs."),
     "resume": ("kdstudy.cli.run", "Continue an interrupted study."),
-    "confirm": ("kdstudy.cli.run", "Add fresh paired seeds to a study, marked exploratory."),
+    "confirm": ("kdstudy.cli.run", "Repeat a study's search, or add seeds to its searches."),
     "list": ("kdstudy.cli.show", "List the studies of the store."),
     "show": ("kdstudy.cli.show", "Show a study, or one of its trials."),
     "compare": ("kdstudy.cli.show", "Compare policies (and studies) by their confirmed runs."),
