@@ -118,6 +118,7 @@ class Execution:
             sharing=self._sharing,
             record=lambda trial: writer.put(lambda: opened.ledger.add_trial(trial)),
             warm=known_results(opened.ledger, opened.id),
+            common_weights=opened.record.checked is not None,  # older versions recorded a study's text alone
         )
 
     def _observers(self, known: Sequence[TrialRecord]) -> list[Observer]:

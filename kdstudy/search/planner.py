@@ -39,6 +39,8 @@ class TrialPlanner:
         record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
             same. None: it is written before it is handed out.
         warm: By search and arm, an earlier study's results: proposals are made as if it went on from there.
+        common_weights: Whether search trials of equal index start from the same weights in every arm; False goes on
+            with a study of an older version, in which each had weights of its own.
     """
 
     def __init__(  # noqa: PLR0913 - all of them but the first three by name
@@ -53,9 +55,11 @@ class TrialPlanner:
         sharing: CachePlan | None = None,
         record: Callable[[TrialRecord], None] | None = None,
         warm: Mapping[int, Mapping[str, Sequence[PastTrial]]] | None = None,
+        common_weights: bool = True,
     ) -> None:
         self._study, self._id, self._ledger = study, study_id, ledger
         self._sharing, self._record = sharing, record or ledger.add_trial
+        self._common_weights = common_weights
         self._sampler: Sampler = SAMPLERS.load(study.search.sampler.name)(**study.search.sampler.options)
         budget, learns, warm = budget_of(study), self._sampler.learns, warm or {}
         self._searches = [
@@ -154,7 +158,8 @@ class TrialPlanner:
         study, arm, seed = self._study, plan.arm, search_seed(self._study.seed, search.search)
         if place.phase == "search":
             values = self._values(search, plan, place.index)
-            order, init = data_seed(seed), init_seed(seed, place.index)
+            order = data_seed(seed)
+            init = init_seed(seed, place.index if self._common_weights else search.number(plan, place))
         else:
             pick = search.pick(plan)
             assert pick is not None

@@ -101,6 +101,7 @@ def test_diverged_and_failed_trials_are_recorded_and_the_study_finishes(tmp_path
     assert not [t for t in trials if t.phase == "confirm" and t.arm_id.transfer != "none"], "nothing to confirm"
 
 
+@pytest.mark.slow
 def test_asha_stops_within_an_arm_and_the_stopped_are_no_candidates(tmp_path: Path) -> None:
     outcome, _ = run(tmp_path, PRUNED, code=0)
     counts = outcome["trials"]
@@ -177,6 +178,7 @@ def test_paths_of_a_study_are_relative_to_where_the_user_stands(tmp_path: Path) 
     assert outcome["trials"] == {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0}
 
 
+@pytest.mark.slow
 def test_a_loaded_teacher_is_needed_no_more_once_the_store_has_it(tmp_path: Path) -> None:
     torch.save(fresh_teacher().state_dict(), tmp_path / "teacher.pt")
     text = PRUNED.replace("resnet8, epochs: 2}", "resnet8, path: teacher.pt, allow_weak: true}")

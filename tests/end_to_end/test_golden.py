@@ -1,7 +1,7 @@
 """A refactoring keeps the digits of studies/smoke.yaml bit for bit: scores, proposals, seeds and hashes of weights.
 
-``golden.json`` holds them as they were on one kind of machine; elsewhere these tests are skipped. Where digits are
-meant to change (CHANGELOG.md then says so), write it anew, from the root of the checkout::
+A file in ``golden`` holds them for one kind of machine; on others these tests are skipped. Where digits are meant to
+change (CHANGELOG.md then says so), remove the files and write that of a machine anew, from the root of the checkout::
 
     .venv/bin/python -m tests.end_to_end.test_golden
 """
@@ -20,8 +20,21 @@ from tests.end_to_end.pinned import kdstudy_json, killed, machine
 
 pytestmark = pytest.mark.timeout(900)
 
-GOLDEN = Path(__file__).with_name("golden.json")
-KEPT = ("trial", "phase", "arm", "index", "seeds", "values", "state", "epochs", "val", "test", "weights_sha256")
+GOLDEN = Path(__file__).with_name("golden")
+KEPT = (
+    "trial",
+    "phase",
+    "arm",
+    "search",
+    "index",
+    "seeds",
+    "values",
+    "state",
+    "epochs",
+    "val",
+    "test",
+    "weights_sha256",
+)
 
 
 def derived(*changes: tuple[str, str]) -> str:
@@ -55,7 +68,7 @@ STUDIES = {
 
 
 def digits(store: Path, study: str = "latest") -> list[dict[str, Any]]:
-    """Return what golden.json holds of each trial; numbers as JSON writes them, which is exact."""
+    """Return what the golden file holds of each trial; numbers as JSON writes them, which is exact."""
     trials = kdstudy_json(store, "show", study)["trials"]
     key, _ = machine()
     for numerics in filter(None, (trial["numerics"] for trial in trials)):  # a stopped trial has none
@@ -82,11 +95,17 @@ def run_smoke_killed_and_resumed(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def golden() -> dict[str, list[dict[str, Any]]]:
     """What is to come out here; skips where nothing is known of such a machine."""
-    held = json.loads(GOLDEN.read_text())
-    found, _ = machine()
-    if found != held["key"]:
-        pytest.skip(f"digits are known for {held['key']} alone; this machine has {found}")
-    return held["studies"]
+    file = golden_file()
+    if not file.exists():
+        known = ", ".join(sorted(path.stem for path in GOLDEN.glob("*.json")))
+        pytest.skip(f"digits are known for {known}; this machine is {file.stem}")
+    return json.loads(file.read_text())["studies"]
+
+
+def golden_file() -> Path:
+    """Return the file of this kind of machine."""
+    key, _ = machine()
+    return GOLDEN / f"torch-{key['torch']}-{key['cpu_vendor']}-{key['cpu_capability']}.json"
 
 
 def check(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
@@ -95,8 +114,8 @@ def check(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
     for was, now in zip(expected, found, strict=True):
         for name in KEPT:
             assert now[name] == was[name], (
-                f"trial {was['trial']}: {name} is {now[name]}, and was {was[name]}; golden.json was written with "
-                f"{json.loads(GOLDEN.read_text())['written_with']}, here is {machine()[1]}"
+                f"trial {was['trial']}: {name} is {now[name]}, and was {was[name]}; {golden_file().name} was written "
+                f"with {json.loads(golden_file().read_text())['written_with']}, here is {machine()[1]}"
             )
 
 
@@ -123,14 +142,15 @@ def test_a_study_killed_and_resumed_has_the_same_digits(
 
 
 def write() -> None:
-    """Run every study twice, and the first once more with its driver killed; write golden.json if they agree."""
+    """Run every study twice, and the first once more with its driver killed; write the machine's file if they agree."""
     studies = {name: twice(name) for name in STUDIES}
     assert any(trial["state"] == "stopped" for trial in studies["pruned"]), "the test meets a stopped trial"
     with tempfile.TemporaryDirectory() as folder:
         check_agree("smoke, killed", studies["smoke"], run_smoke_killed_and_resumed(Path(folder)))
     key, notes = machine()
-    GOLDEN.write_text(json.dumps({"key": key, "written_with": notes, "studies": studies}, indent=1) + "\n")
-    print(f"{GOLDEN}: written for {key}")
+    GOLDEN.mkdir(exist_ok=True)
+    golden_file().write_text(json.dumps({"key": key, "written_with": notes, "studies": studies}, indent=1) + "\n")
+    print(f"{golden_file()}: written for {key}")
 
 
 def twice(name: str) -> list[dict[str, Any]]:

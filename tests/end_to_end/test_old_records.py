@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,31 @@ def test_show_tells_all_that_was_recorded(store: Path) -> None:
 
 
 def test_compare_comes_to_the_same(store: Path) -> None:
-    assert {row["transfer"] for row in EXPECTED["compare"]["comparisons"]} == {"strong", "weak"}
-    require(EXPECTED["compare"], kdstudy_json(store, "compare", FINISHED, **PLUGIN))
+    """The scores are those of then; they are one search, of which no verdict on a policy is said any more."""
+    found = kdstudy_json(store, "compare", FINISHED, **PLUGIN)["comparisons"]
+    assert {row["transfer"] for row in found} == {"strong", "weak"}
+    for was, now in zip(EXPECTED["compare"]["comparisons"], found, strict=True):
+        require({name: was[name] for name in ("study_id", "dataset", "transfer", "baseline", "treatment")}, now)
+        runs = {now[side]: confirmed(now["transfer"], now[side]) for side in ("baseline", "treatment")}
+        if not all(runs.values()):  # every search trial of the arm diverged, so nothing was confirmed
+            assert (now["searches"], now["difference"], now["verdict"]) == (0, None, "no_verdict")
+            continue
+        means = [statistics.fmean(scores) for scores in runs.values()]
+        require([now["baseline_mean"], now["treatment_mean"]], means)
+        require(now["difference"], means[1] - means[0])
+        assert (now["searches"], now["seeds"], now["family"]) == (1, len(runs["constant"]), "study")
+        assert now["verdict"] in ("configurations_differ", "not_told_apart")
     assert "strong" in kdstudy(store, "compare", FINISHED, **PLUGIN)
+
+
+def confirmed(transfer: str, policy: str) -> list[float]:
+    """Return the recorded test scores of an arm's confirmation; a diverged run scores chance."""
+    chance = 1 / EXPECTED["show"]["dataset"]["num_classes"]
+    return [
+        chance if trial["state"] == "diverged" else trial["test"]
+        for trial in EXPECTED["show"]["trials"]
+        if trial["phase"] == "confirm" and trial["arm"] == {"transfer": transfer, "policy": policy}
+    ]
 
 
 def test_report_is_written(store: Path, tmp_path: Path) -> None:

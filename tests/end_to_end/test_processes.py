@@ -12,6 +12,7 @@ from benchmarks.sleeping import DEFAULTS, STUDY, run
 from kdstudy.ledger import Ledger
 
 
+@pytest.mark.slow
 def test_two_slots_need_two_processes(tmp_path: Path) -> None:
     found = run(tmp_path, slots=2, trials=12, seconds=0.0)
     assert (found.trials, found.processes) == (12, 2)
