@@ -31,11 +31,10 @@ def to_summary(report: Report) -> str:
 
 
 def _answers(report: Report) -> list[str]:
-    several = len(report.studies) > 1
     lines = []
     for each in answers(report.comparison):
         lines.append(
-            f"- {_text(name_of(each.row, several=several))}: **{_text(each.verdict)}**: {_text(each.sentence)}"
+            f"- {_text(name_of(each.row, report.comparison))}: **{_text(each.verdict)}**: {_text(each.sentence)}"
         )
     advice = advice_of(report.comparison)
     blocks = ["\n".join(lines)] if lines else []

@@ -79,6 +79,7 @@ def to_html(report: Report) -> str:
         answers=answers(report.comparison),
         advice=advice_of(report.comparison),
         name_of=name_of,
+        comparison=report.comparison,
         notes=footnotes(report.comparison),
         forest=forest,
         studies=studies,
