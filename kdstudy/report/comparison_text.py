@@ -61,7 +61,8 @@ def _covers(rows: Sequence[Row]) -> str:
     if len(baselines) > 1:
         return f"Test score over {over}:"
     (baseline,) = baselines
-    against = f"arm {baseline}" if "/" in baseline else f"policy {baseline} of the same transfer"
+    rate = "the constant rate" if baseline == "constant" else f"policy {baseline}"
+    against = f"arm {baseline}" if "/" in baseline else f"{rate} of the same transfer"
     return f"Test score over {over}, against {against}:"
 
 

@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 
 from kdstudy.analysis import Comparison, Row
-from kdstudy.results import MINUS, NONE, Verdict, count_of, p_value, points, signed_points
+from kdstudy.results import MINUS, NONE, Verdict, count_of, in_points, p_value, points, signed_points
 from kdstudy.study import MIN_SEARCHES
 
 _WORDS: dict[Verdict, str] = {
     "better": "better",
     "worse": "worse",
-    "better_by_less": "better, by less than {smallest} points",
-    "worse_by_less": "worse, by less than {smallest} points",
-    "no_difference": "no difference larger than {smallest} points",
+    "better_by_less": "better, by less than {smallest}",
+    "worse_by_less": "worse, by less than {smallest}",
+    "no_difference": "no difference larger than {smallest}",
     "inconclusive": "inconclusive",
     "configurations_differ": "these two configurations differ",
     "not_told_apart": "these two configurations are not told apart",
@@ -58,11 +58,17 @@ def headline(comparison: Comparison) -> str:
     one = len(treatments) == len(baselines) == 1
     who = f"{treatments[0]} against {rows[0].baseline}" if one else "Policies compared"
     counts = Counter(map(verdict_of, rows))
-    if len(counts) == 1:
+    if all(row.judgement.estimate is None for row in rows):
+        outcome = "nothing has been confirmed yet"
+    elif len(counts) == 1:
         (verdict,) = counts
-        outcome = verdict if len(rows) == 1 else f"{verdict} in all {len(rows)} comparisons"
+        outcome = (
+            verdict
+            if len(rows) == 1
+            else f"{verdict} in {'both' if len(rows) == 2 else f'all {len(rows)}'} comparisons"
+        )
     else:
-        outcome = "; ".join(f"{verdict} in {count}" for verdict, count in counts.items()) + f" of {len(rows)}"
+        outcome = "; ".join(f"{verdict} ({count} of {len(rows)})" for verdict, count in counts.items())
     return f"{who[0].upper()}{who[1:]}: {outcome}"
 
 
@@ -70,7 +76,7 @@ def verdict_of(row: Row) -> str:
     """Return a comparison's verdict in words; "exploratory" for one that no study declared."""
     if row.family == "exploratory":
         return "exploratory"
-    smallest = "" if row.smallest is None else f"{100 * row.smallest:g}"
+    smallest = "" if row.smallest is None else in_points(row.smallest)
     return _WORDS[row.verdict].format(smallest=smallest)
 
 
@@ -78,10 +84,10 @@ def name_of(row: Row, comparison: Comparison) -> str:
     """Return what a comparison is about: what differs between the rows of the call."""
     study = f"{' and '.join(row.together) or row.study_id}, " if len(comparison.study_ids) > 1 else ""
     added = ", with what was added later" if row.later else ""
-    return f"{study}{row.transfer}: {row.treatment}{_against(row, comparison)}{added}"
+    return f"{study}{row.transfer}: {row.treatment}{against(row, comparison)}{added}"
 
 
-def _against(row: Row, comparison: Comparison) -> str:
+def against(row: Row, comparison: Comparison) -> str:
     """Return the baseline where the rows of a call differ in theirs."""
     return f" against {row.baseline}" if len({each.baseline for each in comparison.rows}) > 1 else ""
 
@@ -104,7 +110,7 @@ def finding(row: Row, decimals: int, minus: str = "-") -> str:
         parts.append(
             f"p {p_value(judgement.p_no_difference)}"
             + (f" (Holm {p_value(adjusted)})" if adjusted is not None else "")
-            + f" for {100 * row.smallest:g} points or more"
+            + f" for {in_points(row.smallest)} or more"
         )
     return "; ".join([", ".join(parts).replace("-", minus), *_gaps(row), *_limits(row, decimals)])
 
@@ -134,7 +140,7 @@ def _limits(row: Row, decimals: int) -> list[str]:
     if judgement.detectable is not None:
         found.append(f"could have detected {points(judgement.detectable, decimals)} points")
     if judgement.verdict == "inconclusive" and judgement.searches_needed is not None and row.smallest is not None:
-        found.append(f"{100 * row.smallest:g} points would take {judgement.searches_needed} searches")
+        found.append(f"{in_points(row.smallest)} would take {judgement.searches_needed} searches")
     return found
 
 

@@ -127,7 +127,7 @@ def test_one_search_speaks_of_configurations(ledger: Ledger, arms: Arms, p: floa
     assert (row["searches"], row["seeds"], row["verdict"]) == (1, 3, verdict)
     assert (row["effect_size"], row["baseline_sd"], row["treatment_sd"]) == (None, None, None)
     text = text_of(ledger)
-    assert "over 3 seeds of what one search picked, against policy constant of the same transfer: atten" in text
+    assert "over 3 seeds of what one search picked, against the constant rate of the same transfer: " in text
     assert f"attention: layerwise: {words}: " in text
     assert f"a verdict on the policies takes 3 searches, not 1: {LOOK_AGAIN}" in text
     assert "another search picks others, so it says nothing of the policies" in text
@@ -489,7 +489,7 @@ confirm: {seeds: 3}
 # d_r of attention: 0.03, 0.01, 0.04, 0.03, 0.03, mean 0.028, squared deviations 4.8e-4, so t = 0.028 / sqrt(2.4e-5).
 # Of none: 0.01, (0.01 + 0.1 - 0.83) / 2, -0.01, 0.015, mean -0.08625.
 EXPECTED = """\
-Test score over searches, against policy constant of the same transfer:
+Test score over searches, against the constant rate of the same transfer:
   attention: layerwise: better: +2.8 points [+1.4, +4.2], p 0.005 (Holm 0.009), won 5 of 5 searches,
     p 1.00 (Holm 1.00) for 0.5 points or more; could have detected 2.2 points
   none: layerwise: no verdict: -8.6 points [-37.7, +20.5], p 0.42 (Holm 0.42), won 2 of 4 searches,
