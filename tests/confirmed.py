@@ -22,6 +22,8 @@ search: {trials_per_arm: 1, sampler: randomTOGETHER}
 confirm: {CONFIRM}
 """
 ID = "digits-00000001"
+SECONDS = 3.0
+"""What the only epoch of a trial that completed took."""
 
 Score = float | str
 """What a run scored, or the state in which it is or ended instead."""
@@ -103,7 +105,7 @@ def end(ledger: Ledger, trial: TrialRecord, score: Score) -> None:
     """Let a trial end with a score or in a state, or run on."""
     if isinstance(score, float):
         test = score if trial.phase == "confirm" else None
-        ledger.finish_trial(trial.study_id, trial.number, TrialResult("completed", 1, 0.5, test))
+        ledger.finish_trial(trial.study_id, trial.number, TrialResult("completed", 1, 0.5, test, seconds=SECONDS))
     elif score == "running":
         ledger.start_trial(trial.study_id, trial.number)
     else:

@@ -237,7 +237,7 @@ def test_every_trial_tells_its_search(repeated: Ledger) -> None:
     trials = {trial.number: trial.search for trial in report.studies[0].trials}
     assert {*trials.values()} == {0, 1, 2, 3, 4}
     rows = re.findall(
-        r'<tr data-arm.*?<td class="n" data-sort="(\d+)">.*?<td class="n" data-sort="(\d+)">\d+</td>\n *<td data-sort="c',
+        r'<tr data-arm.*?<td class="n" data-sort="(\d+)">.*?<td class="n" data-sort="(\d)">\d</td>\n *<td data-sort="c',
         render(report, "html"),
         flags=re.DOTALL,
     )
