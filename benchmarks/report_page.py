@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,54 +43,48 @@ arms:
     - constant
     - layerwise: {{interval: {{int: [1, 5]}}, momentum: {{uniform: [0.0, 0.95]}}, gain: {{uniform: [-0.5, 0.5]}}}}
 search:  {{trials_per_arm: {trials}}}
-confirm: {{seeds: {seeds}}}
+confirm: {{searches: {searches}, seeds: {seeds}, smallest: 1.0}}
 """
 LAYERS = ("layer1", "layer2", "layer3")
 OPENS = 7
 
 
-def make_record(ledger: Ledger, *, trials: int = 40, seeds: int = 10, epochs: int = 30) -> str:
-    """Record a finished study of 4 arms, with so many search trials and seeds an arm, and return its ID."""
-    text = TEXT.format(trials=trials, seeds=seeds, epochs=epochs)
+def make_record(ledger: Ledger, *, trials: int = 40, seeds: int = 10, epochs: int = 30, searches: int = 1) -> str:
+    """Record a finished study of 4 arms, in each search with so many trials and seeds an arm, and return its ID."""
+    text = TEXT.format(trials=trials, seeds=seeds, epochs=epochs, searches=searches)
     record = StudyRecord("synthetic-00000200", "synthetic", 0, text, "finished", dataset=DatasetInfo("digits"))
     study = parse_study(text, record.id)
     ledger.create_study(record)
     number = 0
-    for phase, count in (("search", study.search.trials_per_arm), ("confirm", study.confirm.seeds)):
-        for index in range(count):
-            for arm in study.arms:
-                shown = index if phase == "search" else 0
-                values = startup_values(study.space(arm), seed=0, transfer=arm.transfer.name, index=shown)
-                drawn = (1, number) if phase == "search" else (index, index)
-                config = study.config(arm.name, values, data_seed=drawn[0], init_seed=drawn[1])
-                trial = TrialRecord(
-                    record.id,
-                    number,
-                    phase,
-                    arm.id,
-                    index,
-                    *drawn,
-                    values,
-                    config.to_json(),
-                )
-                ledger.add_trial(trial)
-                _play(ledger, trial, study)
-                number += 1
+    for search, (phase, count) in product(range(searches), (("search", trials), ("confirm", seeds))):
+        for index, arm in product(range(count), study.arms):
+            shown = index if phase == "search" else 0
+            values = startup_values(study.space(arm), seed=search, transfer=arm.transfer.name, index=shown)
+            data, init = (search, number) if phase == "search" else (100 * search + index,) * 2
+            config = study.config(arm.name, values, data_seed=data, init_seed=init, search=search)
+            trial = TrialRecord(
+                record.id, number, phase, arm.id, index, data, init, values, config.to_json(),
+                search=search,
+            )  # fmt: skip
+            ledger.add_trial(trial)
+            _play(ledger, trial, study)
+            number += 1
     return record.id
 
 
 def _play(ledger: Ledger, trial: TrialRecord, study: Study) -> None:
     """Record a trial's epochs and end."""
     ledger.start_trial(trial.study_id, trial.number)
-    luck = derive(0, "luck", trial.number) / 2**63
-    best = 0.9 - 0.1 * abs(math.log10(trial.values["train.base_lr"] / 0.08)) + 0.03 * luck
+    luck = derive(0, "luck", trial.number) / 2**53
+    picked = derive(0, "picked", trial.search, trial.arm) / 2**53 if trial.phase == "confirm" else 0.0
+    best = 0.88 + 0.03 * picked - 0.1 * abs(math.log10(trial.values["train.base_lr"] / 0.08)) + 0.03 * luck
     val = 0.0
     for epoch in range(1, study.max_epochs + 1):
         val = best * (1 - math.exp(-epoch / 6))
         layers = tuple(
             LayerRecord(layer, 0.1 * (place + luck) / epoch, 0.1 * place - 0.1, 1 + 0.01 * epoch * (place - 1))
             for place, layer in enumerate(LAYERS)
-            if trial.arm_id.policy == "layerwise"
+            if trial.policy == "layerwise"
         )
         ledger.record_epoch(
             trial.study_id, trial.number, EpochRecord(epoch, 1.0, {}, val, 1.0, 0.1, {}, layers, seconds=1.0)

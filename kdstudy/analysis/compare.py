@@ -63,21 +63,24 @@ class _StudyRuns:
         own = family_of(self.study)
         verdicts = dict(zip(own, self._judge(own), strict=True))
         rows = []
-        for pair in own if baseline is None else self._against(baseline):
+        for pair in self.pairs(baseline):
             verdict = verdicts.get(pair)
             rows.append(self.row(pair, verdict or explore(self.scores(pair, later=False)), declared=pair in verdicts))
             if self.confirmation.has_later(pair):
-                rows.append(replace(self.row(pair, explore(self.scores(pair, later=True)), declared=False), later=True))
+                rows.append(self.row(pair, explore(self.scores(pair, later=True)), declared=False, later=True))
         return rows
+
+    def pairs(self, baseline: str | None) -> list[Pair]:
+        """Return what a call compares: the study's own family, or every arm with the baseline it names."""
+        return family_of(self.study) if baseline is None else self._against(baseline)
 
     def scores(self, pair: Pair, *, later: bool) -> PairedSearches:
         """Return the scores of two arms, over what the study declared or over all that it has."""
         return self.confirmation.scores(*pair, later=later)
 
-    def row(self, pair: Pair, judgement: Judgement, *, declared: bool) -> Row:
+    def row(self, pair: Pair, judgement: Judgement, *, declared: bool, later: bool = False) -> Row:
         """Return one comparison as it is shown."""
         baseline, treatment = pair
-        diverged = self.confirmation.diverged
         family: Family = "study" if declared else "exploratory"
         return Row(
             study_id=self.record.id,
@@ -88,9 +91,11 @@ class _StudyRuns:
             estimand="equal_rates" if self.study.search.together else "tuned",
             family=family,
             smallest=self._smallest if declared else None,
-            diverged_baseline=diverged(baseline),
-            diverged_treatment=diverged(treatment),
+            diverged_baseline=self.confirmation.diverged(baseline, later=later),
+            diverged_treatment=self.confirmation.diverged(treatment, later=later),
             judgement=judgement,
+            declared=self.study.confirm.searches,
+            later=later,
         )
 
     def _judge(self, family: Sequence[Pair]) -> list[Judgement]:
@@ -122,22 +127,34 @@ class _StudyRuns:
 
 def _together(studies: Sequence[_StudyRuns], baseline: str | None) -> list[Row]:
     """Return the comparisons of studies that are equal but for the seed, their declared searches counted together."""
-    first, *others = studies
-    alike = [study for study in others if _alike(first.study) == _alike(study.study)]
-    if not alike or len({study.study.seed for study in (first, *alike)}) < len(alike) + 1:
-        return []
-    rows = []
-    for pair in family_of(first.study) if baseline is None else first._against(baseline):
-        parts = [study.scores(pair, later=False) for study in (first, *alike)]
-        scores = PairedSearches(
-            tuple(search for part in parts for search in part.searches),
-            failed=sum(part.failed for part in parts),
-            unpicked=sum(part.unpicked for part in parts),
-            unequal_seeds=True,
-        )
-        row = first.row(pair, explore(scores), declared=False)
-        rows.append(replace(row, together=tuple(study.record.id for study in (first, *alike))))
-    return rows
+    groups: list[list[_StudyRuns]] = []
+    for study in studies:
+        known = next((group for group in groups if _alike(group[0].study) == _alike(study.study)), None)
+        if known is None:
+            groups.append([study])
+        else:
+            known.append(study)
+    # Studies of the same seed would count the same searches twice.
+    apart = [group for group in groups if len({study.study.seed for study in group}) == len(group) > 1]
+    return [_row_of(group, pair) for group in apart for pair in group[0].pairs(baseline)]
+
+
+def _row_of(group: Sequence[_StudyRuns], pair: Pair) -> Row:
+    parts = [study.scores(pair, later=False) for study in group]
+    scores = PairedSearches(
+        tuple(search for part in parts for search in part.searches),
+        failed=sum(part.failed for part in parts),
+        unpicked=sum(part.unpicked for part in parts),
+        unequal_seeds=True,
+    )
+    rows = [study.row(pair, explore(scores), declared=False) for study in group]
+    return replace(
+        rows[0],
+        diverged_baseline=sum(row.diverged_baseline for row in rows),
+        diverged_treatment=sum(row.diverged_treatment for row in rows),
+        declared=sum(row.declared for row in rows),
+        together=tuple(row.study_id for row in rows),
+    )
 
 
 def _alike(study: Study) -> Study:

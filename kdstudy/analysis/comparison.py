@@ -33,6 +33,7 @@ class Row:
         diverged_baseline: The baseline's confirmation runs that diverged; they score chance level.
         diverged_treatment: The treatment's.
         judgement: What the searches say.
+        declared: ``confirm.searches``; with fewer there is no verdict yet.
         later: Whether it is over searches and seeds that were added beyond the declared ones.
         together: The studies whose searches it counts together; empty for one.
     """
@@ -48,6 +49,7 @@ class Row:
     diverged_baseline: int
     diverged_treatment: int
     judgement: Judgement
+    declared: int = 1
     later: bool = False
     together: tuple[str, ...] = ()
 

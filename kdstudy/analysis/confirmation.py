@@ -77,10 +77,10 @@ class Confirmation:
             trial.exploratory for (arm, _), runs in self.runs.items() if arm in {*arms} for trial in runs.values()
         )
 
-    def diverged(self, arm: ArmId) -> int:
-        """Return how many of an arm's declared runs diverged."""
+    def diverged(self, arm: ArmId, *, later: bool = False) -> int:
+        """Return how many of an arm's declared runs diverged; of all its runs with those added later."""
         return sum(
-            trial.state == "diverged" and not trial.exploratory
+            trial.state == "diverged" and (later or not trial.exploratory)
             for (each, _), runs in self.runs.items()
             if each == arm
             for trial in runs.values()

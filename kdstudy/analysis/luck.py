@@ -90,7 +90,7 @@ def advice(scores: PairedSearches, declared: int | None = None) -> str | None:
     if found is None:
         return None
     if found.n < MIN_SEARCHES:
-        return _towards_a_verdict(found.n)
+        return _towards_a_verdict(found.n, declared)
     if found.n < MIN_SHARES or not found.sd:
         return None
     text = _what_it_buys(found, luck(scores))
@@ -99,10 +99,14 @@ def advice(scores: PairedSearches, declared: int | None = None) -> str | None:
     return text
 
 
-def _towards_a_verdict(searches: int) -> str:
+def _towards_a_verdict(searches: int, declared: int | None) -> str:
+    """Return what a verdict takes; of a study that declared too few it takes another study."""
+    lack = f"a verdict on the policies takes {MIN_SEARCHES} searches, not {searches}"
     if searches == 1:
-        return "one search tells two configurations apart, not two policies: from 3 searches on there is a verdict"
-    return "2 searches give no verdict: 1 more would"
+        lack = f"one search tells two configurations apart; {lack}"
+    if declared is None or declared >= MIN_SEARCHES:
+        return lack
+    return f"{lack}: run a study that declares them (searches added to this one are exploratory)"
 
 
 def _what_it_buys(found: Estimate, parts: Luck | None) -> str:

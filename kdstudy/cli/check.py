@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json, store_options
-from kdstudy.results import count_of, table
+from kdstudy.results import count_of, in_points, table
 from kdstudy.storage import Store
 from kdstudy.study import MIN_SEARCHES, Study, load_study
 
@@ -113,7 +113,7 @@ def _prospects(study: Study, forecast: Forecast | None) -> Iterator[str]:
             f"(sd of one search {100 * forecast.sd:.1f} points, {count_of(forecast.comparisons, 'comparison')})"
         )
     if forecast.smallest is not None and forecast.searches_needed is not None:
-        yield f"{100 * forecast.smallest:g} points would take {forecast.searches_needed} searches"
+        yield f"{in_points(forecast.smallest)} would take {forecast.searches_needed} searches"
 
 
 def _matched(study: Study) -> tuple[Matched, ...]:

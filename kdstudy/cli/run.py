@@ -117,7 +117,7 @@ def _tell_people(result: StudyResult) -> None:
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
         f"reproduce {study_id}": "the best trial again, bit for bit",
-        f"confirm {study_id} --searches 4": "search again, for a verdict that holds",
+        f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
     width = max(map(len, commands))

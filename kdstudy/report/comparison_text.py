@@ -6,6 +6,7 @@ Scores are in percent, differences in percentage points. ASCII only, so that any
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -48,6 +49,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _covers(rows: Sequence[Row]) -> str:
+    """Return the title of the study's own comparisons: over how much, and against what."""
     counts = {(row.judgement.scores.count, row.judgement.scores.seeds) for row in rows}
     over = "searches"
     if len(counts) == 1:
@@ -55,18 +57,21 @@ def _covers(rows: Sequence[Row]) -> str:
         over = f"{count_of(searches, 'search', 'searches')} of {count_of(seeds, 'seed')} each"
         if searches == 1:
             over = f"{count_of(seeds, 'seed')} of what one search picked"
-    baseline = rows[0].baseline
-    against = f"arm {baseline}" if "/" in baseline else f"the {baseline} rate of the same transfer"
+    baselines = {row.baseline for row in rows}
+    if len(baselines) > 1:
+        return f"Test score over {over}:"
+    (baseline,) = baselines
+    rate = "the constant rate" if baseline == "constant" else f"policy {baseline}"
+    against = f"arm {baseline}" if "/" in baseline else f"{rate} of the same transfer"
     return f"Test score over {over}, against {against}:"
 
 
 def _sentences(title: str, rows: Iterable[Row], comparison: Comparison, decimals: int) -> str:
-    several = len(comparison.study_ids) > 1
     wrap = partial(textwrap.fill, width=_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     lines = []
     for row in rows:
         verdict = "" if row.family == "exploratory" else f" {verdict_of(row)}:"
-        lines.append(wrap(f"{name_of(row, several=several)}:{verdict} {finding(row, decimals)}"))
+        lines.append(wrap(f"{name_of(row, comparison)}:{verdict} {finding(row, decimals)}"))
     return "\n".join([title, *lines])
 
 
@@ -115,22 +120,24 @@ def _gain(gain: Gain) -> str:
 
 def footnotes(comparison: Comparison) -> list[str]:
     """Return what the numbers cover, in paragraphs."""
-    family = len(comparison.verdicts)
-    notes = [
-        "Scores: test score after the last epoch in percent, mean (sd) over searches; differences in points.",
-        "Interval: 95%, unadjusted, over searches: what tuning finds under either policy, another search another "
-        "thing. It holds for this teacher and these test images.",
-    ]
-    if any(row.judgement.unit == "seed" and row.judgement.estimate is not None for row in comparison.rows):
+    own = _families(comparison)
+    units = {row.judgement.unit for row in comparison.rows if row.judgement.estimate is not None}
+    notes = ["Scores: test score after the last epoch in percent, mean (sd) over searches; differences in points."]
+    if units != {"seed"}:
         notes.append(
-            "Of one search the interval is over seeds: it tells the two configurations apart that the search picked. "
-            "Another search picks others, so it says nothing of the policies."
+            "Interval: 95%, unadjusted. It covers the luck of searches and seeds, for this teacher and these test "
+            "images."
         )
+    if "seed" in units:
+        notes.append(
+            "Interval of a single search: 95%, unadjusted. It covers the seeds of the two configurations that the "
+            "search picked; another search picks others, so it says nothing of the policies."
+        )
+    over = "paired seeds" if units == {"seed"} else f"searches, from {MIN_SEARCHES} on,"
     notes.append(
-        f"Verdict: t test over searches at {SIGNIFICANCE:.0%}, Holm-adjusted over the study's "
-        f"{count_of(family, 'comparison')}, from {MIN_SEARCHES} searches on. Could have detected: the smallest true "
-        f"difference that it finds with {POWER:.0%} power if searches vary as these did."
-        if family
+        f"Verdict: t test over {over} at {SIGNIFICANCE:.0%}, Holm-adjusted over {own}. Could have detected: the "
+        f"smallest true difference that it finds with {POWER:.0%} power if they vary as these did."
+        if own
         else "Nothing here is one of the study's own comparisons, so nothing has a verdict."
     )
     if any(row.estimand == "equal_rates" for row in comparison.rows):
@@ -140,6 +147,15 @@ def footnotes(comparison: Comparison) -> list[str]:
             "Diverged: confirmation runs whose loss was not finite, baseline and treatment; they score chance."
         )
     return notes
+
+
+def _families(comparison: Comparison) -> str:
+    """Return what each study's verdicts are corrected for; empty without any."""
+    sizes = Counter(row.study_id for row in comparison.verdicts)
+    if len(sizes) < 2:
+        return "".join(f"the study's {count_of(size, 'comparison')}" for size in sizes.values())
+    same = len(set(sizes.values())) == 1
+    return f"each study's {count_of(next(iter(sizes.values())), 'comparison') if same else 'own comparisons'}"
 
 
 def _or_unknown(value: float | None, show: Callable[[float], str]) -> str:

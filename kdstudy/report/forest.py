@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kdstudy.analysis import Comparison, Row
 from kdstudy.report.figures import FAINT, MUTED, Figure, figure, text
+from kdstudy.report.verdicts import against
 from kdstudy.study import ArmId
 
 _ROW_PIXELS = 60
@@ -20,12 +21,11 @@ def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
         comparison: At least one row.
         colours: By arm.
     """
-    several = len(comparison.study_ids) > 1
     data = []
     rows = list(reversed(comparison.rows))  # the first on top
     for place, row in enumerate(rows):
         data += _forest_row(row, place, colours[ArmId(row.transfer, row.treatment).name])
-    labels = [text(forest_label(row, several=several)) for row in rows]
+    labels = [text(forest_label(row, comparison)) for row in rows]
     return figure(
         data,
         height=70 + _ROW_PIXELS * len(rows),
@@ -77,11 +77,12 @@ def _around_zero(rows: Sequence[Row]) -> list[float]:
     return [100 * (min(ends) - margin), 100 * (max(ends) + margin)]
 
 
-def forest_label(row: Row, *, several: bool) -> str:
-    """Return the name of a row; with the data set and study if there are several."""
-    name = f"{row.transfer}: {row.treatment}{' (with later ones)' if row.later else ''}"
+def forest_label(row: Row, comparison: Comparison) -> str:
+    """Return the name of a row: of its arm, and of what else differs between the rows."""
+    later = " (with later ones)" if row.later else ""
+    name = f"{row.transfer}: {row.treatment}{against(row, comparison)}{later}"
     study = "together" if row.together else row.study_id[-8:]
-    return f"{name} ({row.dataset}, {study})" if several else name
+    return f"{name} ({row.dataset}, {study})" if len(comparison.study_ids) > 1 else name
 
 
 def _forest_row(row: Row, place: int, colour: str) -> list[Figure]:

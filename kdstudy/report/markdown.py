@@ -31,11 +31,10 @@ def to_summary(report: Report) -> str:
 
 
 def _answers(report: Report) -> list[str]:
-    several = len(report.studies) > 1
     lines = []
     for each in answers(report.comparison):
         lines.append(
-            f"- {_text(name_of(each.row, several=several))}: **{_text(each.verdict)}**: {_text(each.sentence)}"
+            f"- {_text(name_of(each.row, report.comparison))}: **{_text(each.verdict)}**: {_text(each.sentence)}"
         )
     advice = advice_of(report.comparison)
     blocks = ["\n".join(lines)] if lines else []
@@ -65,7 +64,7 @@ def _study(study: StudyReport) -> list[str]:
 
 
 def _arms(study: StudyReport) -> str:
-    header = ["arm", "trials", *FINISHED_STATES, "best val %", "seeds", "test %", "sd"]
+    header = ["arm", "trials", *FINISHED_STATES, "best val %", "runs", "test %", "sd"]
     return _table(
         header,
         [
@@ -114,9 +113,10 @@ def _trials(study: StudyReport) -> str:
     for trial in study.trials:
         values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
         phase = f"confirm seed {trial.index}" if trial.phase == "confirm" else "search"
+        phase += ", later" if trial.exploratory else ""
         scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
-        rows.append([str(trial.number), trial.arm, phase, trial.state, *scores, values])
-    return _table(["trial", "arm", "phase", "state", "val %", "test %", "time", "values"], rows)
+        rows.append([str(trial.number), trial.arm, phase, str(trial.search), trial.state, *scores, values])
+    return _table(["trial", "arm", "phase", "search", "state", "val %", "test %", "time", "values"], rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -28,7 +28,7 @@ from kdstudy.report.forest import forest as forest_of
 from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, answers, headline, name_of
-from kdstudy.results import brief, duration, percent
+from kdstudy.results import PLUS_MINUS, brief, duration, percent
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def to_html(report: Report) -> str:
     shown = _Figures()
     colours = {arm: f"var({name})" for arm, name in names.items()}
     forest = None
-    if report.comparison.rows:
+    if any(row.judgement.estimate is not None for row in report.comparison.rows):
         forest = shown.add(
             forest_of(report.comparison, colours), label="Difference of each search, with the 95% interval"
         )
@@ -77,8 +77,9 @@ def to_html(report: Report) -> str:
         report=report,
         headline=headline(report.comparison),
         answers=answers(report.comparison),
-        advice=advice_of(report.comparison),
+        advice=(advice_of(report.comparison) or "").replace("+-", PLUS_MINUS),
         name_of=name_of,
+        comparison=report.comparison,
         notes=footnotes(report.comparison),
         forest=forest,
         studies=studies,

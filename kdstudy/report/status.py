@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kdstudy.ledger import Ended, Ledger, Running, StudyRecord, TrialRecord, best_of, utc_now
 from kdstudy.report.system_usage import usage
 from kdstudy.results import StudyStatus, clock
-from kdstudy.search import budget_of
+from kdstudy.search import budget_of, pick_of
 from kdstudy.study import Arm, Study
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ def _arm_now(
 def _planned(study: Study, record: StudyRecord, searched: Sequence[TrialRecord]) -> int:
     """Return how many trials an arm comes to in one search."""
     budget = budget_of(study)
-    # An arm of which no search trial completed is not confirmed.
-    lost = budget.is_over(searched) and best_of(searched) is None
+    # An arm of which the search has picked nothing is not confirmed.
+    lost = budget.is_over(searched) and pick_of(searched) is None
     seeds = study.confirm.seeds if record.seeds is None else record.seeds
     return budget.expected(searched) + (0 if lost else seeds)
 

@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 
 from kdstudy.analysis import Comparison, Row
-from kdstudy.results import MINUS, NONE, Verdict, count_of, p_value, points, signed_points
+from kdstudy.results import MINUS, NONE, Verdict, count_of, in_points, p_value, points, signed_points
 from kdstudy.study import MIN_SEARCHES
 
 _WORDS: dict[Verdict, str] = {
     "better": "better",
     "worse": "worse",
-    "better_by_less": "better, by less than {smallest} points",
-    "worse_by_less": "worse, by less than {smallest} points",
-    "no_difference": "no difference larger than {smallest} points",
+    "better_by_less": "better, by less than {smallest}",
+    "worse_by_less": "worse, by less than {smallest}",
+    "no_difference": "no difference larger than {smallest}",
     "inconclusive": "inconclusive",
     "configurations_differ": "these two configurations differ",
     "not_told_apart": "these two configurations are not told apart",
@@ -54,13 +54,21 @@ def headline(comparison: Comparison) -> str:
     if not rows:
         return "Nothing to compare yet"
     treatments = list(dict.fromkeys(row.treatment for row in rows))
-    who = f"{treatments[0]} against {rows[0].baseline}" if len(treatments) == 1 else "Policies compared"
+    baselines = {row.baseline for row in rows}
+    one = len(treatments) == len(baselines) == 1
+    who = f"{treatments[0]} against {rows[0].baseline}" if one else "Policies compared"
     counts = Counter(map(verdict_of, rows))
-    if len(counts) == 1:
+    if all(row.judgement.estimate is None for row in rows):
+        outcome = "nothing has been confirmed yet"
+    elif len(counts) == 1:
         (verdict,) = counts
-        outcome = verdict if len(rows) == 1 else f"{verdict} in all {len(rows)} comparisons"
+        outcome = (
+            verdict
+            if len(rows) == 1
+            else f"{verdict} in {'both' if len(rows) == 2 else f'all {len(rows)}'} comparisons"
+        )
     else:
-        outcome = "; ".join(f"{verdict} in {count}" for verdict, count in counts.items()) + f" of {len(rows)}"
+        outcome = "; ".join(f"{verdict} ({count} of {len(rows)})" for verdict, count in counts.items())
     return f"{who[0].upper()}{who[1:]}: {outcome}"
 
 
@@ -68,22 +76,27 @@ def verdict_of(row: Row) -> str:
     """Return a comparison's verdict in words; "exploratory" for one that no study declared."""
     if row.family == "exploratory":
         return "exploratory"
-    smallest = "" if row.smallest is None else f"{100 * row.smallest:g}"
+    smallest = "" if row.smallest is None else in_points(row.smallest)
     return _WORDS[row.verdict].format(smallest=smallest)
 
 
-def name_of(row: Row, *, several: bool) -> str:
-    """Return what a comparison is about, and whether it is one of its study's own."""
-    study = f"{' and '.join(row.together) or row.study_id}, " if several else ""
+def name_of(row: Row, comparison: Comparison) -> str:
+    """Return what a comparison is about: what differs between the rows of the call."""
+    study = f"{' and '.join(row.together) or row.study_id}, " if len(comparison.study_ids) > 1 else ""
     added = ", with what was added later" if row.later else ""
-    return f"{study}{row.transfer}: {row.treatment}{added}"
+    return f"{study}{row.transfer}: {row.treatment}{against(row, comparison)}{added}"
+
+
+def against(row: Row, comparison: Comparison) -> str:
+    """Return the baseline where the rows of a call differ in theirs."""
+    return f" against {row.baseline}" if len({each.baseline for each in comparison.rows}) > 1 else ""
 
 
 def finding(row: Row, decimals: int, minus: str = "-") -> str:
     """Return the numbers of a comparison: difference, interval, p, searches won, and what could have been seen."""
     judgement, scores = row.judgement, row.judgement.scores
     if judgement.estimate is None:
-        return "not compared: no search has a score in both arms yet"
+        return "; ".join(["not compared, since no search has a score in both arms", *_gaps(row)])
     parts = [interval(judgement.estimate.mean, judgement.estimate.ci_low, judgement.estimate.ci_high, decimals)]
     if judgement.p_value is not None:
         adjusted = judgement.p_adjusted
@@ -92,23 +105,42 @@ def finding(row: Row, decimals: int, minus: str = "-") -> str:
         )
     if row.judgement.unit == "search":
         parts.append(f"won {scores.won} of {scores.count} searches")
-    return "; ".join([", ".join(parts).replace("-", minus), *_limits(row, decimals)])
+    if judgement.p_no_difference is not None and row.smallest is not None:
+        adjusted = judgement.p_no_difference_adjusted
+        parts.append(
+            f"p {p_value(judgement.p_no_difference)}"
+            + (f" (Holm {p_value(adjusted)})" if adjusted is not None else "")
+            + f" for {in_points(row.smallest)} or more"
+        )
+    return "; ".join([", ".join(parts).replace("-", minus), *_gaps(row), *_limits(row, decimals)])
+
+
+def _gaps(row: Row) -> list[str]:
+    """Return what a verdict lacks."""
+    scores, found = row.judgement.scores, []
+    if scores.failed:
+        found.append(f"{count_of(scores.failed, 'run')} failed")
+    if scores.unpicked:
+        found.append(f"an arm has no pick in {count_of(scores.unpicked, 'search', 'searches')}")
+    missing = row.declared - scores.count - scores.unpicked
+    if missing > 0 and not scores.failed:
+        found.append(f"{count_of(missing, 'search is', 'searches are')} not complete")
+    return found
 
 
 def _limits(row: Row, decimals: int) -> list[str]:
     """Return why there is no more of a verdict, and what could have been seen."""
     judgement, scores = row.judgement, row.judgement.scores
     found = []
-    if scores.failed:
-        found.append(f"no verdict, since {count_of(scores.failed, 'run')} failed")
-    if scores.unpicked:
-        found.append(f"no verdict, since an arm has no pick in {count_of(scores.unpicked, 'search', 'searches')}")
-    if scores.count < MIN_SEARCHES:
-        found.append(f"of policies a verdict takes {MIN_SEARCHES} searches")
+    estimate = judgement.estimate
+    if estimate is not None and estimate.n > 1 and estimate.p_value is None:
+        found.append(f"every {judgement.unit} differs by the same, so there is no test")
+    if 1 < scores.count < MIN_SEARCHES and not _gaps(row):
+        found.append(f"a verdict takes {MIN_SEARCHES} searches")
     if judgement.detectable is not None:
         found.append(f"could have detected {points(judgement.detectable, decimals)} points")
     if judgement.verdict == "inconclusive" and judgement.searches_needed is not None and row.smallest is not None:
-        found.append(f"{100 * row.smallest:g} points would take {judgement.searches_needed} searches")
+        found.append(f"{in_points(row.smallest)} would take {judgement.searches_needed} searches")
     return found
 
 
@@ -118,7 +150,8 @@ def advice_of(comparison: Comparison) -> str | None:
     worst = max(rows, key=_width, default=None)
     if worst is None or worst.judgement.advice is None:
         return None
-    return f"{worst.transfer}: {worst.treatment}: {worst.judgement.advice}" if len(rows) > 1 else worst.judgement.advice
+    name = name_of(worst, comparison)
+    return f"{name}: {worst.judgement.advice}" if len(rows) > 1 else worst.judgement.advice
 
 
 def _width(row: Row) -> float:

@@ -13,6 +13,7 @@ UNKNOWN = "-"
 NONE = "\N{EN DASH}"
 """Stands in the report where there is no number."""
 MINUS = "\N{MINUS SIGN}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 def clock(seconds: float) -> str:
@@ -66,6 +67,12 @@ def points(fraction: float, digits: int) -> str:
 def signed_points(fraction: float, digits: int) -> str:
     """Return a difference of scores in percentage points, with its sign."""
     return f"{round(100 * fraction, digits) + 0.0:+.{digits}f}"  # adding 0 turns a rounded -0.0 into 0.0
+
+
+def in_points(fraction: float) -> str:
+    """Return a difference that a user names, in points: ``0.5 points``, ``1 point``."""
+    size = f"{100 * fraction:g}"
+    return f"{size} point{'' if size == '1' else 's'}"
 
 
 def p_value(value: float) -> str:

@@ -3,6 +3,7 @@
 from kdstudy.search.budget import budget_of
 from kdstudy.search.cache_plan import CachePlan, configs_to_measure, keep_from_json
 from kdstudy.search.pack_plan import PackPlan
+from kdstudy.search.pick import pick_of
 from kdstudy.search.planner import TrialPlanner
 from kdstudy.search.pruners.base import Pruner, Scores
 from kdstudy.search.samplers.base import PastTrial, Sampler, past_trial, propose, startup_values
@@ -32,6 +33,7 @@ __all__ = [
     "known_results",
     "optuna_study_of",
     "past_trial",
+    "pick_of",
     "propose",
     "replay_in_optuna",
     "startup_values",

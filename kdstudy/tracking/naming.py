@@ -150,7 +150,7 @@ def final_points(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> list[Poin
 
 
 def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list[Point]:
-    """Return the numbers of each comparison, for the study's own run, grouped by transfer and treatment."""
+    """Return the numbers of each comparison, for the study's own run, grouped by what is compared."""
     moment = milliseconds(study.created)
     names = (
         *("difference", "ci_low", "ci_high", "p_adjusted", "p_no_difference_adjusted"),
@@ -158,11 +158,17 @@ def comparison_points(study: StudyRecord, comparison: Mapping[str, Any]) -> list
     )
     rows = [row for row in comparison.get("comparisons") or [] if row["family"] == "study"]
     return [
-        Point(_legal(f"verdict/{row['transfer']} {row['treatment']}/{name}"), row[name], 0, moment)
+        Point(_legal(f"verdict/{_compared(row)}/{name}"), row[name], 0, moment)
         for row in rows
         for name in names
         if row.get(name) is not None
     ]
+
+
+def _compared(row: Mapping[str, Any]) -> str:
+    """Return what a comparison is about, without a slash; the baseline where it is not the usual one."""
+    name = f"{row['transfer']} {row['treatment']}"
+    return name if row["baseline"] == "constant" else f"{name} against {row['baseline'].replace('/', ' ')}"
 
 
 def note(study: StudyRecord, experiment_id: str, summary: str = "") -> str:

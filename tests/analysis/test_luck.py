@@ -108,10 +108,13 @@ def test_too_little_to_tell() -> None:
 
 def test_what_is_advised_where_there_are_no_shares() -> None:
     assert advice(searches()) is None
-    assert advice(searches((0.0, 0.1))) == (
-        "one search tells two configurations apart, not two policies: from 3 searches on there is a verdict"
-    )
-    assert advice(searches((0.0, 0.1), (0.0, 0.2))) == "2 searches give no verdict: 1 more would"
+    one, two = searches((0.0, 0.1)), searches((0.0, 0.1), (0.0, 0.2))
+    lack = "a verdict on the policies takes 3 searches, not {}"
+    assert advice(one) == f"one search tells two configurations apart; {lack.format(1)}"
+    assert advice(two) == advice(two, 3) == lack.format(2)
+    # Of a study that declared two, a third would be exploratory.
+    more = "run a study that declares them (searches added to this one are exploratory)"
+    assert advice(two, 2) == f"{lack.format(2)}: {more}"
     assert advice(searches((0.0, 0.1), (0.0, 0.2), (0.0, 0.3))) is None
     assert advice(searches((0.1,), (0.1,), (0.1,), (0.1,))) is None
     # One seed each: sd of 0, 0.002, 0.004, 0.006 is 0.002582; 3.182446 / 2 and 2.364624 / sqrt(8) of it.

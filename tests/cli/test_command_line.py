@@ -14,7 +14,9 @@ import pytest
 
 from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
+from kdstudy.ledger import Ledger
 from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
+from tests.confirmed import record
 
 STUDIES = Path(__file__).parents[2] / "studies"
 SCHEMA = STUDIES.parent / "kdstudy" / "study" / "study.schema.json"
@@ -55,6 +57,79 @@ def test_every_shipped_study_is_valid(study: str, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["valid"] is True
 
 
+def test_check_says_what_a_study_costs_and_can_see(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, store = tmp_path / "study.yaml", tmp_path / "store"
+    text = (STUDIES / "smoke.yaml").read_text().partition("\n")[2]
+    study.write_text(text.replace("seeds: 2", "searches: 5, seeds: 2, smallest: 0.5"))
+    arms = {"attention/constant": [(0.5,)] * 3, "attention/layerwise": [(0.51,), (0.52,), (0.53,)]}
+    with Ledger.open(f"sqlite:///{store}/ledger.db", create=True) as ledger:
+        record(ledger, arms)
+    assert run(["check", str(study), "--sd", "1"]) == 0
+    told = capsys.readouterr().out
+    # 2 arms, 5 searches of 2 trials and 2 seeds; detectable by scipy's noncentral t: tests/analysis/test_forecast.py.
+    assert "40 trials of up to 4 epochs in all" in told
+    assert (
+        "with 5 searches it finds a difference of 1.7 points with 80% power (sd of one search 1.0 points, 1 com" in told
+    )
+    assert "0.5 points would take 34 searches" in told
+    assert "hours" not in told
+    assert run(["check", str(study), "--like", "latest", "--store", str(store)]) == 0
+    like = capsys.readouterr().out
+    # 40 trials of 4 epochs of 3 s.
+    assert "about 0.1 hours of one slot, at the earlier study's 3 s an epoch" in like
+    assert like.splitlines()[-2:] == told.splitlines()[-2:], "an sd of 1 point there too"
+    assert run(["check", str(study), "--like", "latest", "--sd", "2", "--json", "--store", str(store)]) == 0
+    forecast = json.loads(capsys.readouterr().out)["forecast"]
+    assert (forecast["sd"], forecast["comparisons"], forecast["searches_needed"]) == (0.02, 1, 128)
+    assert forecast["hours"] == pytest.approx(40 * 4 * 3 / 3600)
+
+
+@pytest.mark.parametrize(
+    ("searches", "warning"),
+    [
+        (1, "confirm.searches is 1: it can tell configurations apart, not policies; a verdict on a policy takes 3, a"),
+        (2, "confirm.searches is 2: it can tell"),
+        (4, "confirm.searches is 4: verdicts see large differences only; 5 are fair"),
+        (5, None),
+    ],
+)
+def test_check_warns_of_few_searches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], searches: int, warning: str | None
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text((STUDIES / "smoke.yaml").read_text().replace("seeds: 2", f"searches: {searches}, seeds: 2"))
+    assert run(["check", str(study)]) == 0
+    told = capsys.readouterr().out
+    assert warning in told if warning else "confirm.searches" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--sd", "0"], 2, "--sd"),
+        (["--like", "nothing"], 1, "error: "),
+        (["--like", "latest"], 1, "error: "),
+    ],
+)
+def test_a_forecast_that_nothing_tells_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, message: str
+) -> None:
+    assert run(["check", str(STUDIES / "smoke.yaml"), *options, "--store", str(tmp_path / "none")]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert code == 2 or len(captured.err.splitlines()) == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_confirm_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["confirm", "latest"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "error: confirm: says neither --searches nor --seeds; write for example --searches 4\n"
+    )
+
+
 def test_corners_run_one_batch_at_both_ends(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(STUDIES / "smoke.yaml"), "--corners"]) == 0
     assert "its corners run" in capsys.readouterr().out
@@ -91,7 +166,10 @@ def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(
     [
         (["nonsense"], 2),
         (["run"], 2),
-        (["confirm", "x"], 2),
+        (["confirm", "x"], 1),
+        (["confirm", "x", "--searches", "2"], 1),
+        (["confirm", "x", "--searches", "-1"], 2),
+        (["confirm", "x", "--seeds", "10001"], 2),
         (["list", "--nonsense"], 2),
         (["show", "nothing"], 1),
         (["compare", "nothing"], 1),

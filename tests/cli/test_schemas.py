@@ -19,44 +19,32 @@ from jsonschema.exceptions import ValidationError
 import kdstudy
 from kdstudy.analysis import Gain, GainDifference, compare
 from kdstudy.cli import schemas
-from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
+from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.report.curves import Curve, LayerCurve
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult
 from kdstudy.study import ArmId
-
-DATASET = DatasetInfo("digits")
+from tests.confirmed import record
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """Two studies with every state a trial can be in."""
+    """Two studies of two searches with every state a trial can be in, and a search that was added later."""
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as opened:
         for position in range(2):
-            study = StudyRecord(f"digits-0000000{position}", "digits", 7, "", "finished", dataset=DATASET)
-            opened.create_study(study)
-            number = 0
-            for policy in ("constant", "layerwise"):
-                for index, state in enumerate(("queued", "running", "completed", "stopped", "diverged", "failed")):
-                    opened.add_trial(
-                        TrialRecord(study.id, number, "search", ArmId("kd", policy), index, 1, 2, {"a.b": 1})
-                    )
-                    end(opened, study.id, number, state, index / 10)
-                    number += 1
-                for index in range(4):
-                    opened.add_trial(
-                        TrialRecord(
-                            study.id,
-                            number,
-                            "confirm",
-                            ArmId("kd", policy),
-                            index,
-                            9 + index,
-                            9 + index,
-                            exploratory=index == 3,
-                        )
-                    )
-                    end(opened, study.id, number, "completed", 0.5 + index**2 / 50 * len(policy) / 9)
-                    number += 1
+            study_id = f"digits-0000000{position}"
+            runs = {
+                f"attention/{policy}": [
+                    [0.5 + (search + seed**2) / 50 * len(policy) / 9 for seed in range(2)] for search in range(3)
+                ]
+                for policy in ("constant", "layerwise")
+            }
+            record(opened, runs, "searches: 2, seeds: 2", study_id=study_id, seed=position)
+            states = ("queued", "running", "completed", "stopped", "diverged", "failed")
+            for index, state in enumerate(states, 1):
+                number = 100 + index
+                trial = TrialRecord(study_id, number, "search", ArmId("attention", "constant"), index, 1, 2, {"a.b": 1})
+                opened.add_trial(trial)
+                end(opened, study_id, number, state, index / 10)
         yield opened
 
 
@@ -144,7 +132,7 @@ def test_the_schemas_cost_pydantic_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "record",
+    "whole",
     [
         LayerRecord("layer1", 0.25, -0.5, 1.5),
         EpochRecord(1, 1.5, {}, 0.5, 1.25, 0.1, {}, (LayerRecord("layer1", 0.25, -0.5, 1.5),)),
@@ -153,19 +141,20 @@ def test_the_schemas_cost_pydantic_alone() -> None:
         Curve("kd/constant", (1, 2), (0.5, 0.75), (None, 0.125), (1, 2)),
         LayerCurve("kd/walk", "layer1", "momentum", (1, 2), (0.5, 0.75), (None, 0.125), (1, 2)),
     ],
-    ids=lambda record: type(record).__name__,
+    ids=lambda whole: type(whole).__name__,
 )
-def test_a_record_that_is_printed_whole_forgets_no_field(record: Any) -> None:
-    assert json.dumps(record.to_json()) == json.dumps(asdict(record))
+def test_a_record_that_is_printed_whole_forgets_no_field(whole: Any) -> None:
+    assert json.dumps(whole.to_json()) == json.dumps(asdict(whole))
 
 
 def test_a_comparison_of_one_and_of_several_studies(ledger: Ledger) -> None:
     one = compare(ledger, ["latest"]).to_json()
     validate("compare", one)
-    assert one["comparisons"][0]["exploratory"]["n"] == 4
+    assert [(row["family"], row["searches"]) for row in one["comparisons"]] == [("study", 2), ("exploratory", 3)]
     both = compare(ledger, ["digits-00000000", "digits-00000001"]).to_json()
     validate("compare", both)
     assert len(both["gain_differences"]) == 1
+    assert [row["searches"] for row in both["comparisons"]] == [2, 3, 2, 3, 4], "and both together"
 
 
 def test_a_list(ledger: Ledger) -> None:
@@ -232,12 +221,17 @@ def test_a_reproduction() -> None:
     [
         {"verdict": "maybe"},
         {"p_value": 1.5},
-        {"n": 2.5},
+        {"searches": 2.5},
+        {"seeds": None},
+        {"family": "others"},
+        {"estimand": "both"},
+        {"differences": ["0.1"]},
         {"surprise": 1},
-        {"diverged_share": 0.5},
+        {"diverged": 1},
+        {"diverged": {"baseline": 1, "treatment": 0.5}},
+        {"detectable": -0.1},
         {"study_id": "x"},
         {"difference": "0.1"},
-        {"exploratory": {}},
     ],
 )
 def test_a_wrong_row_is_refused(ledger: Ledger, change: dict[str, Any]) -> None:
@@ -262,7 +256,7 @@ def test_every_field_of_a_row_is_required(ledger: Ledger) -> None:
 
 def test_times_are_utc(ledger: Ledger) -> None:
     summary = ledger.summaries()[0].to_json()
-    trial = ledger.trial("digits-00000000", 2)
+    trial = ledger.trial("digits-00000000", 103)
     assert summary["created"].endswith("+00:00")
     assert trial.to_json()["finished"].endswith("+00:00")
     assert trial.created.utcoffset() == timedelta(0)

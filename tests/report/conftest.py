@@ -18,5 +18,13 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 
 
 @pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """One study of 4 arms that repeats its search five times, with 2 seeds each."""
+    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('repeated')}/ledger.db") as opened:
+        make_record(opened, trials=3, seeds=2, epochs=2, searches=5)
+        yield opened
+
+
+@pytest.fixture(scope="module")
 def report(ledger: Ledger) -> Report:
     return report_of(ledger, ["latest"])

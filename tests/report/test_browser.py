@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
+WORDS = {"configurations_differ": "differ", "not_told_apart": "are not told apart"}
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +55,21 @@ def test_the_numbers_are_those_of_compare(browser: Browser, store: Path, written
         page.goto(written.as_uri())
         answer = page.locator(".answers > li")
         assert answer.count() == 1
-        assert answer.locator(".what").inner_text() == row["transfer"]
+        assert answer.locator(".what").inner_text() == f"{row['transfer']}: {row['treatment']}"
         told = answer.locator(".size").inner_text().replace("\N{MINUS SIGN}", "-").split()[0]
         assert float(told) == pytest.approx(100 * row["difference"], abs=0.051)
-        assert answer.locator(".verdict").inner_text() == row["verdict"]
+        assert answer.locator(".verdict").inner_text() == f"these two configurations {WORDS[row['verdict']]}"
         wait_until_drawn(page)
         # The forest plot holds the full numbers: read them back from what plotly drew.
         drawn = page.evaluate("document.getElementById('figure-0').data.map((trace) => trace.x)")
-        assert drawn[1] == pytest.approx([100 * row["ci_low"], 100 * row["ci_high"]])
-        assert drawn[2] == pytest.approx([100 * row["difference"]])
+        assert len(drawn[0]) == row["seeds"]
+        assert drawn[1] == pytest.approx([100 * difference for difference in row["differences"]])
+        assert drawn[2] == pytest.approx([100 * row["ci_low"], 100 * row["ci_high"]])
+        assert drawn[3] == pytest.approx([100 * row["difference"]])
         page.get_by_text("The same in numbers").click()
         cells = page.locator("#differences tbody tr td").all_inner_texts()
-        assert cells[3] == str(row["n"])
-        assert [float(cell) for cell in cells[4:6]] == pytest.approx(
+        assert cells[3:6] == [str(row[name]) for name in ("searches", "seeds", "searches_won")]
+        assert [float(cell) for cell in cells[6:8]] == pytest.approx(
             [100 * row["baseline_mean"], 100 * row["treatment_mean"]], abs=0.0051
         )
 
@@ -78,7 +81,7 @@ def test_the_table_sorts_and_filters_by_keyboard_and_leads_to_the_runs(
     with watched(browser) as page:
         page.goto(written.as_uri())
         table = page.locator("table.sortable")
-        vals = table.locator("tbody tr td:nth-child(5)")
+        vals = table.locator("tbody tr td:nth-child(6)")
         table.get_by_role("button", name="val %").focus()
         page.keyboard.press("Enter")
         ascending = [float(text) for text in vals.all_inner_texts()]
@@ -92,7 +95,7 @@ def test_the_table_sorts_and_filters_by_keyboard_and_leads_to_the_runs(
         visible = table.locator("tbody tr:visible")
         assert visible.count() == 2
         assert page.locator("output").inner_text() == "2 of 8 trials"
-        tests = {float(text) for text in visible.locator("td:nth-child(6)").all_inner_texts()}
+        tests = {float(text) for text in visible.locator("td:nth-child(7)").all_inner_texts()}
         wanted = [t["test"] for t in document["trials"] if t["test"] and t["arm"]["policy"] == "layerwise"]
         assert sorted(tests) == pytest.approx(sorted(100 * test for test in wanted), abs=0.0051)
         links = table.locator("tbody a").evaluate_all("(all) => all.map((a) => a.href)")

@@ -20,7 +20,7 @@ from kdstudy.errors import StoreError
 from kdstudy.ledger import DatasetInfo, Ledger
 from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
 from kdstudy.report.verdicts import answers, headline, signed
-from kdstudy.results import p_value
+from kdstudy.results import in_points, p_value
 from kdstudy.storage import DiskFolder
 from kdstudy.study import ArmId
 from tests.stages import ended
@@ -95,7 +95,7 @@ def hostile(report: Report) -> Report:
 def test_every_section_is_there(page: str) -> None:
     heads = re.findall(r"<h2>(.*?)</h2>", page)
     assert heads == [
-        "Paired differences",
+        "One difference per search",
         "Learning curves",
         "What the controller did",
         "The search",
@@ -186,7 +186,10 @@ def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path, report: Report)
         for form in FORMATS:
             text = render(report_of(ledger, ["latest"]), form)
             assert study.record.id in text
-        assert "nothing has been confirmed" in render(report_of(ledger, ["latest"]), "html")
+        page = render(report_of(ledger, ["latest"]), "html")
+        assert "<h1>Layerwise against constant: nothing has been confirmed yet</h1>" in page
+        assert "no search has a score in both arms; 1 search is not complete" in page
+        assert "One difference per search" not in page, "an empty picture"
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
@@ -198,17 +201,57 @@ def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(ledger: L
 
 def test_the_answer_says_size_interval_and_what_could_have_been_seen(report: Report) -> None:
     for answer, row in zip(answers(report.comparison), report.comparison.rows, strict=True):
-        pairs = row.analysis.pairs
-        assert pairs.difference is not None
-        assert f"{100 * abs(pairs.difference):.1f}" in answer.difference
-        assert answer.verdict == row.analysis.verdict
-        assert "95% interval" in answer.sentence
-    assert headline(report.comparison).startswith("Layerwise against constant")
+        found = row.judgement.estimate
+        assert found is not None and found.ci_low is not None and found.ci_high is not None
+        assert f"{100 * abs(found.mean):.1f}" in answer.difference
+        ends = [signed(end, 1) for end in (found.mean, found.ci_low, found.ci_high)]
+        assert answer.sentence.startswith("{} points [{}, {}], p ".format(*ends))
+        assert "; could have detected" in answer.sentence
+        assert answer.verdict.startswith("these two configurations ")
+    assert headline(report.comparison).startswith("Layerwise against constant: these two configurations")
     assert headline(dataclasses.replace(report.comparison, rows=())) == "Nothing to compare yet"
+
+
+def test_the_picture_has_a_ring_per_search_and_a_tick_per_seed(repeated: Ledger) -> None:
+    report = report_of(repeated, ["latest"])
+    page = render(report, "html")
+    found = figures(page)["figure-0"]
+    assert len(report.comparison.rows) == 2
+    assert [shape["x1"] for shape in found["layout"]["shapes"]] == [1.0, 1.0], "confirm.smallest, in points"
+    for place, row in enumerate(reversed(report.comparison.rows)):
+        ticks, rings, bar, dot = found["data"][4 * place : 4 * place + 4]
+        searches, estimate = row.judgement.scores.searches, row.judgement.estimate
+        assert estimate is not None
+        assert rings["x"] == pytest.approx([100 * d for d in row.judgement.scores.differences])
+        assert ticks["x"] == pytest.approx([100 * d for search in searches for d in search.differences])
+        assert (len(rings["x"]), len(ticks["x"])) == (5, 10)
+        assert rings["text"] == [f"search {number}" for number in range(5)]
+        assert bar["x"] == pytest.approx([100 * (estimate.ci_low or 0), 100 * (estimate.ci_high or 0)])
+        assert dot["x"] == pytest.approx([100 * estimate.mean])
+        low, high = found["layout"]["xaxis"]["range"]
+        assert low < min(ticks["x"]) <= max(ticks["x"]) < high
+    assert "A search is a repetition: the whole tuning done again" in page
+    assert re.search(r"Advice: \w+: layerwise: .*4 more searches would narrow .* \N{PLUS-MINUS SIGN}\d", page)
+
+
+def test_every_trial_tells_its_search(repeated: Ledger) -> None:
+    report = report_of(repeated, ["latest"])
+    trials = {trial.number: trial.search for trial in report.studies[0].trials}
+    assert {*trials.values()} == {0, 1, 2, 3, 4}
+    rows = re.findall(
+        r'<tr data-arm.*?<td class="n" data-sort="(\d+)">.*?<td class="n" data-sort="(\d)">\d</td>\n *<td data-sort="c',
+        render(report, "html"),
+        flags=re.DOTALL,
+    )
+    assert {int(number): int(search) for number, search in rows} == trials
+    text = render(report, "md").partition("### Trials")[2]
+    lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "/" in line]
+    assert {int(line[1]): int(line[4]) for line in lines} == trials
 
 
 def test_numbers_in_words() -> None:
     assert signed(-0.0123, 1) == "\N{MINUS SIGN}1.2"
     assert signed(-0.0001, 1) == "+0.0"
     assert signed(None, 1) == "\N{EN DASH}"
+    assert [in_points(size) for size in (0.005, 0.01, 0.025)] == ["0.5 points", "1 point", "2.5 points"]
     assert [p_value(p) for p in (0.0004, 0.012, 0.5)] == ["< 0.001", "0.012", "0.50"]

@@ -86,6 +86,35 @@ def test_an_arm_without_a_completed_trial_is_not_confirmed(ledger: Ledger, tmp_p
     assert [arm.planned for arm in snapshot(ledger, STUDY, ID, utc_now()).arms] == [4, 2]
 
 
+def test_every_search_is_planned_and_those_added_later_too(tmp_path: Path) -> None:
+    """Two arms of 2 search trials and 2 seeds, three times; and what `kdstudy confirm` has asked for in addition."""
+    study = parse_study(TEXT.replace("seeds: 2", "searches: 3, seeds: 2"), "smoke")
+    assert study.confirm.searches == 3
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(StudyRecord.of(study, {}), LeaseOwner.here())
+        study_id = ledger.resolve("latest")
+        assert [arm.planned for arm in snapshot(ledger, study, study_id).arms] == [3 * (2 + 2)] * 2
+        for index in range(2):  # of the second search: nothing of it is confirmed
+            trial = TrialRecord(study_id, index, "search", ArmId("attention", "layerwise"), index, 1, 1, search=1)
+            ledger.add_trial(trial)
+            ledger.finish_trial(study_id, index, TrialResult("failed", 1))
+        assert [arm.planned for arm in snapshot(ledger, study, study_id).arms] == [12, 10]
+        ledger.update_study(study_id, searches=4, seeds=3)
+        assert [arm.planned for arm in snapshot(ledger, study, study_id).arms] == [4 * (2 + 3), 4 * (2 + 3) - 3]
+
+
+def test_a_lone_survivor_of_many_is_not_confirmed(tmp_path: Path) -> None:
+    study = parse_study(TEXT.replace("trials_per_arm: 2", "trials_per_arm: 3"), "smoke")
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(StudyRecord.of(study, {}), LeaseOwner.here())
+        study_id = ledger.resolve("latest")
+        for index, state in enumerate(("completed", "diverged", "failed")):
+            trial = TrialRecord(study_id, index, "search", ArmId("attention", "layerwise"), index, 1, 1)
+            ledger.add_trial(trial)
+            ledger.finish_trial(study_id, index, TrialResult(state, 4, val=0.5 if state == "completed" else None))
+        assert [arm.planned for arm in snapshot(ledger, study, study_id).arms] == [3 + 2, 3]
+
+
 def test_the_table_on_a_terminal(ledger: Ledger, tmp_path: Path) -> None:
     add(ledger, 0, "constant", 0)
     end(ledger, 0, "completed", 0.5, 10.0, tmp_path)

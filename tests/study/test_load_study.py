@@ -286,7 +286,7 @@ CASES = [
         "search.pruner.asha.reduction",
         "greater than or equal to 2, got 1; leave it out for 3",
     ),
-    ("confirm: {seeds: 2}", "confirm: {seeds: -1}", 20, "confirm.seeds", "got -1; write for example 3"),
+    ("confirm: {seeds: 2}", "confirm: {seeds: -1}", 20, "confirm.seeds", "got -1; write for example 2"),
     ("confirm: {seeds: 2}", "confirm: 2", 20, "confirm", "must be a section of keys, got 2"),
     ("confirm: {seeds: 2}", "resources: {cpus: 0}", 20, "resources.cpus", "got 0; leave it out for 1"),
     ("confirm: {seeds: 2}", "resources: {gpus: 1.5}", 20, "resources.gpus", "above 1 must be a whole number"),

@@ -93,10 +93,11 @@ def test_the_description_s_link_shows_the_confirmation_runs_by_arm(
         page.goto(f"{server}/{link}")
         page.get_by_role("button", name="Group by").click()
         page.get_by_text("arm", exact=True).first.click()
-        page.get_by_text("attention/constant seed 1").first.wait_for()
+        page.get_by_text("attention/constant search 0 seed 1").first.wait_for()
         text = page.locator("body").inner_text()
-        names = set(re.findall(r"attention/\w+ seed \d", text))
-        assert names == {f"attention/{policy} seed {seed}" for policy in ("constant", "layerwise") for seed in (0, 1)}
+        names = set(re.findall(r"attention/\w+ search \d seed \d", text))
+        arms = ("attention/constant", "attention/layerwise")
+        assert names == {f"{arm} search 0 seed {seed}" for arm in arms for seed in (0, 1)}
         # Per-layer series share a section of charts each.
         for layer in ("layer1", "layer2", "layer3"):
             page.get_by_text(f"layers/{layer}", exact=True).first.wait_for()

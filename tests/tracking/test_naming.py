@@ -6,9 +6,9 @@ import json
 from collections import Counter
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.study import ArmId, parse_study
-from kdstudy.tracking.naming import trial_params
-from tests.tracking.records import make_trial
+from kdstudy.study import parse_study
+from kdstudy.tracking.naming import comparison_points, run_name, trial_params, trial_tags
+from tests.tracking.records import START, make_study, make_trial
 
 STUDY = """
 name: labelled
@@ -86,3 +86,36 @@ def test_names_without_labels_are_those_of_the_study_file() -> None:
     assert params["train.schedule"] == "cosine"
     assert "arms.transfers.attention" not in params
     assert not [name for name in params if name.startswith(("name", "resources", "data.root", "data.options"))]
+
+
+def test_a_run_is_called_by_its_arm_and_what_tells_it_from_the_others() -> None:
+    assert run_name(make_trial(number=203, search=2)) == "attention/layerwise #203"
+    seeds = [make_trial(phase="confirm", search=search, index=index) for search in (0, 2) for index in (0, 1)]
+    names = ["search 0 seed 0", "search 0 seed 1", "search 2 seed 0", "search 2 seed 1"]
+    assert [run_name(trial) for trial in seeds] == [f"attention/layerwise {name}" for name in names]
+
+
+def test_runs_are_found_and_grouped_by_search() -> None:
+    tags = trial_tags(make_trial(phase="confirm", search=2, index=1, exploratory=True))
+    assert (tags["search"], tags["phase"], tags["arm"]) == ("2", "confirm", "attention/layerwise")
+    assert tags["exploratory"] == "true"
+    assert trial_tags(make_trial())["search"] == "0"
+
+
+def test_verdicts_are_metrics_of_the_study_each_under_what_it_compares() -> None:
+    row = {
+        **{"transfer": "attention", "treatment": "layerwise", "baseline": "constant", "family": "study"},
+        **{"searches": 5, "searches_won": 4, "difference": 0.02, "ci_low": -0.01, "ci_high": 0.05},
+        **{"p_adjusted": 0.04, "p_no_difference_adjusted": None, "search_share": 0.5},
+        **{"baseline_mean": 0.9, "treatment_mean": 0.92, "verdict": "better"},
+    }
+    others = [{**row, "baseline": "decay"}, {**row, "baseline": "none/constant"}, {**row, "family": "exploratory"}]
+    found = comparison_points(make_study(), {"comparisons": [row, *others]})
+    moment = round(START.timestamp() * 1000)
+    groups = ["attention layerwise", "attention layerwise against decay", "attention layerwise against none constant"]
+    told = {name: row[name] for name in row if isinstance(row[name], float | int)}
+    assert {(point.name, point.value) for point in found} == {
+        (f"verdict/{group}/{name}", value) for group in groups for name, value in told.items()
+    }
+    assert {(point.step, point.milliseconds) for point in found} == {(0, moment)}
+    assert comparison_points(make_study(), {}) == []
