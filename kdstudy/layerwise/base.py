@@ -2,25 +2,32 @@
 
 The learning rate of layer j at a step is ``base_lr * schedule(step) * multiplier_j``; parameters in the head have the
 multiplier 1. The multiplier scales SGD's coupled weight decay too. Plain floats only: no policy needs torch.
+
+A policy that moves multipliers keeps their mean over the crucial layers' parameters at 1, by
+`kdstudy.layerwise.normalised`: else a comparison at one base rate would compare rates.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdstudy.plugins import POLICIES
 from kdstudy.results import LayerRecord
 
 
 class Policy(ABC):
-    """A learning-rate policy. Subclasses take ``layers``, ``seed`` and keyword-only options.
+    """A learning-rate policy. Subclasses take ``layers``, ``seed``, ``parameters`` and keyword-only options.
 
-    A policy that draws nothing need not take ``seed``.
+    A policy that needs no ``seed`` or no ``parameters`` while it is built need not take them.
 
     Args:
         layers: Names of the student's crucial layers, in order of depth.
         seed: Of the random stream of a policy that draws; the trial's own, derived from its initialisation seed.
+        parameters: Number of each layer's parameters (those whose rate it sets), in the same order; where nothing is
+            given, all layers have as many.
 
     Attributes:
         multipliers: The present factor of each layer on the base rate.
@@ -29,14 +36,16 @@ class Policy(ABC):
         probe_size: Training images the maps are measured on.
         b1: Weight of the student in the divergence, in (0, 1).
         seed: As given.
+        parameters: One number per layer.
     """
 
     map_name: str | None = None
     probe_size: int = 512
     b1: float = 0.5
 
-    def __init__(self, layers: Sequence[str], seed: int = 0) -> None:
+    def __init__(self, layers: Sequence[str], seed: int = 0, parameters: Sequence[int] = ()) -> None:
         self.layers, self.seed = tuple(layers), seed
+        self.parameters = tuple(parameters) or (1,) * len(self.layers)
         self.multipliers: dict[str, float] = dict.fromkeys(self.layers, 1.0)
 
     @classmethod
@@ -74,3 +83,26 @@ class Policy(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`'s values."""
         self.multipliers = {layer: float(state["multipliers"][layer]) for layer in self.layers}
+
+
+def make_policy(
+    name: str, options: Mapping[str, Any], layers: Sequence[str], *, seed: int, parameters: Sequence[int]
+) -> Policy:
+    """Build a policy, a user's own class included, which may take seed and parameters or only have them.
+
+    Args:
+        name: Registered name, or ``package.module:Name``.
+        options: Its keyword-only arguments, plain values.
+        layers: As for `Policy`, like the rest.
+        seed: Of its random stream.
+        parameters: Number of each layer's parameters.
+    """
+    policy_class = POLICIES.load(name)
+    known = {"seed": seed, "parameters": tuple(parameters)}
+    arguments = inspect.signature(policy_class).parameters
+    # A keyword-only argument is an option, whatever it is called.
+    taken = {key for key in known if key in arguments and arguments[key].kind is not inspect.Parameter.KEYWORD_ONLY}
+    policy: Policy = policy_class(layers, **{key: known[key] for key in taken}, **options)
+    for key in known.keys() - taken:
+        setattr(policy, key, known[key])
+    return policy

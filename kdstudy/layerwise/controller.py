@@ -8,10 +8,10 @@ one below is our reading, its alternatives are options. At each update, for each
     signal_j = d_j / mean(d) - 1  (relative; 0 if all d are 0)  or  d_j  (absolute)
     eta_j    = momentum * eta_j + (1 - momentum) * signal_j
     alpha_j  = alpha_j * exp(gain * eta_j)  (multiplicative)  or  max(alpha_j + gain * eta_j, 0)  (additive)
-    alpha_j  = alpha_j / mean(alpha)  (if normalise)
-    alpha_j  = clip(alpha_j, low, high)
+    alpha    = clip(c * alpha, low, high), c such that sum(w * alpha) = 1  (normalise: w the layers' shares of
+               the crucial layers' parameters, or equal)  or  clip(alpha, low, high)  (off)
 
-The additive rule can pass below 0, where dividing by the mean would turn signs and order round: such values
+The additive rule can pass below 0, where a common factor would turn signs and order round: such values
 count as 0, and if all of them do, the layers are equal and each gets 1. The clip lifts the rest to ``low``.
 """
 
@@ -26,6 +26,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from kdstudy.errors import StudyError
 from kdstudy.layerwise.base import Policy
+from kdstudy.layerwise.normalise import Normalise, normalised
 from kdstudy.results import LayerRecord
 
 _LARGEST_EXPONENT = 500.0  # exp stays finite, and so does the sum of any number of layers
@@ -37,6 +38,7 @@ class Controller(Policy, ABC):
     Args:
         layers: Names of the crucial layers, in order of depth.
         seed: Of a subclass's random stream.
+        parameters: Number of each layer's parameters.
         **options: Those of `LayerwisePolicy`, which explains them.
     """
 
@@ -46,6 +48,7 @@ class Controller(Policy, ABC):
         self,
         layers: Sequence[str],
         seed: int = 0,
+        parameters: Sequence[int] = (),
         *,
         interval: Annotated[int, Ge(1)] = 25,
         momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
@@ -54,12 +57,12 @@ class Controller(Policy, ABC):
         high: Annotated[float, Ge(1)] = 4.0,
         signal: Literal["relative", "absolute"] = "relative",
         rule: Literal["multiplicative", "additive"] = "multiplicative",
-        normalise: bool = True,
+        normalise: Normalise = "parameters",
         map: Literal["attention", "jacobian", "hessian"] | None = None,  # noqa: A002 - the study file's key
         probe_size: Annotated[int, Ge(1)] = 512,
         b1: Annotated[float, Gt(0), Lt(1)] = 0.5,
     ) -> None:
-        super().__init__(layers, seed)
+        super().__init__(layers, seed, parameters)
         if too_few := _too_few_layers(self.name, signal, len(self.layers)):
             raise StudyError([too_few])
         self.interval, self.momentum, self.gain = interval, momentum, gain
@@ -104,11 +107,8 @@ class Controller(Policy, ABC):
         for layer in self.layers:
             self._eta[layer] = self.momentum * self._eta[layer] + (1.0 - self.momentum) * signals[layer]
         raw = [self._moved(layer) for layer in self.layers]
-        if self.normalise:
-            raw = _normalised(raw)
-        self.multipliers = {
-            layer: min(max(alpha, self.low), self.high) for layer, alpha in zip(self.layers, raw, strict=True)
-        }
+        moved = normalised(raw, self.parameters, self.normalise, self.low, self.high)
+        self.multipliers = dict(zip(self.layers, moved, strict=True))
         return tuple(
             LayerRecord(layer, values[layer], self._eta[layer], self.multipliers[layer]) for layer in self.layers
         )
@@ -139,6 +139,7 @@ class LayerwisePolicy(Controller):
     Args:
         layers: Names of the crucial layers, in order of depth.
         seed: Not used; nothing is drawn.
+        parameters: Number of each layer's parameters.
         interval: Epochs between updates, >= 1; the paper's is 25. There is none after the last epoch.
         momentum: The controller's memory, in [0, 1); 0 follows the last measurement alone. Not SGD's
             momentum.
@@ -149,8 +150,8 @@ class LayerwisePolicy(Controller):
         signal: ``relative`` compares each layer with the mean of all and needs two layers, ``absolute`` takes
             the divergence itself.
         rule: ``multiplicative`` or ``additive``.
-        normalise: Keep the mean multiplier at 1, so that the base rate stays the mean rate (exactly so before
-            the bounds apply).
+        normalise: What keeps the base rate within the bounds: ``parameters``, the mean parameter of the crucial
+            layers; ``layers``, the mean layer; ``off``, nothing.
         map: Whose map is measured; by default the transfer's own, or attention for a transfer without maps.
         probe_size: Training images it is measured on, >= 1; all of them if there are fewer.
         b1: Weight of the student in the divergence, in (0, 1); the teacher's is 1 - b1.
@@ -182,8 +183,3 @@ def _signals(divergences: Mapping[str, float], signal: str) -> dict[str, float]:
     if mean == 0.0:
         return dict.fromkeys(divergences, 0.0)
     return {layer: value / mean - 1.0 for layer, value in divergences.items()}
-
-
-def _normalised(alphas: Sequence[float]) -> list[float]:
-    mean = sum(alphas) / len(alphas)
-    return [alpha / mean for alpha in alphas] if mean > 0.0 else [1.0] * len(alphas)

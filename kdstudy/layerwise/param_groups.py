@@ -54,3 +54,19 @@ def layer_groups(
         group = bisect.bisect_left(places, position[owner]) if owner else len(ordered)
         groups[(*ordered, HEAD)[group]].append(name)
     return groups
+
+
+def layer_sizes(module: nn.Module, layers: Sequence[str], image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return how many parameters the group of each crucial layer holds, in the order given.
+
+    Args:
+        module: As for `layer_groups`, like the rest.
+        layers: Dotted names of its crucial layers.
+        image_shape: (C, H, W) of one image.
+
+    Raises:
+        ModelError: As `layer_groups`.
+    """
+    groups = layer_groups(module, layers, image_shape)
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    return tuple(sum(sizes[name] for name in groups[layer]) for layer in layers)

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from kdstudy.errors import StudyError
 from kdstudy.layerwise.base import Policy
+from kdstudy.layerwise.normalise import Mean, normalised
 from kdstudy.results import LayerRecord
 
 Multiplier = Annotated[float, Gt(0)]
@@ -29,8 +30,11 @@ class ReplayPolicy(Policy):
     Args:
         layers: Names of the crucial layers, in order of depth.
         seed: Not used; nothing is drawn.
+        parameters: Number of each layer's parameters.
         multipliers: One list per update, of one factor > 0 per layer, in order of depth; until the first update, and if
             there is none at all, each layer has 1. One for every update of the training.
+        normalise: ``off`` takes the factors as listed; ``parameters`` and ``layers`` scale those of each update so that
+            the mean parameter of the crucial layers, or the mean layer, learns at the base rate.
         interval: Epochs between updates, >= 1; there is none after the last epoch.
         map: Whose map is measured; by default the transfer's own, or attention for a transfer without maps.
         probe_size: Training images it is measured on, >= 1.
@@ -39,17 +43,19 @@ class ReplayPolicy(Policy):
         StudyError: An update lists another number of factors than there are layers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each argument is a key of the study file
         self,
         layers: Sequence[str],
         seed: int = 0,
+        parameters: Sequence[int] = (),
         *,
         multipliers: tuple[tuple[Multiplier, ...], ...] = (),
+        normalise: Mean = "off",
         interval: Annotated[int, Ge(1)] = 1,
         map: Literal["attention", "jacobian", "hessian"] | None = None,  # noqa: A002 - the study file's key
         probe_size: Annotated[int, Ge(1)] = 512,
     ) -> None:
-        super().__init__(layers, seed)
+        super().__init__(layers, seed, parameters)
         for number, factors in enumerate(multipliers, 1):
             if len(factors) != len(self.layers):
                 raise StudyError(
@@ -59,6 +65,7 @@ class ReplayPolicy(Policy):
                     ]
                 )
         self._recorded = tuple(tuple(float(factor) for factor in factors) for factors in multipliers)
+        self.normalise = normalise
         self.interval, self.map_name, self.probe_size = interval, map, probe_size
         self._updates = 0
 
@@ -96,7 +103,8 @@ class ReplayPolicy(Policy):
             divergences: One per layer, in [0, 1], in order; only recorded.
         """
         if self._updates < len(self._recorded):
-            self.multipliers = dict(zip(self.layers, self._recorded[self._updates], strict=True))
+            factors = normalised(self._recorded[self._updates], self.parameters, self.normalise)
+            self.multipliers = dict(zip(self.layers, factors, strict=True))
         self._updates += 1
         return tuple(
             LayerRecord(layer, divergence, 0.0, self.multipliers[layer])

@@ -9,6 +9,7 @@ from kdstudy.plugins.registry import (
     SAMPLERS,
     SCHEDULES,
     TRANSFERS,
+    Earlier,
     Option,
     Registry,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "SAMPLERS",
     "SCHEDULES",
     "TRANSFERS",
+    "Earlier",
     "Option",
     "Registry",
     "allow_plugins",

@@ -20,6 +20,23 @@ from kdstudy.plugins.trust import require_allowed
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """Marks an option, in its ``Annotated``, that study files of earlier versions wrote in another way.
+
+    Records keep what was written, and the plug-in still takes it; a new study file is refused.
+
+    Args:
+        annotation: Type of the values of then. None of them may be one of today's.
+        default: What a study file of then that was silent got.
+        instead: What to write today, for the message: ``write layers or off``.
+    """
+
+    annotation: Any
+    default: Any
+    instead: str
+
+
+@dataclass(frozen=True)
 class Option:
     """One keyword-only argument of a plug-in.
 
@@ -32,6 +49,12 @@ class Option:
     name: str
     annotation: Any
     default: Any
+
+    @property
+    def earlier(self) -> Earlier | None:
+        """How earlier versions wrote it, if in another way."""
+        marks = getattr(self.annotation, "__metadata__", ())
+        return next((mark for mark in marks if isinstance(mark, Earlier)), None)
 
     @property
     def required(self) -> bool:
@@ -92,15 +115,33 @@ class Registry:
         return found is None or getattr(found, "__module__", None) == module_name
 
     def options(self, name: str) -> dict[str, Option]:
-        """Return the options of plug-in ``name``: its keyword-only arguments."""
+        """Return the options of plug-in ``name``: its keyword-only arguments.
+
+        Those of a class that ends its arguments in ``**options`` come after those of the class it derives from.
+        """
         plugin = self.load(name)
-        target = plugin.__init__ if inspect.isclass(plugin) else plugin
-        hints = typing.get_type_hints(target, include_extras=True)
-        return {
-            parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
-            for parameter in inspect.signature(target).parameters.values()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        }
+        found: dict[str, Option] = {}
+        for target in _initialisers(plugin) if inspect.isclass(plugin) else (plugin,):
+            hints = typing.get_type_hints(target, include_extras=True)
+            own = {
+                parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
+                for parameter in inspect.signature(target).parameters.values()
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            }
+            found = {**own, **found}
+        return found
+
+
+def _initialisers(plugin: type) -> Iterator[Any]:
+    """Yield what takes a class's arguments: its ``__init__``, and the next one's while ``**options`` are passed on."""
+    for owner in plugin.__mro__:
+        if "__init__" in vars(owner):
+            yield vars(owner)["__init__"]
+            parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
+            if not any(
+                parameter.name == "options" and parameter.kind is parameter.VAR_KEYWORD for parameter in parameters
+            ):
+                return
 
 
 TRANSFERS = Registry(
@@ -130,6 +171,7 @@ POLICIES = Registry(
         "decay": "kdstudy.layerwise.decay:DecayPolicy",
         "walk": "kdstudy.layerwise.shuffled:WalkPolicy",
         "replay": "kdstudy.layerwise.replay:ReplayPolicy",
+        "placebo": "kdstudy.layerwise.placebo:PlaceboPolicy",
     },
 )
 

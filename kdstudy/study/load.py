@@ -23,18 +23,19 @@ def load_study(path: Path | str) -> Study:
     return parse_study(read_text(Path(path)), str(path))
 
 
-def parse_study(text: str, where: str = "study") -> Study:
+def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> Study:
     """Read and check a study file's text.
 
     Args:
         text: YAML.
         where: What messages call it.
+        recorded: Whether a record holds it, of a version that kept nothing beside it: it then means what it meant.
 
     Raises:
         StudyError: As `load_study`.
     """
     tree, problems = parse_text(text, where)
-    reader = Reader(problems)
+    reader = Reader(problems, recorded=recorded, silent_then=recorded)
     parsed = reader.section(StudyFile, tree, Place())
     check_study(parsed, reader)
     if problems:

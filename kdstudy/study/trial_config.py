@@ -112,7 +112,7 @@ class TrialConfig:
             StudyError: As `from_json`; or a plug-in is not to be had, or not allowed to run.
         """
         problems = Problems(where)
-        reader = Reader(problems, refusal="a resolved trial holds no range")
+        reader = Reader(problems, refusal="a resolved trial holds no range", recorded=True)
         parsed = reader.section(cls, dict(values), Place())
         check_trial(parsed, problems)
         if problems:
@@ -122,7 +122,8 @@ class TrialConfig:
     def to_yaml(self) -> str:
         """Return a study file without holes whose one trial is this one, but for the seeds that it derives.
 
-        `load_study` takes it, unless this trial's interval was too long for its controller to act even once.
+        `load_study` takes it, unless this trial's interval was too long for its controller to act even once, or an
+        earlier version recorded what no study file says today.
         """
         values = self.to_json()
         tree = {

@@ -40,11 +40,15 @@ class Reader:
     Args:
         problems: Where it is noted.
         refusal: Why no range may stand anywhere; None where those of ``ranged`` keys may.
+        recorded: Whether a record is read, which may spell options as earlier versions did (`Earlier`).
+        silent_then: Whether what it leaves out takes the default of then.
         holes: Every range read, by dotted path, with its place.
     """
 
     problems: Problems
     refusal: str | None = None
+    recorded: bool = False
+    silent_then: bool = False
     holes: dict[str, tuple[Place, Range]] = field(default_factory=dict)
 
     def section(self, kind: type, tree: Any, place: Place) -> Parsed:
@@ -237,9 +241,9 @@ class Reader:
         for option in declared.values():
             inner, key = place.key(option.name), Key("", ranged=ranged)
             if option.name in written:
-                default = dataclasses.MISSING if option.required else option.default
-                value = written[option.name]
-                options[option.name] = self._value(option.annotation, key, default, value, inner)
+                options[option.name] = self._option(option, key, written[option.name], inner)
+            elif option.earlier and self.silent_then:
+                options[option.name] = option.earlier.default
             elif option.required:
                 self.problems.add(
                     inner, f"missing: {kind} '{name}' needs it; write {{{name}: {{{option.name}: value}}}}"
@@ -248,6 +252,15 @@ class Reader:
             else:
                 options[option.name] = to_plain(option.annotation, option.default)
         return options if intact and all(value is not INVALID for value in options.values()) else None
+
+    def _option(self, option: Option, key: Key, value: Any, place: Place) -> Any:
+        annotation, earlier = option.annotation, option.earlier
+        if earlier and self.recorded:
+            annotation = annotation | earlier.annotation
+        elif earlier and value is not UNREADABLE and accepts(earlier.annotation, value):
+            self.problems.add(place, f"earlier versions alone wrote it so, got {show(value)}; {earlier.instead}")
+            return INVALID
+        return self._value(annotation, key, dataclasses.MISSING if option.required else option.default, value, place)
 
     def _declared(self, registry: Registry, name: str, place: Place) -> dict[str, Option] | None:
         if ":" in name and not _OWN_PLUGIN.fullmatch(name):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data
-from kdstudy.layerwise import Policy, layer_groups, match_layers
+from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
 from kdstudy.models import FeatureExtractor, NetworkSpec, trace
-from kdstudy.plugins import POLICIES, TRANSFERS
+from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive
 from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.training import (
@@ -213,18 +212,16 @@ def build_distiller(
     )
 
 
-def build_policy(config: TrialConfig, layers: tuple[str, ...]) -> Policy:
-    """Build the configuration's learning-rate policy over the crucial layers."""
-    policy_class = POLICIES.load(config.policy.name)
+def build_policy(config: TrialConfig, layers: tuple[str, ...], parameters: tuple[int, ...]) -> Policy:
+    """Build the configuration's learning-rate policy over the crucial layers.
+
+    Args:
+        config: The trial.
+        layers: Names of the student's crucial layers, in order of depth.
+        parameters: Number of each one's parameters.
+    """
     seed = derive(config.init_seed, "policy")
-    takes = inspect.signature(policy_class).parameters.get("seed")
-    policy: Policy
-    if takes is not None and takes.kind is not inspect.Parameter.KEYWORD_ONLY:  # those are options
-        policy = policy_class(layers, seed, **config.policy.options)
-    else:  # a class of the user's own that takes none; it may read the attribute all the same
-        policy = policy_class(layers, **config.policy.options)
-        policy.seed = seed
-    return policy
+    return make_policy(config.policy.name, config.policy.options, layers, seed=seed, parameters=parameters)
 
 
 def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:

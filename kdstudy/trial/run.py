@@ -17,6 +17,7 @@ import torch
 
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
+from kdstudy.layerwise import layer_sizes
 from kdstudy.models import save_student
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
@@ -142,7 +143,8 @@ class TrialRun:
         self.data = inputs.dataset(config, self.device, with_test=with_test)
         built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
         self.student, self.teacher, context = built
-        self.policy = build_policy(config, context.layers)
+        sizes = layer_sizes(self.student.module, context.layers, self.data.image_shape)
+        self.policy = build_policy(config, context.layers, sizes)
         transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=config.init_seed).to(
             self.device
         )

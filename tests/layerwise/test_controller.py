@@ -20,7 +20,7 @@ variants = st.fixed_dictionaries(
     {
         "rule": st.sampled_from(["multiplicative", "additive"]),
         "signal": st.sampled_from(["relative", "absolute"]),
-        "normalise": st.booleans(),
+        "normalise": st.sampled_from(["parameters", "layers", "off", True, False]),
     }
 )
 
@@ -30,7 +30,7 @@ def alphas(policy: LayerwisePolicy) -> list[float]:
 
 
 def test_multiplicative_relative_by_hand() -> None:
-    policy = LayerwisePolicy(LAYERS, momentum=0.5, gain=2.0, normalise=False, **OPEN)
+    policy = LayerwisePolicy(LAYERS, momentum=0.5, gain=2.0, normalise="off", **OPEN)
     # d = (0.3, 0.1): mean 0.2, signals +1/2 and -1/2, eta +-1/4
     first = policy.update([0.3, 0.1])
     assert alphas(policy) == pytest.approx([math.exp(0.5), math.exp(-0.5)], rel=1e-14)
@@ -44,8 +44,21 @@ def test_multiplicative_relative_by_hand() -> None:
     assert alphas(policy) == pytest.approx([math.exp(0.25), math.exp(-0.25)], rel=1e-14)
 
 
-def test_normalising_divides_by_the_mean_before_the_bounds() -> None:
-    policy = LayerwisePolicy(LAYERS, momentum=0.0, gain=1.0, low=0.5, high=1.2)
+def test_the_mean_parameter_keeps_the_base_rate_within_the_bounds() -> None:
+    policy = LayerwisePolicy(LAYERS, 0, (1, 3), momentum=0.0, gain=1.0, low=0.5, high=1.2)
+    # signals +-1: e is far above its bound, so the second has (4 - 1.2) / 3
+    policy.update([0.2, 0.0])
+    assert alphas(policy) == pytest.approx([1.2, 2.8 / 3])
+    # from there, all equal: nothing moves, for the mean is 1
+    policy.update([0.1, 0.1])
+    assert alphas(policy) == pytest.approx([1.2, 2.8 / 3])
+    layers = LayerwisePolicy(LAYERS, 0, (1, 3), momentum=0.0, gain=1.0, low=0.5, high=1.2, normalise="layers")
+    layers.update([0.2, 0.0])
+    assert alphas(layers) == pytest.approx([1.2, 0.8])
+
+
+def test_records_of_earlier_versions_divide_by_the_mean_before_the_bounds() -> None:
+    policy = LayerwisePolicy(LAYERS, 0, (1, 3), momentum=0.0, gain=1.0, low=0.5, high=1.2, normalise=True)  # type: ignore[arg-type]
     # signals +-1: (e, 1/e) over their mean (e + 1/e) / 2 is (1.762, 0.238), then the bounds
     policy.update([0.2, 0.0])
     assert alphas(policy) == [1.2, 0.5]
@@ -55,7 +68,7 @@ def test_normalising_divides_by_the_mean_before_the_bounds() -> None:
 
 
 def test_additive_by_hand() -> None:
-    policy = LayerwisePolicy(LAYERS, momentum=0.0, gain=0.4, rule="additive", normalise=False)
+    policy = LayerwisePolicy(LAYERS, momentum=0.0, gain=0.4, rule="additive", normalise="off")
     policy.update([0.3, 0.1])
     assert alphas(policy) == pytest.approx([1.2, 0.8])
     policy.update([0.1, 0.3])
@@ -63,7 +76,7 @@ def test_additive_by_hand() -> None:
 
 
 def test_absolute_by_hand() -> None:
-    policy = LayerwisePolicy(("a",), momentum=0.5, gain=1.0, signal="absolute", normalise=False)
+    policy = LayerwisePolicy(("a",), momentum=0.5, gain=1.0, signal="absolute", normalise="off")
     policy.update([0.4])
     policy.update([0.4])
     assert alphas(policy) == pytest.approx([math.exp(0.2 + 0.3)])
@@ -82,9 +95,9 @@ def test_equal_layers_stay_equal_and_no_divergence_gives_no_signal() -> None:
         assert alphas(policy) == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(2.0, [0.25, 2.0]), (20.0, [0.25, 2.0])])
+@pytest.mark.parametrize(("gain", "expected"), [(2.0, [0.25, 1.75]), (20.0, [0.25, 1.75])])
 def test_additive_below_zero_counts_as_zero(gain: float, expected: list[float]) -> None:
-    # signals (-1, +1): (1 - gain, 1 + gain) becomes (0, 1 + gain), over its mean (0, 2), then the bounds
+    # signals (-1, +1): (1 - gain, 1 + gain) becomes (0, 1 + gain): the first is at its bound, the second has the rest
     policy = LayerwisePolicy(LAYERS, momentum=0.0, gain=gain, rule="additive")
     policy.update([0.0, 0.2])
     assert alphas(policy) == pytest.approx(expected)
@@ -94,7 +107,7 @@ def test_additive_with_every_layer_below_zero_makes_them_equal() -> None:
     policy = LayerwisePolicy(LAYERS, momentum=0.0, gain=-9.0, rule="additive", signal="absolute")
     policy.update([0.3, 0.6])
     assert alphas(policy) == [1.0, 1.0]
-    unnormalised = LayerwisePolicy(LAYERS, momentum=0.0, gain=-9.0, rule="additive", signal="absolute", normalise=False)
+    unnormalised = LayerwisePolicy(LAYERS, momentum=0.0, gain=-9.0, rule="additive", signal="absolute", normalise="off")
     unnormalised.update([0.3, 0.6])
     assert alphas(unnormalised) == [0.25, 0.25]
 
@@ -108,6 +121,23 @@ def test_multipliers_stay_finite_and_within_their_bounds(
     for values in steps:
         policy.update(values)
         assert all(0.25 <= alpha <= 4.0 for alpha in alphas(policy))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=histories,
+    rule=st.sampled_from(["multiplicative", "additive"]),
+    gain=st.floats(-1e6, 1e6),
+    sizes=st.lists(st.integers(1, 10**8), min_size=3, max_size=3),
+)
+def test_the_mean_parameter_learns_at_the_base_rate_after_every_update(
+    steps: list[list[float]], rule: Any, gain: float, sizes: list[int]
+) -> None:
+    policy = LayerwisePolicy("abc", 0, sizes, gain=gain, rule=rule)
+    for values in steps:
+        policy.update(values)
+        total = sum(size * alpha for size, alpha in zip(sizes, alphas(policy), strict=True))
+        assert total / sum(sizes) == pytest.approx(1.0, abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,8 +1,10 @@
-"""The two controls of the layer-wise rule, `walk` and `replay`: by hand, and what they share with it."""
+"""The controls of the layer-wise rule, `walk`, `replay` and `placebo`: by hand, and what they share with it."""
 
 import json
 import math
 import random
+from statistics import NormalDist, mean, stdev
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from kdstudy.errors import StudyError
 from kdstudy.layerwise.controller import LayerwisePolicy
+from kdstudy.layerwise.placebo import PlaceboPolicy
 from kdstudy.layerwise.replay import ReplayPolicy
 from kdstudy.layerwise.shuffled import WalkPolicy
 from kdstudy.plugins import POLICIES
@@ -19,14 +22,13 @@ from kdstudy.study import parse_study
 
 LAYERS = ("a", "b", "c")
 OPEN = {"low": 1e-9, "high": 1e9}
+MEANS: tuple[Any, ...] = ("off", "parameters")
 
 divergences = st.lists(st.floats(0.001, 1), min_size=3, max_size=3)
 
 
-def walk(seed: int, **options: float) -> WalkPolicy:
-    policy = WalkPolicy(LAYERS, **options)  # type: ignore[arg-type]
-    policy.seed = seed
-    return policy
+def walk(seed: int, **options: Any) -> WalkPolicy:
+    return WalkPolicy(LAYERS, seed, **options)
 
 
 def test_a_walk_deals_the_layerwise_steps_by_hand() -> None:
@@ -65,11 +67,29 @@ def test_the_first_step_of_a_walk_is_a_rearranged_layerwise_step(measured: list[
 
 
 def test_a_walk_takes_the_options_of_the_layerwise_rule_with_its_defaults() -> None:
-    assert POLICIES.options("walk") == POLICIES.options("layerwise")
+    options = POLICIES.options("walk")
+    assert options.pop("redraw").default == "every"
+    assert options == POLICIES.options("layerwise")
+    assert WalkPolicy(LAYERS, gain=0.7, interval=3).interval == 3
 
 
-def test_a_walk_goes_on_from_its_state() -> None:
-    whole, first, second = (walk(5, gain=0.5) for _ in range(3))
+def test_layers_dealt_once_keep_whom_they_follow() -> None:
+    for seed in range(20):
+        once, anew = walk(seed, redraw="never", gain=0.5), walk(seed, gain=0.5)
+        assert once.update([0.1, 0.2, 0.6]) == anew.update([0.1, 0.2, 0.6]), "the first deal is the same"
+        guided = LayerwisePolicy(LAYERS, gain=0.5)
+        guided.update([0.1, 0.2, 0.6])
+        for _ in range(4):
+            once.update([0.1, 0.2, 0.6])
+            guided.update([0.1, 0.2, 0.6])
+        # The same divergences each time: the same steps as the rule's, on layers that changed places.
+        assert sorted(once.multipliers.values()) == pytest.approx(sorted(guided.multipliers.values()))
+    assert POLICIES.options("walk")["redraw"].default == "every"
+
+
+@pytest.mark.parametrize("redraw", ["every", "never"])
+def test_a_walk_goes_on_from_its_state(redraw: str) -> None:
+    whole, first, second = (walk(5, gain=0.5, redraw=redraw) for _ in range(3))
     history = [[0.1, 0.2, 0.6], [0.3, 0.1, 0.2], [0.5, 0.4, 0.1]]
     for measured in history:
         whole.update(measured)
@@ -103,6 +123,48 @@ def test_a_replay_goes_on_from_its_state() -> None:
     assert second.multipliers == {"a": 1.5, "b": 1.0, "c": 0.5}
     second.update([0.1, 0.2, 0.3])
     assert second.multipliers == {"a": 2.0, "b": 0.75, "c": 0.25}
+
+
+def test_a_replay_may_be_brought_to_the_base_rate() -> None:
+    rows = ((0.25, 0.25, 2.8),)
+    kept, scaled = (ReplayPolicy(LAYERS, 0, (1, 1, 2), multipliers=rows, normalise=how) for how in MEANS)
+    for policy in (kept, scaled):
+        policy.update([0.1, 0.2, 0.3])
+    assert kept.multipliers == {"a": 0.25, "b": 0.25, "c": 2.8}
+    # the mean parameter: (0.25 + 0.25 + 5.6) / 4
+    assert scaled.multipliers == pytest.approx({"a": 0.25 / 1.525, "b": 0.25 / 1.525, "c": 2.8 / 1.525})
+
+
+def test_a_placebo_by_hand() -> None:
+    policy = PlaceboPolicy(LAYERS, 7, (1, 1, 2), size=0.02)
+    stream = random.Random(7)
+    raw = [math.exp(0.02 * NormalDist().inv_cdf(stream.random())) for _ in LAYERS]
+    share = (raw[0] + raw[1] + 2 * raw[2]) / 4
+    assert list(policy.multipliers.values()) == pytest.approx([alpha / share for alpha in raw], rel=1e-12)
+    assert POLICIES.options("placebo")["size"].default == 0.02
+    assert not any(policy.due(epoch, 100) for epoch in range(1, 101)), "nothing is measured"
+
+
+def test_placebos_are_normal_and_each_seed_draws_its_own() -> None:
+    drawn = [PlaceboPolicy(LAYERS, seed, size=0.02, normalise="off").multipliers for seed in range(700)]
+    logs = [math.log(alpha) / 0.02 for multipliers in drawn for alpha in multipliers.values()]
+    # 2,100 numbers: standard errors 0.022 of the mean, 0.015 of the standard deviation
+    assert abs(mean(logs)) < 0.09
+    assert stdev(logs) == pytest.approx(1.0, abs=0.06)
+    assert len({tuple(multipliers.values()) for multipliers in drawn}) == 700
+    assert PlaceboPolicy(LAYERS, 3).multipliers == PlaceboPolicy(LAYERS, 3).multipliers
+
+
+def test_a_placebo_of_size_zero_is_the_constant_policy() -> None:
+    assert PlaceboPolicy(LAYERS, 3, (1, 1, 2), size=0.0).multipliers == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_a_placebo_stays_within_its_bounds() -> None:
+    policy = PlaceboPolicy(LAYERS, 3, (1, 1, 2), size=1.0, low=0.9, high=1.1)
+    first, second, third = policy.multipliers.values()
+    assert first + second + 2 * third == pytest.approx(4.0, abs=1e-9)
+    assert {0.9, 1.1} & {first, second, third}
+    assert all(0.9 <= alpha <= 1.1 for alpha in (first, second, third))
 
 
 STUDY = """

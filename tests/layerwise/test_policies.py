@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -55,14 +56,27 @@ def test_constant_is_never_due() -> None:
 
 
 def test_decay_by_hand() -> None:
-    assert DecayPolicy(LAYERS, rate=0.5, normalise=False).multipliers == {"a": 0.125, "b": 0.25, "c": 0.5}
+    assert DecayPolicy(LAYERS, rate=0.5, normalise="off").multipliers == {"a": 0.125, "b": 0.25, "c": 0.5}
     # (1/8, 1/4, 1/2) over their mean 7/24
-    assert DecayPolicy(LAYERS, rate=0.5).multipliers == pytest.approx({"a": 3 / 7, "b": 6 / 7, "c": 12 / 7})
+    mean_of_layers = pytest.approx({"a": 3 / 7, "b": 6 / 7, "c": 12 / 7})
+    assert DecayPolicy(LAYERS, rate=0.5).multipliers == mean_of_layers
+    assert DecayPolicy(LAYERS, 0, (1, 1, 2), rate=0.5, normalise="layers").multipliers == mean_of_layers
+    # over (1/8 + 1/4 + 2/2) / 4 = 11/32
+    by_size = DecayPolicy(LAYERS, 0, (1, 1, 2), rate=0.5)
+    assert by_size.multipliers == pytest.approx({"a": 4 / 11, "b": 8 / 11, "c": 16 / 11})
     assert not DecayPolicy(LAYERS).due(1, 2)
 
 
-@pytest.mark.parametrize("normalise", [True, False])
-def test_decay_of_rate_one_is_the_constant_policy(normalise: bool) -> None:
+def test_decay_in_a_record_of_earlier_versions_is_what_it_was() -> None:
+    # The digits that they computed: factors over their plain mean, nothing else.
+    factors = [0.75**3, 0.75**2, 0.75]
+    found = DecayPolicy(LAYERS, 0, (1, 1, 2), normalise=True)  # type: ignore[arg-type]
+    assert list(found.multipliers.values()) == [factor / (sum(factors) / 3) for factor in factors]
+    assert list(DecayPolicy(LAYERS, normalise=False).multipliers.values()) == factors  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("normalise", ["parameters", "layers", "off"])
+def test_decay_of_rate_one_is_the_constant_policy(normalise: Any) -> None:
     decay = DecayPolicy(LAYERS, rate=1.0, normalise=normalise)
     assert decay.multipliers == ConstantPolicy(LAYERS).multipliers
 

@@ -123,8 +123,26 @@ def test_shipped_studies_are_right(name: str) -> None:
     assert {arm.policy.name for arm in study.arms} == {"constant", "layerwise"}
 
 
+EARLIER = "gain: {uniform: [-0.5, 0.5]}, normalise: "
 CASES = [
     # what is replaced, by what, line, field, hint
+    (
+        EARLIER.partition(", n")[0],
+        EARLIER + "true",
+        *(18, "arms.policies.layerwise.normalise", "earlier versions alone wrote it so, got true; write parameters"),
+    ),
+    (
+        EARLIER.partition(", n")[0],
+        EARLIER + "maen",
+        18,
+        "arms.policies.layerwise.normalise",
+        "must be 'parameters', 'la",
+    ),
+    (
+        EARLIER.partition(", n")[0],
+        EARLIER + "{choice: [true, layers]}",
+        *(18, "arms.policies.layerwise.normalise", "in the range: must be 'parameters', 'layers' or 'off', got true"),
+    ),
     ("name: example", "name: my study", 1, "name", 'got "my study"; write for example my-study'),
     ("name: example", "name: 5", 1, "name", 'must be a valid string, got 5; write for example "my-study"'),
     ("seed: 3", "seed: -1", 2, "seed", "must be greater than or equal to 0, got -1; leave it out for 0"),

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdstudy.errors import PluginError, StudyError
+from kdstudy.ledger import StudyRecord
 from kdstudy.study import ArmId, PluginSpec, Study, TrialConfig, flatten, load_study, parse_study, require_plugins
 from kdstudy.study.space import Choice, Int
 from tests.study.files import STUDY, spoilt
@@ -93,6 +94,45 @@ def test_what_a_range_fills_in_is_known_without_its_plug_in() -> None:
     assert models.fill({"resnet14": {"shortcut": "A"}}) == PluginSpec("resnet14", {"shortcut": "A"})
     assert decay == Int(0, 3, real=True)
     assert repr(decay.fill(2)) == "2.0"
+
+
+POLICIES = """
+    - layerwise: {interval: 2}
+    - walk: {interval: 2, normalise: true}
+    - decay: {normalise: {choice: [true, false]}}
+    - replay: {multipliers: [[1.0, 2.0]], interval: 3}
+"""
+OF_THEN = spoilt("    - layerwise: {interval: {int: [1, 3]}, gain: {uniform: [-0.5, 0.5]}}\n", POLICIES.lstrip("\n"))
+
+
+def normalise_of(study: Study) -> dict[str, Any]:
+    return {arm.policy.name: arm.policy.options["normalise"] for arm in study.arms[:5] if arm.policy.options}
+
+
+def test_a_record_of_a_study_file_alone_means_what_it_meant() -> None:
+    study = StudyRecord(id="old-1", name="example", seed=3, text=OF_THEN).study()
+    then = {"layerwise": True, "walk": True, "decay": Choice((True, False)), "replay": "off"}
+    assert normalise_of(study) == then, "what was silent took the default of then"
+    assert normalise_of(Study.from_json(json.loads(json.dumps(study.to_json())))) == then
+    with pytest.raises(StudyError) as refused:
+        parse_study(OF_THEN)
+    walk, *decay = (problem.partition(": ")[2] for problem in refused.value.problems)
+    assert walk.startswith(
+        "arms.policies.walk.normalise: earlier versions alone wrote it so, got true; write parameters"
+    )
+    assert len(decay) == 2 and all(problem.startswith("arms.policies.decay.normalise: in the ra") for problem in decay)
+
+
+def test_a_trial_that_was_recorded_keeps_the_values_of_then_and_a_silent_one_takes_todays() -> None:
+    study = parse_study(STUDY)
+    config = study.corner(study.arm("attention/layerwise"), 0).to_json()
+    for value in (True, False, "layers"):
+        policy = {"layerwise": {**config["policy"]["layerwise"], "normalise": value}}
+        for read in (TrialConfig.from_json, TrialConfig.validated):
+            assert read({**config, "policy": policy}).to_json()["policy"] == policy
+    assert TrialConfig.validated({**config, "policy": "layerwise"}).policy.options["normalise"] == "parameters"
+    with pytest.raises(StudyError, match="normalise: must be"):
+        TrialConfig.validated({**config, "policy": {"layerwise": {"normalise": 1}}})
 
 
 def test_seeds_are_counted_from_zero() -> None:

@@ -14,6 +14,7 @@ from kdstudy.trial.build import build_policy
 from tests.configs import trial_config
 
 LAYERS = ("a", "b", "c")
+SIZES = (10, 20, 30)
 
 
 class Plain(Policy):
@@ -35,20 +36,34 @@ class Drawing(Plain):
         self.drawn, self.seed = seed % 7, seed
 
 
-@pytest.mark.parametrize("name", ["constant", "decay", "layerwise", "walk"])
-def test_policies_are_built_with_a_seed_of_their_own(name: str) -> None:
-    assert build_policy(trial_config(policy=name, epochs=30, init_seed=5), LAYERS).seed == derive(5, "policy")
+class Sized(Plain):
+    """One that asks for the sizes of its layers, and has an option that is called like what it does not ask for."""
+
+    def __init__(self, layers: Sequence[str], parameters: Sequence[int], *, gain: float = 1.0, seed: int = 9) -> None:
+        super().__init__(layers, gain=gain)
+        self.parameters, self.option = tuple(parameters), seed
+        self.largest = max(parameters)
 
 
-def test_a_users_policy_may_take_the_seed_or_not() -> None:
-    plain, drawing = (
-        build_policy(trial_config(policy=f"{{'tests.trial.test_build:{name}': {{gain: 2.0}}}}", init_seed=5), LAYERS)
-        for name in ("Plain", "Drawing")
+@pytest.mark.parametrize("name", ["constant", "decay", "layerwise", "walk", "placebo"])
+def test_policies_are_built_with_a_seed_of_their_own_and_the_sizes_of_their_layers(name: str) -> None:
+    policy = build_policy(trial_config(policy=name, epochs=30, init_seed=5), LAYERS, SIZES)
+    assert (policy.seed, policy.parameters) == (derive(5, "policy"), SIZES)
+
+
+def test_a_users_policy_may_take_seed_and_sizes_or_not() -> None:
+    plain, drawing, sized = (
+        build_policy(
+            trial_config(policy=f"{{'tests.trial.test_build:{name}': {{gain: 2.0}}}}", init_seed=5), LAYERS, SIZES
+        )
+        for name in ("Plain", "Drawing", "Sized")
     )
-    assert isinstance(plain, Plain) and isinstance(drawing, Drawing)
-    assert plain.gain == drawing.gain == 2.0
-    assert plain.seed == drawing.seed == derive(5, "policy")
+    assert isinstance(plain, Plain) and isinstance(drawing, Drawing) and isinstance(sized, Sized)
+    assert plain.gain == drawing.gain == sized.gain == 2.0
+    assert plain.seed == drawing.seed == sized.seed == derive(5, "policy")
+    assert plain.parameters == drawing.parameters == sized.parameters == SIZES
     assert drawing.drawn == derive(5, "policy") % 7
+    assert (sized.largest, sized.option) == (30, 9)
 
 
 def test_the_older_names_of_a_methods_attributes_still_count() -> None:

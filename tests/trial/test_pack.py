@@ -30,6 +30,7 @@ OTHERS = (
     "decay",
     "{walk: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 16}}",
     "{replay: {multipliers: [[0.5, 1.0, 1.5]], probe_size: 16}}",
+    "placebo",
 )
 STEPS = 3
 teacher = cache(fresh_teacher)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import ClassVar
@@ -14,16 +15,27 @@ from kdstudy.data import num_batches
 from kdstudy.errors import ClusterError, ModelError, StudyError
 from kdstudy.plugins import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.study import TrialConfig
 from kdstudy.training import weights_sha256
 from kdstudy.transfer import NoTransfer, Observation
 from kdstudy.trial.build import dataset_of
 from kdstudy.trial.dry_run import preflight
-from kdstudy.trial.run import run_trial
+from kdstudy.trial.inputs import OwnInputs
+from kdstudy.trial.run import TrialRun, run_trial
 from tests.configs import fresh_teacher, trial_config
 
 LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
 WALK = "{walk: {interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}"
 REPLAY = "{replay: {multipliers: [[0.5, 1.0, 1.5]], probe_size: 64}}"
+
+
+# As in tests/layerwise/test_normalise.py, but for images of one channel: 144 weights of the first convolution, not 432.
+SIZES = (5136 - 288, 14528, 57728)
+
+
+def mean_rate(multipliers: list[float]) -> float:
+    """Return the mean multiplier over the student's parameters, those of the head left out."""
+    return sum(size * alpha for size, alpha in zip(SIZES, multipliers, strict=True)) / sum(SIZES)
 
 
 class InterruptedTrialError(Exception):
@@ -49,14 +61,14 @@ def numbers(records: list[EpochRecord]) -> list[dict]:
 
 
 @pytest.mark.parametrize("transfer", list(TRANSFERS))
-@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay", WALK, REPLAY])
+@pytest.mark.parametrize("policy", ["constant", LAYERWISE, "decay", WALK, REPLAY, "placebo"])
 def test_every_transfer_runs_under_every_policy(transfer: str, policy: str) -> None:
     result, records = run(trial_config(transfer, policy, epochs=2))
     assert result is not None
     assert result.state == "completed"
     assert [record.epoch for record in records] == [1, 2]
     assert all(math.isfinite(value) for record in records for value in record.terms.values())
-    assert bool(records[0].layers) == (policy not in ("constant", "decay"))
+    assert bool(records[0].layers) == (policy not in ("constant", "decay", "placebo"))
     assert not records[1].layers, "no update after the last epoch"
 
 
@@ -78,6 +90,56 @@ def test_gain_zero_equals_the_constant_policy_bit_for_bit(transfer: str) -> None
     assert [record.val for record in still_records] == [record.val for record in constant_records]
     assert {layer.multiplier for record in still_records for layer in record.layers} == {1.0}
     assert moved.weights_sha256 != constant.weights_sha256
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "{walk: {interval: 1, gain: 0.0, redraw: never, probe_size: 64}}",
+        "{placebo: {size: 0.0}}",
+        "{decay: {rate: 1.0}}",
+        "{replay: {multipliers: [[2.0, 2.0, 2.0]], normalise: parameters, probe_size: 64}}",
+    ],
+)
+def test_a_control_that_moves_nothing_equals_the_constant_policy_bit_for_bit(policy: str) -> None:
+    constant, _ = run(trial_config("attention", "constant", epochs=2))
+    still, _ = run(trial_config("attention", policy, epochs=2))
+    assert still is not None and constant is not None
+    assert still.weights_sha256 == constant.weights_sha256
+
+
+def test_a_placebo_takes_another_path_with_rates_of_mean_one() -> None:
+    constant, _ = run(trial_config("attention", "constant", epochs=2))
+    config = trial_config("attention", "placebo", epochs=2)
+    placebo, _ = run(config)
+    assert placebo is not None and constant is not None
+    assert placebo.weights_sha256 != constant.weights_sha256
+    with contextlib.closing(OwnInputs()) as inputs:
+        policy = TrialRun(config, inputs, teacher=fresh_teacher()).policy
+    assert mean_rate(list(policy.multipliers.values())) == pytest.approx(1.0, abs=1e-9)
+    assert all(0.9 < alpha < 1.1 for alpha in policy.multipliers.values())
+
+
+def test_the_mean_parameter_of_a_trial_learns_at_the_base_rate() -> None:
+    steep = LAYERWISE.replace("gain: 0.4", "gain: 4.0")
+    _, records = run(trial_config("attention", steep, epochs=4))
+    rows = [[layer.multiplier for layer in record.layers] for record in records[:3]]
+    assert all(mean_rate(row) == pytest.approx(1.0, abs=1e-9) for row in rows)
+    assert max(abs(sum(row) / 3 - 1) for row in rows) > 0.05, "the mean layer does not"
+
+
+def test_a_trial_that_an_earlier_version_recorded_has_its_rates() -> None:
+    config = trial_config("attention", LAYERWISE, epochs=3)
+    recorded = {**config.to_json(), "policy": {"layerwise": {**config.policy.options, "normalise": True}}}
+    _, records = run(TrialConfig.from_json(recorded))
+    (first, second) = [[layer.multiplier for layer in record.layers] for record in records[:2]]
+    eta = [layer.momentum for layer in records[0].layers]
+    raw = [math.exp(0.4 * each) for each in eta]
+    assert first == [alpha / (sum(raw) / 3) for alpha in raw], "bit for bit"
+    moved = [alpha * math.exp(0.4 * layer.momentum) for alpha, layer in zip(first, records[1].layers, strict=True)]
+    assert second == [min(max(alpha / (sum(moved) / 3), 0.25), 4.0) for alpha in moved]
+    _, today = run(config)
+    assert [layer.multiplier for layer in today[0].layers] != first
 
 
 @pytest.mark.parametrize("transfer", ["{jacobian: {normalise: running}}", "attention", "{crd: {negatives: 64}}", "vid"])
