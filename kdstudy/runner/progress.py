@@ -14,7 +14,7 @@ from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.report import progress_table, snapshot
-from kdstudy.results import EpochRecord, clock
+from kdstudy.results import EpochRecord, Phase, clock
 from kdstudy.runner.observers import Counts
 from kdstudy.study import Study
 
@@ -42,7 +42,8 @@ class Progress:
         self.total, self._done, self._epochs = total, done, study.max_epochs
         self._began = time.monotonic()
         self._finished_here = 0
-        self._phase_end: dict[str, float] = {}
+        self._last_end = self._began
+        self._spent: dict[Phase, float] = {"search": 0.0, "confirm": 0.0}
         shown = log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
         self._table = _LiveTable(study, study_id, ledger) if shown else None
 
@@ -75,7 +76,8 @@ class Progress:
         """Say how a trial ended and what remains, if the study comes to so many trials."""
         self._done += 1
         self._finished_here += 1
-        self._phase_end[trial.phase] = time.monotonic()
+        self._last_end = time.monotonic()
+        self._spent[trial.phase] += trial.seconds
         self.total = max(total, self._done)
         gone = time.monotonic() - self._began
         left = gone / self._finished_here * (self.total - self._done)
@@ -92,12 +94,10 @@ class Progress:
         )
 
     def split(self) -> Mapping[str, float]:
-        """Return seconds of wall time by phase; confirmation counts from the end of the last search trial."""
-        search = self._phase_end.get("search", self._began)
-        return {
-            "search": search - self._began,
-            "confirmation": max(0.0, self._phase_end.get("confirm", search) - search),
-        }
+        """Return seconds of wall time by phase, parted as the trials' own time: phases of several searches overlap."""
+        wall, spent = self._last_end - self._began, sum(self._spent.values())
+        share = self._spent["search"] / spent if spent else 1.0
+        return {"search": wall * share, "confirmation": wall * (1 - share)}
 
 
 class _LiveTable:

@@ -57,7 +57,7 @@ def _words(schema: Schema) -> str:
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "array":
-        return f"list of {_words(schema['items'])}" if "items" in schema else "pair of layer names"
+        return f"list of {_words(schema['items'])}" if "items" in schema else "pairs of names"
     words = {
         "integer": "whole number",
         "number": "number",

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.study import parse_study
+from kdstudy.study import ArmId, parse_study
 from kdstudy.tracking.naming import comparison_points, run_name, trial_params, trial_tags
 from tests.tracking.records import START, make_study, make_trial
 
