@@ -50,7 +50,9 @@ class Confirmation:
     chance: float | None
 
     def scores(self, baseline: ArmId, treatment: ArmId, *, later: bool) -> PairedSearches:
-        """Return the scores of two arms.
+        """Return the scores of two arms, over the searches before the first that is not complete.
+
+        Those behind it do not count yet, so that an interruption leaves no search out: it may have no pick for an arm.
 
         Args:
             baseline: An arm.
@@ -61,14 +63,14 @@ class Confirmation:
         for search in self._searches(later=later):
             found = [self._declared(arm, search, later=later) for arm in (baseline, treatment)]
             seeds = self._seeds(search, later=later)
-            lost = [each for each in found if each is None]
-            if lost:
-                unpicked += self.record.status == "finished" and bool(seeds)
+            if any(each is None for each in found) and self.record.status == "finished":
+                unpicked += bool(seeds)
                 continue
             before, after = (each or {} for each in found)
             failed += sum(self._score(trial) is None for trial in (*before.values(), *after.values()))
-            if set(seeds) <= before.keys() & after.keys():
-                whole += self._paired(before, after)
+            if not set(seeds) <= before.keys() & after.keys():
+                break
+            whole += self._paired(before, after)
         return PairedSearches(tuple(whole), failed=failed, unpicked=unpicked, unequal_seeds=True)
 
     def has_later(self, arms: Iterable[ArmId]) -> bool:

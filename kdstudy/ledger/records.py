@@ -51,10 +51,10 @@ class StudyRecord:
         lag: Trials of one arm in flight at once, once known.
         seeds: Confirmation seeds of each search asked for in all, those added later included; None for the study
             file's own.
-        searches: Searches asked for in all; likewise.
         tracking: Its run in the published view, once that was opened.
         message: What a reader should know about the status.
         checked: The study as it was read and checked (``Study.to_json``); None in the records of older ledgers.
+        searches: Searches asked for in all, those added later included; None for the study file's own.
     """
 
     id: str
@@ -68,10 +68,10 @@ class StudyRecord:
     teacher: TeacherInfo = field(default_factory=TeacherInfo)
     lag: int | None = None
     seeds: int | None = None
-    searches: int | None = None
     tracking: TrackingRef = field(default_factory=TrackingRef)
     message: str | None = None
     checked: dict[str, Any] | None = None
+    searches: int | None = None
 
     @classmethod
     def of(cls, study: Study, environment: dict[str, Any]) -> Self:

@@ -36,6 +36,7 @@ def create(connection: Connection, study: StudyRecord, place: str) -> None:
         if study.checked is not None:
             CHECKED_STUDIES.create(connection, checkfirst=True)
             connection.execute(insert(CHECKED_STUDIES), {"study_id": study.id, "study": study.checked})
+        _change_searches(connection, study.id, study.searches)
     elif created != study.created:
         raise RecordError(f"study '{study.id}': {place} has another one of that ID; take a new ID")
 

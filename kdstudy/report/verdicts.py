@@ -124,7 +124,7 @@ def _gaps(row: Row) -> list[str]:
         found.append(f"an arm has no pick in {count_of(scores.unpicked, 'search', 'searches')}")
     missing = row.declared - scores.count - scores.unpicked
     if missing > 0 and not scores.failed:
-        found.append(f"{count_of(missing, 'search is', 'searches are')} not complete")
+        found.append(f"{count_of(missing, 'search is', 'searches are')} still to come")
     return found
 
 

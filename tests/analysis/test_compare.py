@@ -256,7 +256,19 @@ def test_a_search_that_is_not_complete_is_left_out_while_the_study_runs(ledger: 
     row = only(compare(ledger, [ID]))
     assert (row["searches"], row["failed"], row["verdict"]) == (3, 0, "no_verdict")
     assert row["differences"] == pytest.approx([0.03, 0.01, 0.04])
-    assert "won 3 of 3 searches; 3 searches are not complete; could have" in text_of(ledger)
+    assert "won 3 of 3 searches; 3 searches are still to come; could have" in text_of(ledger)
+
+
+@pytest.mark.parametrize("lost", [None, (), (0.9, "running")])
+def test_no_interruption_leaves_out_a_search(ledger: Ledger, lost: tuple[float | str] | None) -> None:
+    """The second search may have an arm without a pick; those behind it wait until that is known."""
+    arms = {
+        "attention/constant": [(0.5, 0.5)] * 5,
+        "attention/layerwise": [(0.6, 0.6), lost, (0.61, 0.6), (0.6, 0.6), (0.61, 0.61)],
+    }
+    record(ledger, arms, "searches: 3, seeds: 2, at_most: 5", status="interrupted")
+    row = only(compare(ledger, [ID]))
+    assert (row["searches"], row["verdict"], row["p_value"]) == (1, "no_verdict", None)
 
 
 def test_an_arm_without_a_pick_blocks_the_verdict_of_a_finished_study(ledger: Ledger) -> None:

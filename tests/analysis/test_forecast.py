@@ -56,7 +56,7 @@ def test_four_comparisons_are_tested_at_a_quarter_of_the_level() -> None:
         critical, noncentrality = stats.t.isf(0.0125 / 2, 4), difference / 0.01 * math.sqrt(5)
         return stats.nct.sf(critical, 4, noncentrality) + stats.nct.cdf(-critical, 4, noncentrality) - 0.8
 
-    assert forecast.detectable == pytest.approx(optimize.brentq(lack, 0.001, 0.1), rel=1e-4)
+    assert forecast.detectable == pytest.approx(optimize.brentq(lack, 0.001, 0.03), rel=1e-4)
     assert forecast.detectable == detectable(5, 0.01, 0.05 / 4)
     assert (forecast.smallest, forecast.searches_needed, forecast.epoch, forecast.hours) == (None,) * 4
 

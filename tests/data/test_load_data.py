@@ -194,6 +194,30 @@ def test_the_test_split_is_not_decoded_before_it_is_asked_for(name: str, root: P
         named(name, root=copy, with_test=True)
 
 
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_where_no_image_is_looked_at_none_is_decoded_and_the_fingerprint_is_the_same(
+    name: str, root: Path, tmp_path: Path
+) -> None:
+    whole, plain = named(name, root=root), named(name, root=root, decoded=False)
+    assert isinstance(whole.train.images, Tensor)
+    assert isinstance(plain.train.images, ImageFiles) and isinstance(plain.val.images, ImageFiles)
+    assert (plain.fingerprint, plain.fingerprints) == (whole.fingerprint, whole.fingerprints)
+    assert torch.equal(plain.train.images.decoded(), whole.train.images)
+    assert torch.equal(plain.val.labels, whole.val.labels)
+    copy = tmp_path / "copy"
+    original = root / "coco" if name == "coco" else root
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("cifar*", "coco"))
+    source = DATASETS.load(name)(copy, False, **SMALL[name])
+    for path in source.train.images.paths:
+        Path(path).write_bytes(b"damaged")
+    assert len(named(name, root=copy, decoded=False, with_test=True).train) > 0
+
+
+@pytest.mark.parametrize("name", sorted({*DATASETS} - {*FROM_FILES}))
+def test_images_that_are_in_memory_stay_there(name: str, root: Path) -> None:
+    assert named(name, root=root, decoded=False).train.images is named(name, root=root).train.images
+
+
 def test_a_users_data_set_is_loaded_once_for_equal_arguments(tmp_path: Path) -> None:
     name = f"{__name__}:tiny"
     first = load(name, root=tmp_path)

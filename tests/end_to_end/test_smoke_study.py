@@ -71,7 +71,8 @@ def test_run_says_what_came_out(outcome: dict[str, Any]) -> None:
     assert outcome["trials"] == {"completed": 8, "stopped": 0, "diverged": 0, "failed": 0}
     assert outcome["best"]["val"] > 0.5
     (row,) = outcome["comparison"]
-    assert (row["transfer"], row["baseline"], row["treatment"], row["n"]) == ("attention", "constant", "layerwise", 2)
+    assert (row["transfer"], row["baseline"], row["treatment"]) == ("attention", "constant", "layerwise")
+    assert (row["searches"], row["seeds"], row["estimand"], row["family"]) == (1, 2, "tuned", "study")
     assert row["difference"] == pytest.approx(row["treatment_mean"] - row["baseline_mean"])
 
 
@@ -159,9 +160,10 @@ def test_a_trial_printed_as_a_study_is_a_valid_study_without_holes(
 def test_later_seeds_are_shown_apart(store: Path, outcome: dict[str, Any]) -> None:
     document = kdstudy_json(store, "confirm", outcome["study_id"], "--seeds", "1", name="run")
     assert document["trials"]["completed"] == 10
-    (row,) = kdstudy_json(store, "compare", outcome["study_id"])["comparisons"]
-    assert row["n"] == 2
-    assert row["exploratory"]["n"] == 3
+    declared, later = kdstudy_json(store, "compare", outcome["study_id"])["comparisons"]
+    assert (declared["family"], declared["searches"], declared["seeds"]) == ("study", 1, 2)
+    assert [declared] == outcome["comparison"], "the verdict stays"
+    assert (later["family"], later["searches"], later["seeds"], later["verdict"]) == ("exploratory", 1, 3, "no_verdict")
 
 
 def test_mlflow_shows_every_run_once(store: Path, outcome: dict[str, Any]) -> None:

@@ -87,6 +87,7 @@ def test_a_study_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
         7,
         TrackingRef("u"),
         "why",
+        searches=9,
     )
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
         ledger.create_study(study)

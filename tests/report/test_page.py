@@ -188,7 +188,7 @@ def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path, report: Report)
             assert study.record.id in text
         page = render(report_of(ledger, ["latest"]), "html")
         assert "<h1>Layerwise against constant: nothing has been confirmed yet</h1>" in page
-        assert "no search has a score in both arms; 1 search is not complete" in page
+        assert "no search has a score in both arms; 1 search is still to come" in page
         assert "One difference per search" not in page, "an empty picture"
 
 

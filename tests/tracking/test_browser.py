@@ -68,8 +68,8 @@ def test_the_study_s_run_tells_the_answer_in_the_numbers_of_compare(
         page.add_init_script(ASSISTANT)
         page.goto(f"{server}/#/experiments/{tracking['experiment_id']}/runs/{tracking['run_id']}")
         page.get_by_text("Show more").click()
-        page.get_by_text("Layerwise against constant: inconclusive").wait_for()
-        told = f"{100 * row['difference']:+.1f} points, 95% interval {100 * row['ci_low']:+.1f}"
+        page.get_by_text("Layerwise against constant: these two configurations").wait_for()
+        told = f"{100 * row['difference']:+.1f} points [{100 * row['ci_low']:+.1f}, "
         assert told.replace("-", "\N{MINUS SIGN}") in page.locator("main, #root").first.inner_text()
         page.get_by_placeholder("Search metrics").first.fill("verdict")
         for name in ("difference", "ci_low", "ci_high", "p_adjusted"):

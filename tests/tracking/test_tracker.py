@@ -21,7 +21,9 @@ COMPARISON = {
     "study_id": "smoke-0123abcd",
     "comparisons": [
         {
+            "family": "study",
             "transfer": "attention",
+            "baseline": "constant",
             "treatment": treatment,
             "difference": difference,
             "ci_low": -0.01,
