@@ -6,8 +6,10 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.calibration import CASES, CHANCE, SEARCHES, SEEDS, Line
@@ -20,8 +22,9 @@ from kdstudy.results import markdown_table
 REQUIRED_FALSE, REQUIRED_COVERAGE = 0.10, 0.90
 HARMED = "short"
 OLD_SEEDS = 5
-GROUPS, RESAMPLES = 20_000, 500
+GROUPS, RESAMPLES = 2000, 300
 
+FloatArray = NDArray[np.float64]
 Counted = tuple[int, int]
 """So many of so many."""
 
@@ -39,9 +42,14 @@ class Searches:
     lines: Sequence[Line]
 
     @property
-    def differences(self) -> tuple[float, ...]:
+    def harms(self) -> bool:
+        """Whether the treatment is worse."""
+        return any(line["case"] == HARMED for line in self.lines)
+
+    @property
+    def differences(self) -> FloatArray:
         """d_r of every search with a pick in both arms."""
-        return paired(self.lines).differences
+        return np.array(paired(self.lines).differences)
 
     def studies(self) -> list[Judgement]:
         """Return the verdicts of all whole studies, as the product gives them: disjoint groups, by the study's seed."""
@@ -100,8 +108,8 @@ def covers_none(judgement: Judgement) -> bool:
     return found.ci_low is not None and found.ci_high is not None and found.ci_low <= 0 <= found.ci_high
 
 
-def regrouped(differences: Sequence[float], *, signs: bool) -> tuple[float, float, float]:
-    """Return how often random groups of five searches are called better or worse, with its 95 % bootstrap interval.
+def regrouped(differences: FloatArray, *, signs: bool) -> float:
+    """Return how often random groups of five searches are called better or worse.
 
     Groups share searches, hence this is a second figure beside the disjoint ones: less noise, other assumptions.
 
@@ -110,52 +118,77 @@ def regrouped(differences: Sequence[float], *, signs: bool) -> tuple[float, floa
         signs: Give each a random sign, as arms that differ by luck alone could have been called either way round.
     """
     rng = np.random.default_rng(0)
-    known = np.array(differences)
-
-    def rate(pool: np.ndarray, groups: int) -> float:
-        drawn = rng.choice(pool, (groups, SEARCHES))
-        if signs:
-            drawn = drawn * rng.choice([-1.0, 1.0], drawn.shape)
-        error = drawn.std(axis=1, ddof=1) / math.sqrt(SEARCHES)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.abs(drawn.mean(axis=1)) / error
-        return float(np.mean((error > 0) & (t > stats.t.isf(SIGNIFICANCE / 2, SEARCHES - 1))))
-
-    resampled = [rate(rng.choice(known, len(known)), 1000) for _ in range(RESAMPLES)]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return rate(known, GROUPS), float(low), float(high)
+    drawn = rng.choice(differences, (GROUPS, SEARCHES))
+    if signs:
+        drawn = drawn * rng.choice([-1.0, 1.0], drawn.shape)
+    error = drawn.std(axis=1, ddof=1) / math.sqrt(SEARCHES)
+    reach = float(stats.t.isf(SIGNIFICANCE / 2, SEARCHES - 1)) * error
+    return float(np.mean((error > 0) & (np.abs(drawn.mean(axis=1)) > reach)))
 
 
-def promised(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Return the power that the formula gives five searches of this mean and sd, with its 95 % bootstrap interval."""
+def promised(differences: FloatArray) -> float:
+    """Return the power that the formula gives five searches of this mean and sd."""
+    return power(float(differences.mean() / differences.std(ddof=1)), SEARCHES)
+
+
+def mean_over(cells: Sequence[FloatArray], statistic: Callable[[FloatArray], float]) -> float:
+    """Return the mean of a statistic over cells, each by its number of searches."""
+    return float(np.average([statistic(cell) for cell in cells], weights=[len(cell) for cell in cells]))
+
+
+def over_cells(cells: Sequence[FloatArray], statistic: Callable[[FloatArray], float]) -> tuple[float, float, float]:
+    """Return `mean_over` with its 95 % bootstrap interval, whose searches are drawn within the cells."""
     rng = np.random.default_rng(0)
-    known = np.array(differences)
-
-    def of(sample: np.ndarray) -> float:
-        return power(float(sample.mean() / sample.std(ddof=1)), SEARCHES)
-
-    resampled = [of(rng.choice(known, len(known))) for _ in range(RESAMPLES)]
+    resampled = [mean_over([rng.choice(cell, len(cell)) for cell in cells], statistic) for _ in range(RESAMPLES)]
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return of(known), float(low), float(high)
+    return mean_over(cells, statistic), float(low), float(high)
 
 
 def report(lines: Sequence[Line]) -> str:
-    """Return the tables, in Markdown."""
-    ordered = sorted(lines, key=lambda line: line["number"])
-    cells: dict[tuple[str, str], list[Line]] = {}
-    for case in CASES:
-        for line in ordered:
-            if line["case"] == case:
-                cells.setdefault((case, line["sampler"]), []).append(line)
-    named = [Searches(", ".join(key), cell) for key, cell in cells.items()]
-    harmless = [cell for cell in named if cell.lines[0]["case"] != HARMED]
-    harmed = [cell for cell in named if cell.lines[0]["case"] == HARMED]
-    parts = [scatter(named)]
+    """Return all of it, in Markdown."""
+    return "\n\n".join((*counted(lines), *estimated(lines)))
+
+
+def counted(lines: Sequence[Line]) -> list[str]:
+    """Return the tables that hold nothing random."""
+    harmless, harmed = cells_of(lines)
+    parts = [scatter([*harmless, *harmed])]
     if harmless:
-        parts += [false_positives([*harmless, together(harmless)]), verdict_on(together(harmless))]
+        parts += [false_positives(rows_of(harmless)), verdict_on(together(harmless))]
+    return [*parts, powers(rows_of(harmed))] if harmed else parts
+
+
+def estimated(lines: Sequence[Line]) -> list[str]:
+    """Return the second figures, which are drawn at random, from a fixed seed."""
+    harmless, harmed = cells_of(lines)
+    header, parts = ["case, sampler", "called better or worse, regrouped"], []
+    if harmless:
+        rows = [
+            [row.name, _rate(over_cells(cells, partial(regrouped, signs=True)))] for row, cells in rows_of(harmless)
+        ]
+        parts.append(markdown_table(header, rows))
     if harmed:
-        parts.append(powers([*harmed, together(harmed)]))
-    return "\n\n".join(parts)
+        rows = [
+            [row.name, _rate(over_cells(cells, partial(regrouped, signs=False))), _rate(over_cells(cells, promised))]
+            for row, cells in rows_of(harmed)
+        ]
+        parts.append(markdown_table([*header, "promised"], rows))
+    return parts
+
+
+def rows_of(cells: Sequence[Searches]) -> list[tuple[Searches, list[FloatArray]]]:
+    """Return each cell, and all together if they are several, with the d_r of the cells in it."""
+    rows = [(cell, [cell.differences]) for cell in cells]
+    return rows if len(cells) == 1 else [*rows, (together(cells), [cell.differences for cell in cells])]
+
+
+def cells_of(lines: Sequence[Line]) -> tuple[list[Searches], list[Searches]]:
+    """Return the searches by case and sampler: of the cases that do nothing, and of the one that harms."""
+    cells: dict[tuple[str, str], list[Line]] = {}
+    for line in sorted(lines, key=lambda line: (list(CASES).index(line["case"]), line["sampler"], line["number"])):
+        cells.setdefault((line["case"], line["sampler"]), []).append(line)
+    named = [Searches(", ".join(key), cell) for key, cell in cells.items()]
+    return [cell for cell in named if not cell.harms], [cell for cell in named if cell.harms]
 
 
 def together(cells: Sequence[Searches]) -> Searches:
@@ -187,23 +220,22 @@ def scatter(cells: Sequence[Searches]) -> str:
     return markdown_table([*header, "sd of d_r", "luck of the search", "CPU s per search"], rows)
 
 
-def false_positives(cells: Sequence[Searches]) -> str:
+def false_positives(rows: Sequence[tuple[Searches, list[FloatArray]]]) -> str:
     """Return how often a treatment that does nothing is called better or worse."""
-    rows = []
-    for cell in cells:
-        studies = cell.studies()
-        rows.append(
+    cells = []
+    for row, _ in rows:
+        studies = row.studies()
+        cells.append(
             [
-                cell.name,
-                _share(cell.by_one_search()),
+                row.name,
+                _share(row.by_one_search()),
                 _share(count(studies, is_found)),
                 _share(count(studies, covers_none)),
                 str(sum(study.verdict == "no_verdict" for study in studies)),
-                _rate(regrouped(cell.differences, signs=True)),
             ]
         )
     header = ["case, sampler", "old rule, one search", "new rule, five searches", "0 in the 95 % interval"]
-    return markdown_table([*header, "no verdict", "second figure: regrouped"], rows)
+    return markdown_table([*header, "no verdict"], cells)
 
 
 def verdict_on(cell: Searches) -> str:
@@ -221,21 +253,20 @@ def verdict_on(cell: Searches) -> str:
     )
 
 
-def powers(cells: Sequence[Searches]) -> str:
+def powers(rows: Sequence[tuple[Searches, list[FloatArray]]]) -> str:
     """Return how often a treatment that harms is found, and how often the formula says it will be."""
-    rows = [
+    cells = [
         [
-            cell.name,
-            _mean(estimate(cell.differences)),
-            _rate(promised(cell.differences)),
-            _share(count(cell.studies(), lambda study: study.verdict == "worse")),
-            _share(count(cell.studies(), lambda study: study.verdict == "better")),
-            _rate(regrouped(cell.differences, signs=False)),
+            row.name,
+            _mean(estimate(paired(row.lines).differences)),
+            f"{100 * mean_over(cells, promised):.1f} %",
+            _share(count(row.studies(), lambda study: study.verdict == "worse")),
+            _share(count(row.studies(), lambda study: study.verdict == "better")),
         ]
-        for cell in cells
+        for row, cells in rows
     ]
     header = ["case, sampler", "difference, points", "promised", "called worse", "called better"]
-    return markdown_table([*header, "second figure: regrouped"], rows)
+    return markdown_table(header, cells)
 
 
 def _diverged(lines: Iterable[Line]) -> int:

@@ -17,6 +17,8 @@ from benchmarks.calibration_report import (
     count,
     covers_none,
     is_found,
+    mean_over,
+    over_cells,
     paired,
     promised,
     regrouped,
@@ -208,16 +210,25 @@ def test_the_old_rule_takes_each_search_by_its_five_seeds() -> None:
 
 def test_regrouping_finds_a_normal_placebo_at_the_level_and_a_large_harm_always() -> None:
     draws = np.random.default_rng(1).standard_normal(400)
-    rate, low, high = regrouped([*draws], signs=True)
-    assert abs(rate - 0.05) < 0.01
-    assert low < rate < high
-    assert regrouped([*(draws - 50)], signs=False)[0] == 1.0
-    assert regrouped([0.1] * 10, signs=False)[0] == 0.0, "without any spread there is no test"
+    assert abs(regrouped(draws, signs=True) - 0.05) < 0.015
+    assert regrouped(draws - 50, signs=False) == 1.0
+    assert regrouped(np.full(10, 0.1), signs=False) == 0.0, "without any spread there is no test"
 
 
 def test_what_is_promised_is_the_formulas_power() -> None:
-    """Of -3, -1: mean -2, sd sqrt 2."""
-    assert math.isclose(promised([-3.0, -1.0] * 20)[0], power(-2 / math.sqrt(40 / 39), 5))
+    """Of 20 times -3 and -1: mean -2, sd sqrt(40 / 39)."""
+    assert math.isclose(promised(np.array([-3.0, -1.0] * 20)), power(-2 / math.sqrt(40 / 39), 5))
+
+
+def test_cells_count_by_their_searches() -> None:
+    """(1 x 10 + 3 x 30) / 40; drawing equal numbers again gives no width."""
+    cells = [np.full(10, 1.0), np.full(30, 3.0)]
+    assert mean_over(cells, lambda cell: float(cell.mean())) == 2.5
+    assert over_cells(cells, lambda cell: float(cell.mean())) == (2.5, 2.5, 2.5)
+    draws = np.random.default_rng(2).standard_normal(400)
+    rate, low, high = over_cells([draws], lambda cell: float(cell.mean()))
+    assert math.isclose(rate, draws.mean())
+    assert abs((high - low) / (2 * 1.96 * draws.std() / 20) - 1) < 0.15, "the width of the normal interval"
 
 
 def test_the_report_says_whether_what_is_required_is_met() -> None:
