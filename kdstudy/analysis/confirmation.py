@@ -68,7 +68,7 @@ class Confirmation:
                 continue
             before, after = (each or {} for each in found)
             failed += sum(self._score(trial) is None for trial in (*before.values(), *after.values()))
-            if not set(seeds) <= before.keys() & after.keys():
+            if not all(index in before and index in after for index in seeds):
                 break
             whole += self._paired(before, after)
         return PairedSearches(tuple(whole), failed=failed, unpicked=unpicked, unequal_seeds=True)

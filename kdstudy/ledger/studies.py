@@ -18,6 +18,8 @@ from kdstudy.ledger.validation import validate_record
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
 
+MOST_SEARCHES = 1_000_000
+"""More than anybody asks for: a record that says so is damaged."""
 _FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
 _PARTS: dict[str, type[RecordPart]] = {"dataset": DatasetInfo, "teacher": TeacherInfo, "tracking": TrackingRef}
@@ -83,7 +85,10 @@ def _read_searches(connection: Connection, study_id: str) -> Any:
     """Return how many searches were asked for in all; None for those of the study's file."""
     if not inspect(connection).has_table(SEARCHES.name):
         return None
-    return connection.scalar(select(SEARCHES.c.searches).where(SEARCHES.c.study_id == study_id))
+    found = connection.scalar(select(SEARCHES.c.searches).where(SEARCHES.c.study_id == study_id))
+    if isinstance(found, int) and not 0 < found <= MOST_SEARCHES:  # readers count them one by one
+        raise RecordError(f"study '{study_id}': the record is damaged (searches: {found}); restore a copy")
+    return found
 
 
 def _change_searches(connection: Connection, study_id: str, searches: int | None) -> None:

@@ -66,6 +66,8 @@ def test_searched_values_are_parameters_of_the_ray_trial() -> None:
     assert parameters["arms.policies.layerwise.interval"] == 2
     assert json.loads(parameters["configs"]) == [{"name": "s"}]
     assert (parameters["trials"], parameters["arm"], parameters["phase"]) == ([7], "attention/layerwise", "search")
+    assert parameters["search"] == 0
+    assert parameters_of([replace(trial_record(), search=2)])["search"] == 2
     pack = parameters_of([trial_record(), replace(trial_record(), number=9)])
     assert (pack["trials"], pack["train.base_lr"]) == ([7, 9], [0.1, 0.1])
     assert len(json.loads(pack["configs"])) == 2
@@ -75,8 +77,10 @@ def epoch(number: int) -> EpochRecord:
     return EpochRecord(number, loss=1.0, terms={}, val=number / 10, val_loss=1.0, rate=0.1, rates={})
 
 
-def ray_trial(*numbers: int, arm: str = "a/constant", phase: str = "search", status: str = "RUNNING") -> Any:
-    config = {"trials": list(numbers or [7]), "arm": arm, "phase": phase}
+def ray_trial(
+    *numbers: int, arm: str = "a/constant", phase: str = "search", search: int = 0, status: str = "RUNNING"
+) -> Any:
+    config = {"trials": list(numbers or [7]), "arm": arm, "phase": phase, "search": search}
     return SimpleNamespace(config=config, trial_id=f"pack-{numbers}", status=status, error_file=None)
 
 
@@ -280,7 +284,7 @@ def test_the_scheduler_notes_which_trials_of_a_pack_are_not_to_go_on() -> None:
     assert scheduler.pruned == {3}
 
 
-def scores_of(scheduler: ArmScheduler, number: int, scores: Sequence[float], arm: str, **options: str) -> int | None:
+def scores_of(scheduler: ArmScheduler, number: int, scores: Sequence[float], arm: str, **options: Any) -> int | None:
     """Report a trial's epochs until it is told to stop; return when."""
     for at, score in enumerate(scores, start=1):
         last = {"result": {"state": "completed"}} if at == len(scores) else {}
@@ -306,6 +310,23 @@ def test_a_slow_arm_is_not_pruned_by_a_fast_one(name: str, options: dict[str, An
     assert scores_of(beside, 200, [0.5, 0.5, 0.5], "fast/constant") is not None, "poor among its own"
     assert scores_of(beside, 201, [0.5, 0.5, 0.5], "fast/constant", phase="confirm") is None
     assert scores_of(beside, 202, [0.5, 0.5, 0.5], "slow/constant") is None, "the best of its own"
+
+
+@pytest.mark.parametrize(("name", "options"), list(IMPATIENT.items()))
+def test_a_search_is_not_pruned_by_another_search_of_the_study(name: str, options: dict[str, Any]) -> None:
+    """Nor by one that an earlier driver ran; they are repetitions of each other, and must not meet."""
+    low = [[base + 0.01 * number for base in (0.1, 0.2, 0.3)] for number in range(4)]
+    high = {number: {1: 0.9, 2: 0.9, 3: 0.95} for number in range(1000, 1004)}
+    arm = "attention/layerwise"
+    done = [replace(trial_record(), number=number, search=1, state="completed") for number in high]
+    known = scheduler_of(PluginSpec(name, options), done, high, lambda: False)
+    for number, scores in enumerate(low):
+        scores_of(known, 2000 + number, [0.9, 0.9, 0.95], arm, search=2)
+        assert scores_of(known, number, scores, arm) is None
+    poor = [0.5, 0.5, 0.5]
+    assert scores_of(known, 7, poor, arm) is None, "the best of the first search"
+    assert scores_of(known, 1007, poor, arm, search=1) is not None
+    assert scores_of(known, 2007, poor, arm, search=2) is not None
 
 
 @pytest.mark.parametrize(("name", "options"), list(IMPATIENT.items()))

@@ -32,7 +32,10 @@ from tests.fuzz.watch import watched
 
 FAST, ALL = 20, 200
 STUDY_ID = "fuzz-0a1b2c3d"
-TABLES = ("kdstudy_studies", "kdstudy_checked_studies", "kdstudy_trials", "kdstudy_trials", "kdstudy_epochs")
+TABLES = (
+    *("kdstudy_studies", "kdstudy_checked_studies", "kdstudy_searches"),
+    *("kdstudy_trials", "kdstudy_trials", "kdstudy_epochs"),
+)
 COMMANDS = (
     ["list"], ["show"], ["show", "--json"], ["show", "--trial", "0"], ["show", "--yaml"], ["compare"],
     ["export", "--format", "safetensors", "-o", "store/exported"], ["reproduce", "--trial", "0"],
@@ -63,7 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             teacher = prepare_teacher(config, store.teachers)
             dataset = DatasetInfo.from_json(describe_dataset(dataset_of(config, with_test=False)))
             known = TeacherInfo.from_json(teacher.to_json())
-            ledger.update_study(STUDY_ID, teacher=known, dataset=dataset, status="interrupted")
+            ledger.update_study(STUDY_ID, teacher=known, dataset=dataset, status="interrupted", searches=2)
             ledger.add_trial(
                 TrialRecord(
                     study_id=STUDY_ID,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -96,6 +98,16 @@ def test_a_study_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
     assert found == study
     assert found.created.utcoffset() == timedelta(0)
     assert found.teacher.val == 0.1 + 0.2
+
+
+@pytest.mark.parametrize("searches", ["0", "-3", "1000001", "4611686018427387904", "'many'"])
+def test_a_number_of_searches_that_cannot_be_is_one_line(tmp_path: Path, searches: str) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(replace(STUDY, searches=3))
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as database, database:
+            database.execute(f"UPDATE kdstudy_searches SET searches = {searches}")
+        with pytest.raises(RecordError, match=r"study 'digits-00000001': the record is damaged \(searches: .*restore"):
+            ledger.study(STUDY.id)
 
 
 def test_creating_the_same_study_again_changes_nothing_and_another_of_its_id_is_refused(

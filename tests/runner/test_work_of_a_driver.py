@@ -51,7 +51,7 @@ class Driver:
         self.publisher = Publisher(tracker, self.ledger, ID, gather=0)
         store = Store.at(str(folder))
         self.execution = Execution(
-            OpenStudy(study, ID, self.ledger, store, seeds=0),
+            OpenStudy(study, ID, self.ledger, store, seeds=0, searches=1),
             RayCluster(),  # which nobody asks
             self.publisher,
             teacher=store.teachers,
