@@ -192,8 +192,8 @@ def searches_of(
         line |= {phase: {policy: [] for policy in ("constant", case.treatment)} for phase in ("search", "confirm")}
         while trial is not None and trial.search == search:
             before = known.get(search)
-            score = _score(trial, case, teacher) if before is None else before[trial.phase][trial.policy][trial.index]
-            line[trial.phase][trial.policy].append(score)
+            score = _score(trial, case, teacher) if before is None else before[trial.phase][trial.arm_id.policy][trial.index]
+            line[trial.phase][trial.arm_id.policy].append(score)
             ledger.finish_trial(record.id, trial.number, _result(trial, score))
             planner.ended(ledger.trial(record.id, trial.number))
             trial = planner.next()
@@ -204,7 +204,7 @@ def searches_of(
 def _score(trial: TrialRecord, case: Case, teacher: nn.Module) -> float | None:
     """Train a trial and return its score, on validation or on test; None if it diverged."""
     config, confirms = TrialConfig.from_json(trial.config), trial.phase == "confirm"
-    if trial.policy == case.treatment:
+    if trial.arm_id.policy == case.treatment:
         config = case.change(config)
     result = run_trial(config, lambda _record, _result: None, teacher=teacher, with_test=confirms)
     return result.test if confirms else result.val

@@ -84,7 +84,7 @@ def _play(ledger: Ledger, trial: TrialRecord, study: Study) -> None:
         layers = tuple(
             LayerRecord(layer, 0.1 * (place + luck) / epoch, 0.1 * place - 0.1, 1 + 0.01 * epoch * (place - 1))
             for place, layer in enumerate(LAYERS)
-            if trial.policy == "layerwise"
+            if trial.arm_id.policy == "layerwise"
         )
         ledger.record_epoch(
             trial.study_id, trial.number, EpochRecord(epoch, 1.0, {}, val, 1.0, 0.1, {}, layers, seconds=1.0)

@@ -92,7 +92,7 @@ class StudyRecord:
             StudyError: The record is damaged; or it holds the file's text alone, and that cannot be read here.
         """
         if self.checked is None:
-            return parse_study(self.text, self.id)
+            return parse_study(self.text, self.id, recorded=True)
         return Study.from_json(self.checked, self.id)
 
 

@@ -116,7 +116,7 @@ def test_a_known_run_that_diverged_is_recorded_so(teacher: nn.Module, ledger: Le
     }
     assert [*searches_of(TINY, 0, teacher, ledger, {0: scores, 1: scores})] == []
     lost = [
-        (trial.search, trial.phase, trial.policy, trial.index)
+        (trial.search, trial.phase, trial.arm_id.policy, trial.index)
         for trial in ledger.trials("calibration-0")
         if trial.state == "diverged"
     ]

@@ -318,7 +318,7 @@ def test_a_search_is_not_pruned_by_another_search_of_the_study(name: str, option
     low = [[base + 0.01 * number for base in (0.1, 0.2, 0.3)] for number in range(4)]
     high = {number: {1: 0.9, 2: 0.9, 3: 0.95} for number in range(1000, 1004)}
     arm = "attention/layerwise"
-    done = [replace(trial_record(), number=number, search=1, state="completed") for number in high]
+    done = [replace(trial_record(), number=number, search=1, stage=ended()) for number in high]
     known = scheduler_of(PluginSpec(name, options), done, high, lambda: False)
     for number, scores in enumerate(low):
         scores_of(known, 2000 + number, [0.9, 0.9, 0.95], arm, search=2)

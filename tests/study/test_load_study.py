@@ -120,7 +120,7 @@ def test_problems_of_a_variant_name_it_and_its_line() -> None:
 def test_shipped_studies_are_right(name: str) -> None:
     study = load_study(STUDIES / name)
     assert study.name == f"digits-{name.removesuffix('.yaml')}"
-    assert {arm.policy.name for arm in study.arms} == {"constant", "layerwise"}
+    assert {"constant", "layerwise"} <= {arm.policy.name for arm in study.arms}
 
 
 EARLIER = "gain: {uniform: [-0.5, 0.5]}, normalise: "
