@@ -192,8 +192,9 @@ def searches_of(
         line |= {phase: {policy: [] for policy in ("constant", case.treatment)} for phase in ("search", "confirm")}
         while trial is not None and trial.search == search:
             before = known.get(search)
-            score = _score(trial, case, teacher) if before is None else before[trial.phase][trial.arm_id.policy][trial.index]
-            line[trial.phase][trial.arm_id.policy].append(score)
+            policy = trial.arm_id.policy
+            score = _score(trial, case, teacher) if before is None else before[trial.phase][policy][trial.index]
+            line[trial.phase][policy].append(score)
             ledger.finish_trial(record.id, trial.number, _result(trial, score))
             planner.ended(ledger.trial(record.id, trial.number))
             trial = planner.next()
