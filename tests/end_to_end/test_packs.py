@@ -28,12 +28,14 @@ from kdstudy.transfer.attention import AttentionTransfer
 STEPS = 6  # of an epoch
 
 
-class Falls(Pruner):
-    """Stops a trial whose score has fallen: looks at no other, for what they have reported depends on their order."""
+class Whim(Pruner):
+    """Stops about every seventh epoch, by a digit of the score: on any machine some trials are, and some are not.
+
+    Looks at no other trial, for what they have reported depends on their order.
+    """
 
     def stops(self, own, others):
-        scores = [score for _, score in sorted(own.items())]
-        return len(scores) > 1 and scores[-1] < scores[-2]
+        return round(10_000 * own[max(own)]) % 7 == 0
 
 
 class Mortal(AttentionTransfer):
@@ -61,7 +63,7 @@ train: {{epochs: 5, batch_size: 32, base_lr: {{choice: [0.02, 0.5, 1.0e+30]}}, m
 arms:
   transfers: ["mortal_plugin:Mortal"]
   policies: [constant, {{layerwise: {{interval: 1, gain: 0.4, momentum: 0.5, probe_size: 64}}}}]
-search: {{sampler: tpe, trials_per_arm: 6, startup: 3, lag: 4, pruner: "mortal_plugin:Falls"}}
+search: {{sampler: tpe, trials_per_arm: 6, startup: 3, lag: 4, pruner: "mortal_plugin:Whim"}}
 confirm: {{seeds: 1}}
 cache: {{mode: off}}
 resources: {{pack: {pack}}}
