@@ -192,7 +192,11 @@ def searches_of(
         line |= {phase: {policy: [] for policy in ("constant", case.treatment)} for phase in ("search", "confirm")}
         while trial is not None and trial.search == search:
             before = known.get(search)
-            score = _score(trial, case, teacher) if before is None else before[trial.phase][trial.arm_id.policy][trial.index]
+            score = (
+                _score(trial, case, teacher)
+                if before is None
+                else before[trial.phase][trial.arm_id.policy][trial.index]
+            )
             line[trial.phase][trial.arm_id.policy].append(score)
             ledger.finish_trial(record.id, trial.number, _result(trial, score))
             planner.ended(ledger.trial(record.id, trial.number))
