@@ -112,7 +112,7 @@ def _trials(study: StudyReport) -> str:
     rows = []
     for trial in study.trials:
         values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
-        phase = f"confirm search {trial.search} seed {trial.index}" if trial.phase == "confirm" else "search"
+        phase = f"confirm seed {trial.index}" if trial.phase == "confirm" else "search"
         phase += ", later" if trial.exploratory else ""
         scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
         rows.append([str(trial.number), trial.arm, phase, str(trial.search), trial.state, *scores, values])
