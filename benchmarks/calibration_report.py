@@ -245,9 +245,9 @@ def verdict_on(cell: Searches) -> str:
     share = covered[0] / covered[1] if covered[1] else 0.0
     return "\n".join(
         [
-            f"Required: false positives' upper 95 % limit below {REQUIRED_FALSE:.2f}: {upper:.3f}, "
+            f"- Required: false positives' upper 95 % limit below {REQUIRED_FALSE:.2f}: {upper:.4f}, "
             f"{_met(upper < REQUIRED_FALSE)}",
-            f"Required: coverage of 0 at least {REQUIRED_COVERAGE:.2f}: {share:.3f}, "
+            f"- Required: coverage of 0 at least {REQUIRED_COVERAGE:.2f}: {share:.3f}, "
             f"{_met(share >= REQUIRED_COVERAGE)}",
         ]
     )
