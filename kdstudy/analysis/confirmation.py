@@ -62,7 +62,7 @@ class Confirmation:
         whole, failed, unpicked = [], 0, 0
         for search in self._searches(later=later):
             found = [self._declared(arm, search, later=later) for arm in (baseline, treatment)]
-            seeds = self._seeds(search, later=later)
+            seeds = range(self._asked[1] if later else self.study.confirm.seeds)
             if any(each is None for each in found) and self.record.status == "finished":
                 unpicked += bool(seeds)
                 continue
@@ -89,12 +89,12 @@ class Confirmation:
         )
 
     def _searches(self, *, later: bool) -> range:
-        asked = self.record.searches or self.study.confirm.searches
+        asked, _ = self._asked
         return range(asked if later else min(asked, self.study.confirm.declared))
 
-    def _seeds(self, search: int, *, later: bool) -> range:
-        own = self.study.confirm.seeds
-        return range(own if not later or self.record.seeds is None else self.record.seeds)
+    @property
+    def _asked(self) -> tuple[int, int]:
+        return self.record.asked(self.study)
 
     def _declared(self, arm: ArmId, search: int, *, later: bool) -> Mapping[int, TrialRecord] | None:
         """Return an arm's runs in a search; None if it has no pick there, or is not so far yet."""

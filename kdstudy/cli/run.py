@@ -18,7 +18,7 @@ from kdstudy.cli.options import (
 from kdstudy.errors import StudyError
 from kdstudy.results import brief
 from kdstudy.storage import Store
-from kdstudy.study import load_study
+from kdstudy.study import MAX_SEARCHES, load_study
 
 if TYPE_CHECKING:
     from kdstudy.runner import StudyResult
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FAILED_TRIALS = 3
 UNPUBLISHED = 4
 MAX_SEEDS = 10_000
-MAX_SEARCHES = 1_000
 
 
 @click.command("run")

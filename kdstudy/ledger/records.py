@@ -85,6 +85,16 @@ class StudyRecord:
             checked=study.to_json(),
         )
 
+    def asked(self, study: Study) -> tuple[int, int]:
+        """Return how many searches, and confirmation seeds in each, were asked for in all.
+
+        Args:
+            study: What `study` returns.
+        """
+        own = study.confirm
+        searches = own.searches if self.searches is None else self.searches
+        return searches, own.seeds if self.seeds is None else self.seeds
+
     def study(self) -> Study:
         """Return the study, as it was when it began. To read it imports no plug-in, unless an older ledger holds it.
 

@@ -1,4 +1,4 @@
-"""The stages of a trial: queued, running, perhaps queued again, and ended, once; what is known depends on the stage."""
+"""The stages of a trial, each with what is known in it: queued, running (queued again if its process dies), ended."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _arm_now(
     best = best_of(trials)
     planned = sum(
         _planned(study, record, [trial for trial in searched if trial.search == search])
-        for search in range(record.searches or study.confirm.searches)
+        for search in range(record.asked(study)[0])
     )
     running = [trial.stage for trial in trials if isinstance(trial.stage, Running)]
     ended = sum(trial.done for trial in trials)
@@ -161,8 +161,7 @@ def _planned(study: Study, record: StudyRecord, searched: Sequence[TrialRecord])
     budget = budget_of(study)
     # An arm of which the search has picked nothing is not confirmed.
     lost = budget.is_over(searched) and pick_of(searched) is None
-    seeds = study.confirm.seeds if record.seeds is None else record.seeds
-    return budget.expected(searched) + (0 if lost else seeds)
+    return budget.expected(searched) + (0 if lost else record.asked(study)[1])
 
 
 def progress_table(now: Snapshot) -> RenderableType:

@@ -99,20 +99,17 @@ def finding(row: Row, decimals: int, minus: str = "-") -> str:
         return "; ".join(["not compared, since no search has a score in both arms", *_gaps(row)])
     parts = [interval(judgement.estimate.mean, judgement.estimate.ci_low, judgement.estimate.ci_high, decimals)]
     if judgement.p_value is not None:
-        adjusted = judgement.p_adjusted
-        parts.append(
-            f"p {p_value(judgement.p_value)}" + (f" (Holm {p_value(adjusted)})" if adjusted is not None else "")
-        )
+        parts.append(_p(judgement.p_value, judgement.p_adjusted))
     if row.judgement.unit == "search":
         parts.append(f"won {scores.won} of {scores.count} searches")
     if judgement.p_no_difference is not None and row.smallest is not None:
-        adjusted = judgement.p_no_difference_adjusted
-        parts.append(
-            f"p {p_value(judgement.p_no_difference)}"
-            + (f" (Holm {p_value(adjusted)})" if adjusted is not None else "")
-            + f" for {in_points(row.smallest)} or more"
-        )
+        p = _p(judgement.p_no_difference, judgement.p_no_difference_adjusted)
+        parts.append(f"{p} for {in_points(row.smallest)} or more")
     return "; ".join([", ".join(parts).replace("-", minus), *_gaps(row), *_limits(row, decimals)])
+
+
+def _p(value: float, adjusted: float | None) -> str:
+    return f"p {p_value(value)}" + ("" if adjusted is None else f" (Holm {p_value(adjusted)})")
 
 
 def _gaps(row: Row) -> list[str]:

@@ -57,6 +57,7 @@ def run_study(
         KeyboardInterrupt: It was interrupted; the ledger says so.
     """
     check_address(address)
+    check_numbers(study, searches=study.confirm.searches, seeds=study.confirm.seeds)
     warm = None
     if warm_start is not None:
         with Ledger.open(store.ledger_url) as ledger:
@@ -130,10 +131,9 @@ def confirm_study(
 
 def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0, searches: int = 0) -> OpenStudy:
     """Return a study with so many seeds and searches more than it was asked for until now."""
-    study = record.study()
-    require_plugins(study)
-    asked = (record.seeds or study.confirm.seeds) + seeds, (record.searches or study.confirm.searches) + searches
-    return OpenStudy(study, record.id, ledger, store, *asked)
+    require_plugins(study := record.study())
+    known = record.asked(study)
+    return OpenStudy(study, record.id, ledger, store, known[1] + seeds, known[0] + searches)
 
 
 def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
@@ -144,8 +144,8 @@ def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> Study
     owner = LeaseOwner.here()
     opened.ledger.acquire_lease(opened.id, owner)
     opened.ledger.requeue(opened.id)
-    asked = {"seeds": opened.seeds, "searches": opened.searches}
-    opened.ledger.update_study(opened.id, status="running", message=None, tracking=tracking, **asked)
+    asked = {"seeds": opened.seeds, "searches": opened.searches, "tracking": tracking}
+    opened.ledger.update_study(opened.id, status="running", message=None, **asked)
     log.info(f"study {opened.id}")
     return _Drive(opened, address, cluster).run(owner)
 

@@ -16,10 +16,12 @@ from kdstudy.search.arm_plan import ArmPlan, Place
 from kdstudy.search.budget import Budget
 from kdstudy.search.pick import pick_of, pick_together
 from kdstudy.search.samplers import PastTrial
-from kdstudy.study import Arm, Study
+from kdstudy.study import MAX_SEARCHES, Arm, Study
 
 ROOM = 4
 """The numbers of a search leave room for so many times the trials that the study file asks for."""
+MOST_NUMBERS = 2**31 - 1
+"""What a column of the ledger holds."""
 UNCOUNTED = 1_000_000
 """Numbers of one search where hours are the budget: more trials than any hours hold."""
 
@@ -33,12 +35,14 @@ def numbers_per_search(study: Study) -> int:
 
 
 def check_numbers(study: Study, *, searches: int, seeds: int) -> None:
-    """Refuse more confirmation seeds than the numbers of one search hold, where another search follows.
+    """Refuse more searches, or more confirmation seeds in each, than there are numbers for.
 
     Raises:
         StudyError: There are.
     """
-    trials = study.search.trials_per_arm
+    trials, limit = study.search.trials_per_arm, min(MAX_SEARCHES, MOST_NUMBERS // numbers_per_search(study))
+    if searches > max(1, limit):
+        raise StudyError([f"searches: a study of so many trials has numbers for {limit} searches, got {searches}"])
     if searches == 1 or trials is None:
         return
     most = numbers_per_search(study) // len(study.arms) - trials

@@ -17,7 +17,7 @@ from kdstudy.study.schema import (
     TeacherConfig,
     TrainConfig,
 )
-from kdstudy.study.search_schema import MAX_LOOKS, MIN_SEARCHES, ConfirmConfig, SearchConfig
+from kdstudy.study.search_schema import MAX_LOOKS, MAX_SEARCHES, MIN_SEARCHES, ConfirmConfig, SearchConfig
 from kdstudy.study.space import Choice, Int, Log, Range, Uniform
 from kdstudy.study.study import Arm, Study, require_plugins
 from kdstudy.study.trial_config import TrialConfig
@@ -25,6 +25,7 @@ from kdstudy.study.validate import Reader
 
 __all__ = [
     "MAX_LOOKS",
+    "MAX_SEARCHES",
     "MIN_SEARCHES",
     "Arm",
     "ArmId",

@@ -63,7 +63,7 @@ def drive(
         while len(running) < slots and (trial := queue.next()) is not None:
             ledger.start_trial("queue-00000000", trial.number)
             running.append(trial)
-        assert running, "the queue waits for trials that nobody runs"
+        assert running, "trials are left, none of them runs, and the planner gives none"
         trial = running.pop(order.randrange(len(running)))
         state = "failed" if trial.arm in broken else "completed"
         val = None if state == "failed" else score(trial)

@@ -91,6 +91,12 @@ def test_numbers_tell_the_search(tmp_path: Path) -> None:
     check_numbers(study, searches=1, seeds=10_000)
     with pytest.raises(StudyError, match="numbers for 244 seeds in each, got 245"):
         check_numbers(study, searches=3, seeds=245)
+    check_numbers(study, searches=1000, seeds=2)
+    with pytest.raises(StudyError, match="numbers for 1000 searches, got 1001"):
+        check_numbers(study, searches=1001, seeds=2)
+    large = replace(study, search=replace(study.search, trials_per_arm=1_000_000))  # 10**8 numbers for each search
+    with pytest.raises(StudyError, match="numbers for 21 searches, got 22"):
+        check_numbers(large, searches=22, seeds=2)
 
 
 def test_searches_and_seeds_added_later_are_exploratory_unless_declared(tmp_path: Path) -> None:
