@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from kdstudy.analysis.estimates import CONFIDENCE, Estimate, estimate
+from kdstudy.analysis.estimates import Estimate, estimate, quantile
 from kdstudy.analysis.searches import PairedSearches
 from kdstudy.results import points
 from kdstudy.study import MIN_SEARCHES
@@ -74,9 +74,7 @@ def luck(scores: PairedSearches) -> Luck | None:
 
 def half_width(sd: float, searches: int) -> float:
     """Return half the 95 % t interval of the mean of so many d_r, at least 2, of this sd."""
-    from scipy import stats
-
-    return float(stats.t.isf((1 - CONFIDENCE) / 2, searches - 1)) * sd / math.sqrt(searches)
+    return quantile(searches - 1) * sd / math.sqrt(searches)
 
 
 def advice(scores: PairedSearches, declared: int | None = None) -> str | None:
