@@ -21,7 +21,7 @@ from markupsafe import Markup
 from kdstudy import __version__
 from kdstudy.ledger import TrialRecord
 from kdstudy.report import figures, search_figures
-from kdstudy.report.colours import arm_colours, depth_colours
+from kdstudy.report.colours import depth_colours
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.forest import forest as forest_of
@@ -29,6 +29,7 @@ from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, answers, headline, name_of
 from kdstudy.results import PLUS_MINUS, brief, duration, percent
+from kdstudy.study import arm_colours
 
 
 @dataclass(frozen=True)

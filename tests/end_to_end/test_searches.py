@@ -1,4 +1,4 @@
-"""A study of several searches is one thing, however it ran: one trial at a time, four side by side, killed and resumed."""
+"""A study of several searches comes out alike, however it ran: serial, parallel, killed and resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ data: {name: digits, val_fraction: 0.2, train_images: 200}
 teacher: {model: resnet8, epochs: 2, allow_weak: true}
 student: {model: resnet8}
 train: {epochs: 2, batch_size: 16, base_lr: {log: [0.03, 0.3]}}
-arms: {transfers: [attention: {weight: {log: [1, 100]}}], policies: [constant, layerwise: {interval: 1, gain: 0.3}, placebo]}
+arms:
+  transfers: [attention: {weight: {log: [1, 100]}}]
+  policies: [constant, layerwise: {interval: 1, gain: 0.3}, placebo]
 search: {sampler: tpe, trials_per_arm: 3, startup: 1, lag: 1}
 confirm: {searches: 3, seeds: 2, smallest: 1, at_most: 5}
 """
