@@ -171,6 +171,7 @@ def test_an_address_without_a_cluster_is_one_line(tmp_path: Path, address: str) 
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_paths_of_a_study_are_meant_from_its_file_for_every_command_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     (tmp_path / "elsewhere").mkdir()

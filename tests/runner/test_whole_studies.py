@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from kdstudy.analysis import reproduce_trial
 from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.data.load import _decoded, _load
 from kdstudy.errors import ClusterError, ModelError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, TrialRecord
 from kdstudy.runner import confirm_study, resume_study, run_study
 from kdstudy.storage import Store
-from kdstudy.study import Study, parse_study
+from kdstudy.study import Study, load_study, parse_study
 from tests.data.layouts import make_folders
 from tests.runner.in_process import InProcess
 
@@ -125,17 +126,21 @@ cache: {{mode: "off"}}
 """
 
 
-def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out_from_anywhere(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "kdstudy")
     make_folders(tmp_path / "pictures", train=8, test=3)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "pictures.yaml").write_text(PICTURES.format(root="../pictures"))
+    monkeypatch.chdir(tmp_path)
     last = tmp_path / "pictures" / "test" / "cat" / "002.png"
     whole = last.read_bytes()
     last.write_bytes(whole[:40])
     with pytest.raises(ModelError, match=f"^data: {last} cannot be read .*put the file in place or take it out"):
-        run_study(parse_study(PICTURES.format(root=tmp_path / "pictures")), store, cluster=InProcess())
+        run_study(load_study("studies/pictures.yaml"), store, cluster=InProcess())
     assert trials(store) == ()
+    monkeypatch.chdir("/")
     assert list(Path(str(store.teachers)).glob("*")) == [], "nothing was trained"
     last.write_bytes(whole)
     forget()
@@ -161,6 +166,8 @@ def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out(
         str(tmp_path / "pictures"),
         ["ant", "bee", "cat"],
     )
+    with Ledger.open(store.ledger_url) as ledger:
+        assert reproduce_trial(ledger, store, trials(store)[1]).verdict == "identical"
     last.write_bytes(whole)
     forget()
     with pytest.raises(StoreError, match="dataset: its fingerprint is"):
