@@ -51,6 +51,8 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         print_json(_summary(study) | shown | ({} if forecast is None else {"forecast": forecast.to_json()}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
+    for line in _data(study) if corners else ():
+        click.echo(line)
     click.echo(
         f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
         f"data {study.data.name}"
@@ -60,6 +62,14 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         click.echo(line)
     for each in matched:
         _show_layers(each)
+
+
+def _data(study: Study) -> Iterator[str]:
+    """Yield what the study's images are, as `run` says it."""
+    from kdstudy.data import data_lines
+    from kdstudy.trial import dataset_of
+
+    return data_lines(dataset_of(study.corner(study.arms[0], 0), with_test=False, decoded=False))
 
 
 def _show_arms(study: Study) -> None:

@@ -4,10 +4,12 @@ from kdstudy.trial.build import (
     build_transfer,
     dataset_of,
     describe_dataset,
+    largest_batch,
     networks,
     student_spec,
     teacher_spec,
     training_batches,
+    verify_data,
 )
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
@@ -32,6 +34,7 @@ __all__ = [
     "describe_dataset",
     "failure",
     "find_teacher",
+    "largest_batch",
     "matched_layers",
     "networks",
     "open_teacher",
@@ -47,4 +50,5 @@ __all__ = [
     "teacher_spec",
     "teacher_trial",
     "training_batches",
+    "verify_data",
 ]
