@@ -44,7 +44,7 @@ def _answers(report: Report) -> list[str]:
 def _lead(report: Report) -> str:
     return "\n".join(
         f"Study `{study.record.id}`: {study.record.status}, data {_text(study.study.data.name)}, "
-        f"teacher {_text(study.study.teacher.model.name)}."
+        f"teacher {_text(study.study.teacher.model.name)}, student {_text(study.student)}."
         for study in report.studies
     )
 

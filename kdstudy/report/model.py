@@ -11,8 +11,8 @@ from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
 from kdstudy.report.mlflow_links import MlflowLinks
-from kdstudy.results import ArmRowDocument, ReportDocument, ReportedStudyDocument
-from kdstudy.study import Choice, Log, Range, Study
+from kdstudy.results import ArmRowDocument, ReportDocument, ReportedStudyDocument, brief
+from kdstudy.study import Choice, Log, PluginSpec, Range, Study
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,12 @@ class StudyReport:
     search: tuple[ArmSearch, ...]
     cost: Cost
     links: MlflowLinks
+
+    @property
+    def student(self) -> str:
+        """The student's network in words; all of them where the search chooses."""
+        model: PluginSpec | Choice = self.study.student.model
+        return " or ".join(map(brief, model.options)) if isinstance(model, Choice) else model.name
 
     def to_json(self) -> ReportedStudyDocument:
         """Return plain values."""
