@@ -1,5 +1,6 @@
 """What people read: the page of a study, its text forms, comparisons and progress."""
 
+from kdstudy.report.answer_text import render_answer, render_warnings
 from kdstudy.report.comparison_text import render_comparison
 from kdstudy.report.markdown import to_summary
 from kdstudy.report.model import Report, StudyReport, report_of
@@ -14,7 +15,9 @@ __all__ = [
     "StudyReport",
     "progress_table",
     "render",
+    "render_answer",
     "render_comparison",
+    "render_warnings",
     "report_of",
     "serve",
     "snapshot",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,12 +195,12 @@ def _searches(study: Study, trials: Sequence[TrialRecord]) -> tuple[ArmSearch, .
     return tuple(found)
 
 
-def short_names(space: dict[str, Range]) -> list[str]:
+def short_names(paths: Collection[str]) -> list[str]:
     """Return for each path its shortest end that is no other's."""
     names = []
-    for path in space:
+    for path in paths:
         parts = path.split(".")
-        others = [other.split(".") for other in space if other != path]
+        others = [other.split(".") for other in paths if other != path]
         length = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
         names.append(".".join(parts[-length:]))
     return names

@@ -67,6 +67,12 @@ def _inner(value: Any) -> str:
     return f"({brief(value)})" * bool(value) if isinstance(value, dict) else brief(value)
 
 
+def reason_of(error: str | None) -> str:
+    """Return why a trial failed, the last line of its traceback; empty for one that did not."""
+    lines = (error or "").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
 def decimal(value: float | None, digits: int = 4) -> str:
     """Return a number with fixed decimals for a terminal."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"

@@ -19,7 +19,7 @@ from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
 from kdstudy.ledger import DatasetInfo, Ledger
 from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
-from kdstudy.report.verdicts import answers, headline, signed
+from kdstudy.report.verdicts import headline, signed, statements
 from kdstudy.results import in_points, p_value
 from kdstudy.storage import DiskFolder
 from kdstudy.study import ArmId
@@ -95,6 +95,7 @@ def hostile(report: Report) -> Report:
 def test_every_section_is_there(page: str) -> None:
     heads = re.findall(r"<h2>(.*?)</h2>", page)
     assert heads == [
+        "The arms, and the student to take home",
         "One difference per search",
         "Learning curves",
         "What the controller did",
@@ -200,7 +201,7 @@ def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(ledger: L
 
 
 def test_the_answer_says_size_interval_and_what_could_have_been_seen(report: Report) -> None:
-    for answer, row in zip(answers(report.comparison), report.comparison.rows, strict=True):
+    for answer, row in zip(statements(report.comparison), report.comparison.rows, strict=True):
         found = row.judgement.estimate
         assert found is not None and found.ci_low is not None and found.ci_high is not None
         assert f"{100 * abs(found.mean):.1f}" in answer.difference
