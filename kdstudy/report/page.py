@@ -23,7 +23,7 @@ from kdstudy.analysis import Answer
 from kdstudy.ledger import TrialRecord
 from kdstudy.report import figures, search_figures
 from kdstudy.report.answer_text import arm_cells, footnote, ran_with_title, take_home_text, value_cells
-from kdstudy.report.colours import arm_colours, depth_colours
+from kdstudy.report.colours import depth_colours
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.forest import forest as forest_of
@@ -31,6 +31,7 @@ from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, decimals_of, headline, name_of, statements
 from kdstudy.results import PLUS_MINUS, brief, duration, percent, reason_of
+from kdstudy.study import arm_colours
 
 
 @dataclass(frozen=True)

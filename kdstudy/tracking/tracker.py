@@ -204,7 +204,8 @@ class Tracker:
             run = self._client.create_run(experiment_id, start, tags, naming.run_name(trial))
         run_id = str(run.info.run_id)
         if run_id not in self._epochs:
-            self._describe(run, naming.trial_params(trial), naming.trial_tags(trial))
+            tags = {**naming.trial_tags(trial), "mlflow.runColor": naming.run_colour(study, trial)}
+            self._describe(run, naming.trial_params(trial), tags)
             self._log_data(run_id, study)
             self._epochs[run_id] = {point.step for point in self._client.get_metric_history(run_id, _MARKER)}
         return run_id

@@ -28,7 +28,7 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     Args:
         uri: SQLite tracking URI of the store.
         port: On loopback.
-        ready: Called with the address of the runs once the UI answers.
+        ready: Called with the UI's address, without a slash at the end, once it answers.
 
     Returns:
         The server's exit code; 0 after Ctrl-C.
@@ -68,8 +68,7 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     )
     try:
         _wait_until_it_answers(process, port)
-        # Without workflowType MLflow opens a page of another kind, with no runs on it.
-        ready(f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning")
+        ready(f"http://{HOST}:{port}")
         return process.wait()
     except KeyboardInterrupt:
         return 0

@@ -9,6 +9,7 @@ from typing import Any
 from kdstudy.ledger import DatasetInfo, Running, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.study import ArmId
+from tests.command_line import SMOKE
 from tests.stages import START
 
 BEGUN = START + timedelta(seconds=10)
@@ -19,7 +20,7 @@ def make_study(**changes: Any) -> StudyRecord:
         id="smoke-0123abcd",
         name="smoke",
         seed=3,
-        text="name: smoke\nseed: 3\n",
+        text=SMOKE.read_text(),
         created=START,
         environment={
             "python": "3.11.7",

@@ -62,7 +62,9 @@ def test_the_ui_serves_the_runs_on_loopback_and_ends_with_all_its_processes(
     with user_interface(store, port) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments\S*", address)
+        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments\S*  all studies", address), (
+            "no study in the ledger"
+        )
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=smoke"
         with urllib.request.urlopen(url, timeout=20) as answer:
             assert json.load(answer)["experiment"]["name"] == "smoke"
