@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
+from kdstudy.analysis.conclude import conclude
 from kdstudy.analysis.confirmation import Confirmation, confirmation_of
 from kdstudy.analysis.estimates import welch_interval
 from kdstudy.analysis.family import Pair, family_of, pairs_of
@@ -47,6 +48,7 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
         tuple(record.id for record in records),
         (*rows, *_together(studies, baseline)),
         _gain_differences(records, [row for row in rows if not row.later]),
+        tuple(conclude(ledger, study.confirmation, study.verdicts()) for study in studies),
     )
 
 
@@ -69,6 +71,11 @@ class _StudyRuns:
             if self.confirmation.has_later(pair):
                 rows.append(self.row(pair, explore(self.scores(pair, later=True)), declared=False, later=True))
         return rows
+
+    def verdicts(self) -> list[Row]:
+        """Return the study's own comparisons, judged, whatever a call names."""
+        own = family_of(self.study)
+        return [self.row(pair, judged, declared=True) for pair, judged in zip(own, self._judge(own), strict=True)]
 
     def pairs(self, baseline: str | None) -> list[Pair]:
         """Return what a call compares: the study's own family, or every arm with the baseline it names."""

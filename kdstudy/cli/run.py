@@ -16,7 +16,6 @@ from kdstudy.cli.options import (
     study_argument,
 )
 from kdstudy.errors import StudyError
-from kdstudy.results import brief
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
 
@@ -99,18 +98,18 @@ def _tell(result: StudyResult, as_json: bool) -> int:
 
 
 def _tell_people(result: StudyResult) -> None:
-    study_id, best = result.study.id, result.best
-    click.echo()
-    if result.comparison is not None:
-        from kdstudy.report import render_comparison
+    from kdstudy.report import render_answer, render_comparison, render_warnings
 
-        click.echo(render_comparison(result.comparison))
-        click.echo()
+    study_id = result.study.id
+    if result.comparison is not None:
+        blocks = [render_comparison(result.comparison)]
+    else:
+        blocks = [render_warnings([warned.message for warned in result.answer.warnings]), render_answer(result.answer)]
+    for block in filter(None, blocks):
+        click.echo(f"\n{block}")
+    click.echo()
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
-    if best is not None:
-        values = ", ".join(f"{path} {brief(value)}" for path, value in best.values.items())
-        click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
     click.echo("\nnext:")
     commands = {
         f"report {study_id}": "answer, curves, search and cost on one page",

@@ -1,5 +1,6 @@
 """What people read: the page of a study, its text forms, comparisons and progress."""
 
+from kdstudy.report.answer_text import render_answer, render_warnings
 from kdstudy.report.comparison_text import render_comparison
 from kdstudy.report.markdown import to_summary
 from kdstudy.report.mlflow_links import MlflowLinks
@@ -16,7 +17,9 @@ __all__ = [
     "StudyReport",
     "progress_table",
     "render",
+    "render_answer",
     "render_comparison",
+    "render_warnings",
     "report_of",
     "serve",
     "snapshot",

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from kdstudy.analysis import Comparison, best_json, compare
+from kdstudy.analysis import Answer, Comparison, best_json, compare
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.report import PAGE, report_of, to_summary, write_report
@@ -25,12 +25,14 @@ class StudyResult:
         study: As the ledger has it at the end.
         trials: All of them.
         comparison: Of its arms; None if nothing was confirmed.
+        answer: What it answers beside its verdicts.
         unpublished: Runs of which MLflow lacks something.
     """
 
     study: StudyRecord
     trials: tuple[TrialRecord, ...]
     comparison: Comparison | None
+    answer: Answer
     unpublished: int
 
     @property
@@ -58,6 +60,8 @@ class StudyResult:
             "trials": self.counts,
             "best": best_json(self.trials),
             "comparison": rows,
+            "warnings": [warned.to_json() for warned in self.answer.warnings],
+            "answer": self.answer.to_json(),
         }
 
 
@@ -65,7 +69,9 @@ def result_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> StudyResul
     """Return the result of a study as the ledger has it."""
     trials = ledger.trials(study_id)
     confirmed = any(trial.phase == "confirm" for trial in trials)
-    return StudyResult(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+    comparison = compare(ledger, [study_id])
+    (answer,) = comparison.answers
+    return StudyResult(ledger.study(study_id), trials, comparison if confirmed else None, answer, unpublished)
 
 
 def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
