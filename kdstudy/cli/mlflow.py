@@ -6,7 +6,7 @@ import contextlib
 
 import click
 
-from kdstudy.cli.options import json_option, print_json, store_options, study_argument
+from kdstudy.cli.options import json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
@@ -14,6 +14,7 @@ from kdstudy.storage import Store
 
 @click.command("sync")
 @study_argument
+@plugin_option
 @store_options
 @json_option
 def sync_command(study: str, store: Store, as_json: bool) -> None:
@@ -37,6 +38,7 @@ def sync_command(study: str, store: Store, as_json: bool) -> None:
     is_flag=True,
     help="Optuna's dashboard instead (extra `dashboard`), over the search of each arm as it is now.",
 )
+@plugin_option
 @store_options
 def ui_command(studies: tuple[str, ...], port: int, optuna: bool, store: Store) -> int:
     """Start the MLflow UI on this store, on loopback, and print its address.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdstudy.errors import StudyError
+from kdstudy.plugins import allow_beside
 from kdstudy.study.build import build
 from kdstudy.study.checks import check_study
-from kdstudy.study.diagnostics import Place
+from kdstudy.study.diagnostics import Place, Problems
 from kdstudy.study.schema import StudyFile
 from kdstudy.study.study import Study
 from kdstudy.study.validate import Reader
@@ -17,10 +18,14 @@ from kdstudy.study.yaml_text import parse_text, read_text
 def load_study(path: Path | str) -> Study:
     """Read and check the study file at ``path``; nothing is run or created.
 
+    Modules beside it can be imported if they were allowed: see `kdstudy.plugins.allow_beside`.
+
     Raises:
         StudyError: The file cannot be read or is wrong; one line per problem, all of them.
     """
-    return parse_study(read_text(Path(path)), str(path))
+    text = read_text(Path(path))
+    allow_beside(Path(path))
+    return parse_study(text, str(path))
 
 
 def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> Study:
@@ -41,3 +46,16 @@ def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> S
     if problems:
         raise StudyError(problems.told())
     return Study.of(build(StudyFile, parsed), text)
+
+
+def problems_of(study: Study, where: str) -> Problems:
+    """Return an empty list of problems of a study that knows the lines of its file.
+
+    Args:
+        study: Read from a file, or from a record.
+        where: What messages call it.
+    """
+    try:
+        return parse_text(study.text, where)[1]
+    except StudyError:  # a record of what no version would read today
+        return Problems(where)

@@ -9,6 +9,7 @@ from kdstudy.trial.build import (
     teacher_spec,
     training_batches,
 )
+from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
@@ -24,7 +25,10 @@ from kdstudy.trial.teacher import (
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
 __all__ = [
+    "CHECKS",
     "INFRASTRUCTURE_ERRORS",
+    "Fault",
+    "Inspection",
     "Matched",
     "OutputsRecipe",
     "build_transfer",
@@ -32,6 +36,7 @@ __all__ = [
     "describe_dataset",
     "failure",
     "find_teacher",
+    "inspect_parts",
     "matched_layers",
     "networks",
     "open_teacher",
