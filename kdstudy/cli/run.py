@@ -114,7 +114,7 @@ def _tell_people(result: StudyResult) -> None:
         f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
-    typed = {complete(f"`kdstudy {command}`").strip("`"): meaning for command, meaning in commands.items()}
-    for command, meaning in typed.items():
-        click.echo(f"  {command.ljust(max(map(len, typed)))}  # {meaning}")
+    for command, meaning in commands.items():
+        typed = complete(f"`kdstudy {command}`").strip("`")
+        click.echo(f"  {typed}\n    {meaning}")
     click.echo(f"\nstudy {study_id}: {result.study.status}")

@@ -19,6 +19,8 @@ from kdstudy.settings import Settings
 
 SHARED = ("--store", "--ledger", "--tracking-uri", "--address")
 """Options that the next command needs if this one had them."""
+READING = ("show", "compare", "report", "sync", "ui")
+"""Commands that need no plug-in of a record that this version wrote."""
 _COMMAND = re.compile(r"(?P<quote>[`'])kdstudy (?P<verb>[a-z]+)(?P<rest>(?: [^`']*)?)(?P=quote)")
 _given: dict[str, str] = {}
 
@@ -47,7 +49,7 @@ def spelled(command: click.Command | None, words: str) -> str:
     """
     known = {option for parameter in command.params for option in parameter.opts} if command else set()
     options = [word for option, value in _given.items() if option in known for word in (option, value)]
-    if "--allow-plugin" in known:
+    if "--allow-plugin" in known and command and command.name not in READING:
         unasked = [word for word in allowed_words() if word not in Settings.read().allow_plugins]
         options += [word for name in unasked for word in ("--allow-plugin", name)]
     return " ".join([program(), words.removeprefix("kdstudy "), *map(shlex.quote, options)])

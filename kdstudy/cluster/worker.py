@@ -197,11 +197,21 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         ``error`` what the user must put right.
     """
     from kdstudy.data import count_views
-    from kdstudy.trial import dataset_of, describe_dataset, find_teacher, open_teacher, preflight, teacher_folder
+    from kdstudy.trial import (
+        dataset_of,
+        describe_dataset,
+        find_teacher,
+        inspect_parts,
+        open_teacher,
+        preflight,
+        teacher_folder,
+    )
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
+        if key is None and (faults := inspect_parts(trials).faults):  # the driver may have been without the data
+            return {"error": "; ".join(f"{fault.path}: {fault.error}" for fault in faults)}
         views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
         folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)

@@ -12,6 +12,7 @@ its name where it lies beside a study file that the user names. That module alon
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -63,7 +64,7 @@ def allow_plugins(*packages: str) -> None:
 
 def allow_beside(study_file: Path) -> None:
     """Take modules that were allowed by name from the folder of a study file, unless Python finds them elsewhere."""
-    folder = study_file.absolute().parent
+    folder = _normal(study_file).parent
     for name, place in allowed_plugins().items():
         beside = next((path for path in (folder / f"{name}.py", folder / name) if path.exists()), None)
         if place is None and beside is not None and _is_there(name, beside):
@@ -97,9 +98,10 @@ def require_allowed(kind: str, name: str) -> None:
     if any(module == each or module.startswith(f"{each}.") for each in allowed):
         import_from(package, allowed.get(package))
         return
+    word = place_told(package) or package
     raise PluginError(
         f"{kind}: '{name}' is code outside kdstudy, which is not run unasked; if you trust the package, add "
-        f"--allow-plugin {place_told(package) or package} or set {ALLOW_PLUGINS}={package}"
+        f"--allow-plugin {word} or set {ALLOW_PLUGINS}={word}"
     )
 
 
@@ -112,12 +114,17 @@ def place_told(package: str) -> str | None:
 def _entry(where: str, word: str) -> tuple[str, Path | None]:
     """Return the module that a word allows, and its place if it names one."""
     path = Path(word) if "/" in word or word.endswith(".py") else None
-    name = word if path is None else path.absolute().name.removesuffix(".py")
+    name = word if path is None else _normal(path).name.removesuffix(".py")
     if not _PACKAGE.fullmatch(name):
         raise PluginError(
             f"{where}: not the name of a package, got '{word}'; write for example my_package, or DIR/my_module.py"
         )
-    return name, None if path is None else path.absolute()
+    return name, None if path is None else _normal(path)
+
+
+def _normal(path: Path) -> Path:
+    """Return an absolute path without ``..``, symbolic links as they are."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _is_there(name: str, place: Path) -> bool:

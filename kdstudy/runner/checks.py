@@ -57,9 +57,9 @@ def check_study(study: Study, where: str, *, address: str | None = None, prepare
         if address is not None and place.name.startswith(ELSEWHERE):
             log.info(f"note: {place.name}: not on this machine ({message}); looked at again on the cluster")
         else:
-            problems.add(place, message)
+            problems.add(place, message, cause=fault.error)
     if problems:
-        raise StudyError(problems.told()) from next((fault.error for fault in found.faults), None)
+        raise StudyError(problems.told()) from problems.cause
     return found
 
 

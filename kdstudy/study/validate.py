@@ -281,7 +281,7 @@ class Reader:
                 return None
             return registry.options(name)
         except PluginError as error:
-            self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "))
+            self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "), cause=error)
             return None
 
     def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place, what: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from kdstudy.cli import cli, run, spelling
 from kdstudy.cli.spelling import complete, program
+from kdstudy.errors import StudyError
 from kdstudy.plugins import allow_plugins
 
 BIN = Path(sys.executable).parent
@@ -60,6 +61,9 @@ def test_each_command_gets_the_options_that_it_takes(monkeypatch: pytest.MonkeyP
     )
     assert complete("see 'kdstudy list'", cli) == "see `kdstudy list --store 'my store'`"
     assert complete("`kdstudy datasets NAME`", cli) == f"`kdstudy datasets NAME {allowed}`"
+    assert complete("`kdstudy report x-1`", cli) == "`kdstudy report x-1 --store 'my store'`", (
+        "reading needs no plug-in"
+    )
     kept = "let `kdstudy submit STUDY --address http://HOST:8265` do so; `kdstudy` and `kdstudy nonsense` stay"
     assert complete(kept, cli) == kept
 
@@ -97,6 +101,30 @@ def test_debug_may_stand_anywhere(tmp_path: Path, place: int) -> None:
     assert run(arguments) == 1
     with pytest.raises(Exception, match="cannot be read"):
         run([*arguments[:place], "--debug", *arguments[place:]])
+
+
+@pytest.mark.parametrize("where", ["top", "constructor"])
+def test_a_plugin_that_raises_is_one_line_and_debug_shows_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    body = "1 / 0" if where == "top" else "def net(num_classes, in_channels):\n    return 1 / 0"
+    (tmp_path / f"broken_{where}.py").write_text(f"{body}\n")
+    text = (Path(__file__).parents[2] / "studies" / "smoke.yaml").read_text()
+    text = text.replace("student: {model: resnet8}", f"student: {{model: 'broken_{where}:net'}}")
+    (tmp_path / "study.yaml").write_text(text)
+    arguments = ["check", str(tmp_path / "study.yaml"), "--allow-plugin", f"broken_{where}"]
+    assert run(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        line.startswith(f"error: {tmp_path}/study.yaml:7: student.model") and "ZeroDivisionError: division by" in line
+    )
+    assert "--debug shows where" in line
+    with pytest.raises(StudyError) as caught:
+        run([*arguments, "--debug"])
+    deepest: BaseException = caught.value
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    assert isinstance(deepest, ZeroDivisionError)
 
 
 def test_every_command_that_opens_a_record_or_a_file_takes_plugins() -> None:

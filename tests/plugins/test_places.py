@@ -67,6 +67,7 @@ def test_a_module_is_allowed_by_its_place(folder: Path, word: str, monkeypatch: 
     monkeypatch.chdir(folder)
     allow_plugins(word if "/" in word or word.endswith(".py") else f"./{word}")
     name = "mynet_package.deep:net" if "package" in word else "mynet:net"
+    assert ".." not in "".join(allowed_words()), "as it is told to other processes, and printed"
     assert MODELS.load(name)(1, 1) in ("deep", "beside")
     other = "mynet:net" if "package" in word else "mynet_package.deep:net"
     with pytest.raises(PluginError, match="is code outside kdstudy"):

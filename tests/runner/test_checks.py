@@ -11,13 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdstudy.cli import run
+from kdstudy.cluster.worker import prepare_in_worker
 from kdstudy.errors import StudyError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TeacherInfo
 from kdstudy.models import build_model
 from kdstudy.runner import check_study, resume_study
 from kdstudy.runner.checks import check_machine
 from kdstudy.search import Sampler
-from kdstudy.storage import Store
+from kdstudy.storage import DiskFolder, Store
 from kdstudy.study import Problems, ResourcesConfig, parse_study
 from kdstudy.transfer.attention import AttentionTransfer
 
@@ -233,3 +234,11 @@ def test_a_study_that_cannot_go_on_stays_as_it_was(tmp_path: Path, status: str) 
             resume_study("latest", store)
         assert ledger.study(record.id) == before
         ledger.acquire_lease(record.id, LeaseOwner.here())  # refused if the driver had kept it
+
+
+def test_data_that_only_the_nodes_have_are_checked_there_before_the_teacher_is_trained(tmp_path: Path) -> None:
+    study = parse_study(STUDY + "layers: [[midd, layer2]]\n")
+    configs = [study.corner(arm, 0).to_json() for arm in study.arms]
+    found = prepare_in_worker(configs, DiskFolder(tmp_path / "teachers"), None)
+    assert "layers: the student has no layer 'midd'" in found["error"] and "\n" not in found["error"]
+    assert not (tmp_path / "teachers").exists()
