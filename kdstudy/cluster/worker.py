@@ -218,6 +218,7 @@ def prepare_in_worker(
         dataset_of,
         describe_dataset,
         find_teacher,
+        inspect_parts,
         largest_batch,
         open_teacher,
         preflight,
@@ -228,6 +229,8 @@ def prepare_in_worker(
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
+        if key is None and (faults := inspect_parts(trials).faults):  # the driver may have been without the data
+            return {"error": "; ".join(f"{fault.path}: {fault.error}" for fault in faults)}
         if data.fingerprint != images.verified:
             verify_data(trials[0], images.searches)
         views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0

@@ -15,7 +15,7 @@ from typing import Any
 from kdstudy.cluster import check_address, connected, on_each_node
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import Ledger, capture_environment
-from kdstudy.plugins import allowed_plugins
+from kdstudy.plugins import allowed_words
 from kdstudy.settings import foreign
 from kdstudy.storage import Folder, Store
 from kdstudy.tracking import check_access
@@ -113,7 +113,7 @@ def _shared_memory() -> str:
 
 
 def _plugins() -> str:
-    return f"code of {', '.join(allowed_plugins()) or 'no package'} may be named by files and records"
+    return f"code of {', '.join(allowed_words()) or 'no package'} may be named by files and records"
 
 
 def _storage(store: Store) -> str:

@@ -11,6 +11,7 @@ from kdstudy.trial.build import (
     training_batches,
     verify_data,
 )
+from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
@@ -26,7 +27,10 @@ from kdstudy.trial.teacher import (
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
 __all__ = [
+    "CHECKS",
     "INFRASTRUCTURE_ERRORS",
+    "Fault",
+    "Inspection",
     "Matched",
     "OutputsRecipe",
     "build_transfer",
@@ -34,6 +38,7 @@ __all__ = [
     "describe_dataset",
     "failure",
     "find_teacher",
+    "inspect_parts",
     "largest_batch",
     "matched_layers",
     "networks",

@@ -44,13 +44,14 @@ class TrialNetworks(NamedTuple):
     context: TransferContext
 
 
-def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True) -> Dataset:
+def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True, download: bool | None = None) -> Dataset:
     """Load the configuration's data set; the test split only where it may be looked at.
 
     Args:
         config: The trial.
         with_test: Whether the test split is given.
         decoded: False where no image is looked at, only what describes the data.
+        download: Whether missing data may be fetched; None for what the configuration says.
     """
     data = config.data
     return load_data(
@@ -58,7 +59,7 @@ def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True) ->
         val_fraction=data.val_fraction,
         root=data.root,
         train_images=data.train_images,
-        download=data.download,
+        download=data.download if download is None else download,
         augment=data.augment,
         options=data.options,
         split_seed=config.split_seed,
