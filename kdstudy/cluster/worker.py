@@ -193,22 +193,31 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
 
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions, what each arm ``keeps`` of the teacher's outputs (as
-        `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its trials are ``taught`` by it; or under
-        ``error`` what the user must put right.
+        `kdstudy.search.cache_plan.Keep`, None for nothing), whether its trials are ``taught`` by it, and ``notes`` on
+        the teacher's file; or under ``error`` what the user must put right, and the traceback of its ``cause``.
     """
     from kdstudy.data import count_views
-    from kdstudy.trial import dataset_of, describe_dataset, find_teacher, open_teacher, preflight, teacher_folder
+    from kdstudy.trial import (
+        dataset_of,
+        describe_dataset,
+        find_teacher,
+        open_teacher,
+        preflight,
+        teacher_folder,
+        try_networks,
+    )
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
         views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
+        notes = try_networks(trials) if key is None else ()  # before the teacher is trained
         folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
         needs = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "cause": traceback.format_exc() if error.__cause__ else None}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [
@@ -225,6 +234,7 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         "dataset": describe_dataset(data),
         "keeps": keeps,
         "taught": [each.teacher for each in needs],
+        "notes": list(notes),
     }
 
 

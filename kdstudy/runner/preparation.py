@@ -38,6 +38,8 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
     )
     _raise_if_failed(found)
     _require_the_same(record, found)
+    for line in found["notes"]:
+        log.info(line)
     known = TeacherInfo.from_json({**record.teacher.to_json(), **found["teacher"]})
     opened.ledger.update_study(opened.id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
     log.info(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
@@ -58,7 +60,10 @@ def _raise_if_failed(found: Mapping[str, Any]) -> None:
         log.info(found["traceback"])
         raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
     if "error" in found:
-        raise ModelError(found["error"])
+        error = ModelError(found["error"])
+        if found["cause"]:
+            error.add_note(found["cause"])  # shown with the traceback, by --debug
+        raise error
 
 
 def _require_the_same(record: StudyRecord, found: Mapping[str, Any]) -> None:

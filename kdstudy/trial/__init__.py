@@ -10,7 +10,7 @@ from kdstudy.trial.build import (
     training_batches,
 )
 from kdstudy.trial.dry_run import preflight, run_corners
-from kdstudy.trial.layers import Matched, matched_layers
+from kdstudy.trial.layers import Matched, matched_layers, try_networks
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
@@ -47,4 +47,5 @@ __all__ = [
     "teacher_spec",
     "teacher_trial",
     "training_batches",
+    "try_networks",
 ]

@@ -1,14 +1,16 @@
-"""Lists the crucial layers that a study will use, for `kdstudy check --layers`: pairs, shapes, parameters."""
+"""Tries the networks of a study before anything is trained, and lists the crucial layers that it will use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
 from kdstudy.layerwise import LayerPair, layer_groups, match_layers
-from kdstudy.models import trace
+from kdstudy.models import require_trainable, trace
 from kdstudy.study import Study, TrialConfig
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec
+from kdstudy.trial.teacher import filled_teacher
 
 
 @final
@@ -62,8 +64,39 @@ def matched_layers(study: Study) -> tuple[Matched, ...]:
     return tuple(found.values())
 
 
+def try_networks(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
+    """See that the networks of these trials can be built, trained, repeated, filled and matched; nothing is trained.
+
+    Args:
+        configs: Trials of one study, such as its `kdstudy.study.Study.student_corners`; those with the same networks
+            are tried once.
+
+    Returns:
+        What was made of the teacher's file, one line, or nothing.
+
+    Raises:
+        ModelError: A network cannot be built; a user's own cannot be trained or is no function of its seed; the
+            teacher's file cannot be read or does not fit; no layers match, or a named one does not exist.
+        DataError: The data set is not available; its image size decides what matches.
+    """
+    tried: dict[str, str] = {}
+    for config in configs:
+        key = repr((config.student, config.teacher, config.layers))
+        if key in tried:
+            continue
+        data = dataset_of(config, with_test=False, decoded=False)
+        require_trainable(student_spec(config, data))
+        if config.teacher.path is None:
+            require_trainable(teacher_spec(config, data))
+            tried[key] = ""
+        else:
+            tried[key] = filled_teacher(config, teacher_spec(config, data))[1]
+        _match(config)
+    return tuple(dict.fromkeys(filter(None, tried.values())))
+
+
 def _match(config: TrialConfig) -> Matched:
-    data = dataset_of(config, with_test=False)
+    data = dataset_of(config, with_test=False, decoded=False)
     student, teacher = (spec.build(seed=0) for spec in (student_spec(config, data), teacher_spec(config, data)))
     pairs = match_layers(trace(student, data.image_shape), trace(teacher, data.image_shape), config.layers)
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
