@@ -209,9 +209,10 @@ def prepare_in_worker(
         images: Which image files are to be decoded once before anything is trained.
 
     Returns:
-        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about the data and ``warnings``; what each arm
+        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; what each arm
         ``keeps`` of the teacher's outputs (as `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its
-        trials are ``taught`` by it; or under ``error`` what the user must put right.
+        trials are ``taught`` by it; or under ``error`` what the user must put right, and the traceback of its
+        ``cause``.
     """
     from kdstudy.data import count_views, data_lines, shortages
     from kdstudy.trial import (
@@ -229,8 +230,11 @@ def prepare_in_worker(
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
-        if key is None and (faults := inspect_parts(trials).faults):  # the driver may have been without the data
-            return {"error": "; ".join(f"{fault.path}: {fault.error}" for fault in faults)}
+        notes: list[str] = []
+        if key is None:  # before the teacher is trained; the driver may have been without the data
+            inspected = inspect_parts(trials)
+            inspected.raise_faults()
+            notes = inspected.notes
         if data.fingerprint != images.verified:
             verify_data(trials[0], images.searches)
         views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
@@ -239,7 +243,7 @@ def prepare_in_worker(
         assert teacher is not None
         needs = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "cause": traceback.format_exc() if error.__cause__ else None}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [
@@ -254,7 +258,7 @@ def prepare_in_worker(
     return {
         "teacher": teacher.to_json(),
         "dataset": {**describe_dataset(data), "verified": images.searches},
-        "lines": list(data_lines(data)),
+        "lines": [*data_lines(data), *notes],
         "warnings": shortages(data, largest_batch(trials)),
         "keeps": keeps,
         "taught": [each.teacher for each in needs],

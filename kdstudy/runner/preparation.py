@@ -63,7 +63,10 @@ def _raise_if_failed(found: Mapping[str, Any]) -> None:
         log.info(found["traceback"])
         raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
     if "error" in found:
-        raise ModelError(found["error"])
+        error = ModelError(found["error"])
+        if found["cause"]:
+            error.add_note(found["cause"])  # shown with the traceback, by --debug
+        raise error
 
 
 def _verified(opened: OpenStudy) -> str | None:

@@ -77,7 +77,10 @@ class TeacherConfig:
     ] = None
     key_map: Annotated[
         dict[str, str],
-        Key("For a loaded file: prefix of a tensor's name in the file to its name in the network.", {"linear": "fc"}),
+        Key(
+            "For a loaded file: prefix of a tensor's name in the file to that in the network, which may be empty.",
+            {"linear": "fc"},
+        ),
     ] = field(default_factory=dict)
     allow_weak: Annotated[bool, Key("Accept a teacher whose score is near chance.")] = False
 

@@ -9,7 +9,7 @@ import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
 from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
-from kdstudy.models import FeatureExtractor, NetworkSpec, trace
+from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace
 from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
@@ -216,9 +216,7 @@ def build_transfer(name: str, options: dict[str, Any], context: TransferContext,
         seed: The trial's initialisation seed; adaptors draw from a stream of their own.
     """
     method = TRANSFERS.load(name)
-    # Only the CPU generator is touched, and put back: building must not shift any other random stream.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(derive(seed, "transfer"))
+    with seeded_generators(derive(seed, "transfer")):
         transfer: Transfer = method(context, **options)
     return transfer
 

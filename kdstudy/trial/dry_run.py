@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from kdstudy.errors import KdstudyError, StudyError
+from kdstudy.models import preserved_generators
 from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, fixed_numerics, generator
 from kdstudy.trial.build import dataset_of, teacher_spec, verify_data
@@ -43,6 +44,7 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     inputs = OwnInputs()
     with (
         fixed_numerics(config.resources.cpus),
+        preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(TrialRun(config, inputs, teacher=teacher)) as trial,
     ):

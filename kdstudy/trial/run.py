@@ -18,7 +18,7 @@ import torch
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
 from kdstudy.layerwise import layer_sizes
-from kdstudy.models import save_student
+from kdstudy.models import preserved_generators, save_student
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
 from kdstudy.study import TrialConfig
@@ -84,6 +84,7 @@ def run_trial(
     inputs = OwnInputs()
     with (
         fixed_numerics(config.resources.cpus),
+        preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(
             TrialRun(config, inputs, teacher=teacher, folder=folder, cache=cache, with_test=with_test)

@@ -17,7 +17,7 @@ from torch import nn
 
 from kdstudy.data import Dataset, Split, eval_batches
 from kdstudy.errors import ModelError
-from kdstudy.models import fit_weights, load_student, read_file, read_weights, save_student
+from kdstudy.models import NetworkSpec, fit_weights, load_student, read_file, read_weights, save_student
 from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig, check
@@ -199,16 +199,13 @@ def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
 
 
 def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
-    teacher = config.teacher
-    assert teacher.path is not None
     spec = teacher_spec(config, data)
-    module = spec.build(seed=0)
-    fit_weights(module, read_weights(Path(teacher.path)), teacher.key_map, where=teacher.path)
+    module, _ = filled_teacher(config, spec)
     val = _score(config, module, data.val)
     if val is None:
         raise ModelError(
-            f"teacher.path: with the weights of {teacher.path} the answers are not finite numbers; check the file, "
-            "teacher.mean, std and key_map"
+            f"teacher.path: with the weights of {config.teacher.path} the answers are not finite numbers; check the "
+            "file, teacher.mean, std and key_map"
         )
     save_student(module, folder / "student", spec)
     return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
@@ -217,6 +214,23 @@ def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teach
 def _score(config: TrialConfig, module: nn.Module, split: Split) -> float | None:
     with fixed_numerics(config.resources.cpus):
         return evaluate(module, eval_batches(split, EVAL_BATCH, torch.device("cpu"))).score
+
+
+def filled_teacher(config: TrialConfig, spec: NetworkSpec) -> tuple[nn.Module, str]:
+    """Return the network with the weights of the teacher's file, and a line on what was made of it, maybe empty.
+
+    Args:
+        config: Any trial of a study whose teacher is loaded.
+        spec: The teacher's network.
+
+    Raises:
+        ModelError: The file cannot be read, or does not fit.
+    """
+    teacher, module = config.teacher, spec.build(seed=0)
+    assert teacher.path is not None
+    weights = read_weights(Path(teacher.path))
+    made = fit_weights(module, weights, teacher.key_map, where=teacher.path, num_classes=spec.num_classes)
+    return module, made
 
 
 def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
