@@ -126,12 +126,12 @@ def _read(file: Path, images: Path) -> _Part:
             f"data.root: {file} has {len(listed)} images and {len(categories)} categories; "
             "take a file with images and at least two categories"
         )
+    _refuse_missing(file, images, [name for _, name in listed])
     if not pairs:
         raise DataError(
             f"data.root: {file} has no annotation, so that nothing could be scored on its images; take a file with "
             "annotations (those of COCO's own test images are secret)"
         )
-    _refuse_missing(file, images, [name for _, name in listed])
     return _Part(file, categories, tuple(str(images / name) for _, name in listed), labels)
 
 

@@ -27,6 +27,8 @@ _SIXTEEN_BITS = frozenset({"PNG", "PPM", "JPEG2000", "TIFF"})
 """Pillow's formats in which grey of more than eight bits has 16, of which white is the largest."""
 _FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 """Formats that Pillow knows and cannot decode, or only by another program."""
+_PHOTOMETRIC = 262
+"""TIFF's tag that tells what the levels mean."""
 WHITE = 2**16 - 1
 DARK = 2**12 - 1
 """An image of 16 bits that has no level above this is taken for one of 12, unless the user says otherwise."""
@@ -113,9 +115,8 @@ def _grey(image: Images.Image, path: str, white: int | None) -> Images.Image:
     """Scale grey levels of more than eight bits to eight."""
     from PIL import Image
 
-    known = _white_of(image)
+    top = white or _white_of(image)
     levels_HW: np.ndarray[Any, np.dtype[np.int64]] = np.asarray(image).astype(np.int64)
-    top = white or known
     if top is None:
         raise DataError(
             f"data: {path} has grey levels of up to 32 bits (from {levels_HW.min()} to {levels_HW.max()}); say which "
@@ -128,6 +129,8 @@ def _grey(image: Images.Image, path: str, white: int | None) -> Images.Image:
         )
     if white is None and top == WHITE and 0 < levels_HW.max() <= DARK:
         raise DataError(_dark(path, f"grey levels up to {levels_HW.max()}", f"say data.options.white: {DARK}"))
+    if _inverted(image):
+        levels_HW = top - levels_HW
     return Image.fromarray(((levels_HW * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
 
 
@@ -136,6 +139,11 @@ def _white_of(image: Images.Image) -> int | None:
     if image.format not in _SIXTEEN_BITS or (image.mode == "I" and image.format == "TIFF"):
         return None
     return DARK if "I;12" in _raw_mode(image) else WHITE
+
+
+def _inverted(image: Images.Image) -> bool:
+    """Return whether 0 is white, as TIFF can say; of eight bits Pillow sees to that."""
+    return image.format == "TIFF" and bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0)
 
 
 def _raw_mode(image: Images.Image) -> str:

@@ -30,7 +30,8 @@ def data_lines(data: Dataset) -> Iterator[str]:
 def shortages(data: Dataset, batch: int) -> list[str]:
     """Return a line about batches of so many images if shared memory cannot hold those of the decoding processes."""
     images = data.train.images
-    found = images.shortage(batch) if isinstance(images, ImageFiles) else None
+    largest = min(batch, max(len(data.train), len(data.val), data.num_test))
+    found = images.shortage(largest) if isinstance(images, ImageFiles) else None
     return [] if found is None else [found]
 
 

@@ -63,6 +63,8 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
             f"data.root: {error.filename} cannot be looked into ({error.strerror}); correct it, or take it away"
         ) from error
     classes, notes = parts[0].classes, [note for part in parts if (note := part.note)]
+    if held_out is not None and held_out.name == "val":
+        notes.append(f"no test/ in {root}: the images in val/ are the test split")
     if len(classes) < 2:
         raise DataError(f"data.root: {root / 'train'} has one class, '{classes[0]}'; give it at least two")
     for other in parts[1:]:

@@ -152,6 +152,8 @@ def _load(  # noqa: PLR0913 - together the key of the cache
 ) -> Dataset:
     source: Source = DATASETS.load(name)(folder, download, **json.loads(options))
     _refuse_unlabelled(source.test, "test")
+    if source.classes and len(source.classes) != source.num_classes:
+        raise DataError(f"data: {name} has {source.num_classes} classes and names {len(source.classes)}; correct it")
     train, val = _divide(source, train_images, val_fraction, split_seed)
     splits = {"train": source.train.take(train), "val": source.train.take(val), "test": source.test}
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}

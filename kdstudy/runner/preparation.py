@@ -99,7 +99,7 @@ def _only_test_differs(record: StudyRecord, found: Mapping[str, Any]) -> bool:
 
 
 def _test_scored(opened: OpenStudy) -> bool:
-    scored = (trial.test is not None for trial in opened.ledger.trials(opened.id, "confirm"))
+    scored = (trial.state in ("completed", "diverged") for trial in opened.ledger.trials(opened.id, "confirm"))
     return opened.record.teacher.test is not None or any(scored)
 
 

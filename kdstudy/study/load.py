@@ -48,7 +48,7 @@ def _absolute(path: str | None, folder: Path) -> str | None:
     """Return a path of a study file, meant from ``folder``; None, and the location of a bucket, stay what they are."""
     if path is None or "://" in path:
         return path
-    return os.path.normpath(folder / Path(path).expanduser())
+    return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111 - Path's raises for users unknown here
 
 
 def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> Study:

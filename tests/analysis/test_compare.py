@@ -18,7 +18,7 @@ from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrialR
 from kdstudy.report import render_comparison
 from kdstudy.results import TrialResult
 from kdstudy.study import ArmId
-from tests.confirmed import ID, Arms, record
+from tests.confirmed import ID, Arms, record, study_of
 
 # Means of the searches: 0.91, 0.92, 0.90 and 0.94, 0.93, 0.94, hence d_r = 0.03, 0.01, 0.04.
 CONSTANT = [(0.90, 0.92), (0.91, 0.93), (0.90, 0.90)]
@@ -397,6 +397,17 @@ def test_studies_equal_but_for_the_seed_are_also_counted_together(ledger: Ledger
     text = text_of(ledger, *ids)
     assert f"{first} and b-00000002, attention: layerwise: +9.7 points" in text
     assert "Asked at equal rates: the policies of a transfer went together in what search.together names." in text
+
+
+@pytest.mark.parametrize(("images", "alike"), [("same", True), ("other", False)])
+def test_the_same_files_elsewhere_are_the_same_and_others_are_not(ledger: Ledger, images: str, alike: bool) -> None:
+    ids, arms = [], gains(0.02, 0.03, 0.05)
+    for seed, root, known in ((7, "/here", "same"), (8, "/there", images)):
+        study = study_of(arms, "searches: 3, seeds: 1", seed, together=False)
+        checked = replace(study, data=replace(study.data, root=root)).to_json()
+        dataset = DatasetInfo("digits", num_classes=10, fingerprints={"test": known})
+        ids.append(record(ledger, arms, study_id=f"s-0000000{seed}", seed=seed, checked=checked, dataset=dataset))
+    assert [row.together for row in compare(ledger, ids).rows] == [(), (), *([tuple(ids)] if alike else [])]
 
 
 def test_the_same_seed_twice_is_the_same_search_and_never_counted_twice(ledger: Ledger) -> None:

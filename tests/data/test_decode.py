@@ -44,18 +44,18 @@ def grey(levels: np.ndarray, name: str, kind: str = "uint16") -> Callable[[Path]
     return save
 
 
-def big_endian_tiff(folder: Path, levels: np.ndarray = RAMP) -> Path:
-    """Pillow reads big-endian TIFF as I;16B, and writes none."""
-    data = levels.astype(">u2").tobytes()
-    entries = [(256, 3, SIDE), (257, 3, SIDE), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1),
+def tiff(folder: Path, order: str = ">", meaning: int = 1) -> Path:
+    """Big-endian (">"), or with 0 for white (``meaning`` 0): Pillow reads both, and writes neither."""
+    data = (RAMP if meaning else RAMP[:, ::-1]).astype(f"{order}u2").tobytes()
+    entries = [(256, 3, SIDE), (257, 3, SIDE), (258, 3, 16), (259, 3, 1), (262, 3, meaning), (273, 4, 8), (277, 3, 1),
                (278, 3, SIDE), (279, 4, len(data))]  # fmt: skip
     table = b"".join(
-        struct.pack(">HHI", tag, kind, 1) + struct.pack(">H2x" if kind == 3 else ">I", value)
+        struct.pack(f"{order}HHI", tag, kind, 1) + struct.pack(f"{order}H2x" if kind == 3 else f"{order}I", value)
         for tag, kind, value in entries
     )
-    header = b"MM\x00*" + struct.pack(">I", 8 + len(data))
-    (folder / "big.tif").write_bytes(header + data + struct.pack(">H", len(entries)) + table + bytes(4))
-    return folder / "big.tif"
+    header = (b"MM\x00*" if order == ">" else b"II*\x00") + struct.pack(f"{order}I", 8 + len(data))
+    (folder / "own.tif").write_bytes(header + data + struct.pack(f"{order}H", len(entries)) + table + bytes(4))
+    return folder / "own.tif"
 
 
 def pgm(folder: Path, white: int = WHITE) -> Path:
@@ -85,14 +85,25 @@ def deep_png(folder: Path, largest: int = WHITE, kind: int = 2) -> Path:
     [
         grey(RAMP, "g.png"),
         grey(RAMP, "g.tif"),
-        big_endian_tiff,
+        tiff,
+        lambda folder: tiff(folder, "<", 0),
         pgm,
         lambda folder: pgm(folder, 4095),
         grey(RAMP, "g.jp2"),
         deep_png,
         lambda folder: deep_png(folder, kind=4),
     ],
-    ids=["png", "tiff", "big-endian tiff", "pgm", "pgm of 12 bits", "jpeg 2000", "colour png", "png with opacity"],
+    ids=[
+        "png",
+        "tiff",
+        "big-endian tiff",
+        "tiff with white at 0",
+        "pgm",
+        "pgm of 12 bits",
+        "jpeg 2000",
+        "colour png",
+        "png with opacity",
+    ],
 )
 def test_sixteen_bits_are_scaled_to_eight(save: Callable[[Path], Path], tmp_path: Path) -> None:
     found = np.array(row(save(tmp_path)))

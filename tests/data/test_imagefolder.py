@@ -27,6 +27,7 @@ def test_classes_are_sub_folders_in_order_of_their_names(tmp_path: Path) -> None
 def test_val_serves_as_test_only_where_there_is_no_test(tmp_path: Path) -> None:
     make_folders(tmp_path, train=2, test=1, held_out="val")
     assert "val" in Path(load(tmp_path, False).test.images.paths[0]).parts
+    assert load(tmp_path, False).notes == (f"no test/ in {tmp_path}: the images in val/ are the test split",)
     shutil.copytree(tmp_path / "val", tmp_path / "test")
     assert "test" in Path(load(tmp_path, False).test.images.paths[0]).parts
 

@@ -366,6 +366,16 @@ def test_a_search_whose_validation_images_have_no_label_is_found_before_the_firs
         verify_images(name, split_seeds=[0], **sparse)
 
 
+def misnamed(root: Path, download: bool) -> Source:
+    """A data set with a name too few."""
+    return dataclasses.replace(tiny(root, download), classes=("first",))
+
+
+def test_names_that_are_not_those_of_the_classes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"misnamed has 2 classes and names 1"):
+        load(f"{__name__}:misnamed")
+
+
 def empty(root: Path, download: bool) -> Source:
     """A data set without any test image."""
     whole = tiny(root, download)

@@ -552,6 +552,7 @@ def placed(folder: Path, root: str, weights: str) -> Path:
         ("../../x/../pictures", "{tmp}/pictures"),
         ("/srv/pictures", "/srv/pictures"),
         ("~/pictures", "{home}/pictures"),
+        ("~nobody-of-that-name/pictures", "{tmp}/a/b/~nobody-of-that-name/pictures"),
     ],
 )
 def test_relative_paths_are_meant_from_the_study_files_folder(
