@@ -1,0 +1,167 @@
+"""One driver's work on one study, once its lease is held: connect, prepare, run what is left, deliver the result."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+import time
+
+from kdstudy.cluster import Cluster
+from kdstudy.errors import ClusterError, KdstudyError, StoreError
+from kdstudy.ledger import LeaseOwner, keep_lease
+from kdstudy.results import StudyStatus, clock
+from kdstudy.runner.execution import Execution
+from kdstudy.runner.open_study import OpenStudy
+from kdstudy.runner.outcome import StudyResult, publish_result, result_of, write_page
+from kdstudy.runner.preparation import prepare, score_teacher
+from kdstudy.runner.signals import interrupt_study, terminable
+from kdstudy.search import check_warm_start
+from kdstudy.tracking import Publisher, Tracker, mlflow_environment
+
+log = logging.getLogger(__name__)
+
+PUBLISH_SECONDS = 60.0
+"""How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
+LEAVE_SECONDS = 5.0
+"""The same where the study is left unfinished."""
+
+
+def _left_as(error: BaseException) -> tuple[StudyStatus, str | None]:
+    """Return the status of a study that an error ends, and what a reader should know about it."""
+    match error:
+        case ClusterError() | StoreError():  # what is amiss is not the study's fault
+            return "interrupted", str(error)
+        case KdstudyError():
+            return "failed", str(error)
+        case _:
+            return "interrupted", None
+
+
+@dataclasses.dataclass
+class _Times:
+    """When each step of a driver's work was done, in seconds of a monotonic clock."""
+
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    connected: float = 0.0
+    prepared: float = 0.0
+
+    def summary(self, phases: dict[str, float]) -> str:
+        return (
+            f"set-up {clock(self.connected - self.began)}, teacher {clock(self.prepared - self.connected)}, "
+            f"search {clock(phases['search'])}, confirmation {clock(phases['confirmation'])}, "
+            f"all {clock(time.monotonic() - self.began)}"
+        )
+
+
+class Drive:
+    """One driver's work on one study.
+
+    Args:
+        opened: The study, whose lease is held.
+        address: Ray cluster; None starts one here.
+        cluster: Where the work is done.
+    """
+
+    def __init__(self, opened: OpenStudy, address: str | None, cluster: Cluster) -> None:
+        self._open, self._address, self._cluster = opened, address, cluster
+        self._publisher: Publisher | None = None
+        self._times = _Times()
+
+    def run(self, owner: LeaseOwner) -> StudyResult:
+        """Run to the end; whatever stops it is written down first."""
+        opened = self._open
+        try:
+            with terminable(), keep_lease(opened.ledger, opened.id, owner, interrupt_study), mlflow_environment():
+                return self._run()
+        except BaseException as error:
+            self._leave(*_left_as(error))
+            raise
+        finally:
+            with contextlib.suppress(StoreError):  # then the lease goes stale
+                opened.ledger.release_lease(opened.id, owner)
+
+    def _run(self) -> StudyResult:
+        self._times = _Times()
+        identity = self._claim_store()
+        tracker = self._tracker()
+        # Ray takes SIGTERM itself
+        with self._cluster.connected(self._address, self._open.store.local, interrupt_study), terminable():
+            capacity = self._wait_for_room(identity)
+            teacher, sharing = prepare(self._open, self._cluster)
+            check_warm_start(self._open.ledger, self._open.id)
+            self._times.prepared = time.monotonic()
+            execution = Execution(
+                self._open,
+                self._cluster,
+                self._publish(tracker),
+                teacher=teacher,
+                sharing=sharing,
+                capacity=capacity,
+            )
+            phases = execution.run()
+            score_teacher(self._open, self._cluster)
+        result = self._finish(tracker)
+        log.info(self._times.summary(phases))
+        return result
+
+    def _claim_store(self) -> str:
+        """Return the identity of the study's store, which a new study takes from where it is begun."""
+        environment = self._open.record.environment
+        identity = self._open.store.create(environment.get("store"))
+        self._open.ledger.update_study(self._open.id, environment={**environment, "store": identity})
+        return identity
+
+    def _tracker(self) -> Tracker:
+        # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
+        known = self._open.record.tracking.run_id is not None
+        return Tracker(self._open.store.tracking_uri, self._open.store.artifacts, check=not known)
+
+    def _wait_for_room(self, identity: str) -> int:
+        """Return how many trials the cluster holds at once."""
+        capacity = self._cluster.room(self._address, self._open.study.resources, self._open.store.folder, identity)
+        self._times.connected = time.monotonic()
+        seconds = self._times.connected - self._times.began
+        log.info(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(seconds)})")
+        return capacity
+
+    def _publish(self, tracker: Tracker) -> Publisher:
+        self._publisher = Publisher(tracker, self._open.ledger, self._open.id)
+        self._publisher.catch_up()
+        return self._publisher
+
+    def _finish(self, tracker: Tracker) -> StudyResult:
+        """Have MLflow get the rest, mark the study finished, write its page, publish its result."""
+        assert self._publisher is not None
+        ledger, study_id, store = self._open.ledger, self._open.id, self._open.store
+        unpublished = self._publisher.close(PUBLISH_SECONDS)
+        ledger.update_study(study_id, status="finished", message=None)
+        write_page(ledger, study_id, store)
+        shutil.rmtree(store.cache / study_id, ignore_errors=True)
+        result = result_of(ledger, study_id, unpublished)
+        if unpublished:  # the tracker may still be in use; `sync` delivers the rest
+            return result
+        try:
+            publish_result(tracker, ledger, result, store)
+            tracker.close()
+        except StoreError as error:
+            log.warning(str(error))
+            return dataclasses.replace(result, unpublished=1)
+        return result
+
+    def _leave(self, status: StudyStatus, message: str | None) -> None:
+        """Mark an unfinished study interrupted or failed, and requeue its running trials.
+
+        Where not even that can be written, the record says the same once the lease is stale.
+        """
+        opened = self._open
+        opened.ledger.shorten_retries()
+        with contextlib.suppress(StoreError):  # a lease that was lost: the study is another driver's now
+            if opened.record.status == "finished":
+                return
+            opened.ledger.requeue(opened.id)
+            opened.ledger.update_study(opened.id, status=status, message=message)
+        if self._publisher is not None:
+            self._publisher.close(LEAVE_SECONDS)
+        log.info(f"study {opened.id} is {status}; continue with `kdstudy resume {opened.id}`")
