@@ -55,7 +55,7 @@ def ui_command(studies: tuple[str, ...], port: int, optuna: bool, store: Store) 
         return 0
     click.echo("starting the MLflow UI ...", err=True)
     with terminable():
-        return serve(store.tracking_uri, port, _ready)
+        return serve(store.tracking_uri, store.artifacts, port, _ready)
 
 
 def _optuna(studies: tuple[str, ...], port: int, store: Store) -> int:

@@ -11,6 +11,7 @@ from kdstudy.ledger import Ended, StudyRecord, TrackingRef, TrialRecord, git_sta
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
 from kdstudy.tracking.client import RejectedError, close, connect, log_system_metrics, redact, translated
+from kdstudy.tracking.local import database_of, follow_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,6 +44,8 @@ class Tracker:
         self.uri = uri
         self._artifacts = artifacts
         self._client: MlflowClient = connect(uri, check=check)
+        if uri.startswith("sqlite:"):
+            follow_store(database_of(uri), artifacts)
         # Run ID to the epochs it holds, for the runs this tracker has met.
         self._epochs: dict[str, set[int]] = {}
         # Run ID to the state it shows, as far as this tracker has set it.
