@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        with _log_on_stderr():
+        with _log_on_stderr(logging.DEBUG if "--debug" in arguments else logging.INFO):
             result: Any = cli.main(args=arguments, prog_name="kdstudy", standalone_mode=False)
     except click.exceptions.Abort:
         return _interrupted()
@@ -112,14 +112,14 @@ def run(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """Print what kdstudy logs on stderr: progress is for whoever runs the command."""
+def _log_on_stderr(shown: int) -> Iterator[None]:
+    """Print what kdstudy logs on stderr, from a level on: progress is for whoever runs the command."""
     logger, handler = logging.getLogger("kdstudy"), _Stderr()
     handler.setFormatter(_Line())
     propagate, level = logger.propagate, logger.level
     logger.addHandler(handler)
     logger.propagate = False
-    logger.setLevel(logging.INFO)
+    logger.setLevel(shown)
     try:
         yield
     finally:

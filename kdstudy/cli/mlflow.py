@@ -16,17 +16,18 @@ from kdstudy.storage import Store
 @study_argument
 @store_options
 @json_option
-def sync_command(study: str, store: Store, as_json: bool) -> None:
+def sync_command(study: str, store: Store, as_json: bool) -> int:
     """Bring MLflow up to date with the record of study ID; what it has already is not sent twice."""
     from kdstudy.runner import deliver
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
-        deliver(ledger, study_id, store)
+        troubles = deliver(ledger, study_id, store)
     if as_json:
-        print_json({"study_id": study_id, "pending": 0})
-    else:
+        print_json({"study_id": study_id, "pending": len(troubles)})
+    elif not troubles:
         click.echo(f"{study_id}: everything is in MLflow")
+    return 1 if troubles else 0
 
 
 @click.command("ui")

@@ -247,10 +247,12 @@ def clock(connection: Connection) -> datetime:
 
 
 def _status(stored: StudyStatus, row: Row[Any], now: datetime) -> StudyStatus:
-    if stored != "running":
+    """Return what a reader should see: an unfinished study runs as long as somebody drives it, and no longer."""
+    if stored == "finished":
         return stored
-    abandoned = row._mapping["lease_token"] is None or _lease(row).stale(now)
-    return "interrupted" if abandoned else "running"
+    if row._mapping["lease_token"] is not None and not _lease(row).stale(now):
+        return "running"
+    return "interrupted" if stored == "running" else stored
 
 
 def _lease(row: Row[Any]) -> Lease:

@@ -7,7 +7,6 @@ and it may be killed at any moment: what the ledger says then is what `resume_st
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 
 from kdstudy.cluster import Cluster, RayCluster, check_address
@@ -20,6 +19,7 @@ from kdstudy.runner.signals import interrupt_study, terminable
 from kdstudy.search import check_numbers, choose_warm_start, warm_start_lines
 from kdstudy.storage import Store, require_download_inside
 from kdstudy.study import Study, require_plugins
+from kdstudy.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ def run_study(
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
     store.create()
+    # A mistyped address, or a database that cannot be used, is told before there is a study.
+    tracker = Tracker(store.tracking_uri, store.artifacts)
     record = StudyRecord.of(study, capture_environment())
     with Ledger.open(store.ledger_url, create=True) as ledger:
         owner = LeaseOwner.here()
@@ -61,7 +63,7 @@ def run_study(
         for line in () if warm is None else warm_start_lines(warm, study):
             log.info(line)
         opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds, study.confirm.searches)
-        return Drive(opened, address, cluster or RayCluster()).run(owner)
+        return Drive(opened, address, cluster or RayCluster()).run(owner, tracker)
 
 
 def resume_study(
@@ -130,14 +132,11 @@ def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> Study
     check_address(address)
     if opened.study.data.download:
         require_download_inside(opened.id, opened.study.data.root, opened.store.local)
-    tracking = dataclasses.replace(opened.record.tracking, complete=None)
+    before = opened.record.status
     owner = LeaseOwner.here()
     opened.ledger.acquire_lease(opened.id, owner)
-    opened.ledger.requeue(opened.id)
-    asked = {"seeds": opened.seeds, "searches": opened.searches, "tracking": tracking}
-    opened.ledger.update_study(opened.id, status="running", message=None, **asked)
     log.info(f"study {opened.id}")
-    return Drive(opened, address, cluster).run(owner)
+    return Drive(opened, address, cluster, before).run(owner)
 
 
 def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> StudyResult:
@@ -148,11 +147,11 @@ def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> StudyResult:
     ledger.acquire_lease(record.id, owner)
     try:
         with terminable(), keep_lease(ledger, record.id, owner, interrupt_study):
-            deliver(ledger, record.id, store)
+            troubles = deliver(ledger, record.id, store)
     except StoreError as error:
         log.warning(str(error))
         return result_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
     finally:
         with contextlib.suppress(StoreError):  # then the lease goes stale
             ledger.release_lease(record.id, owner)
-    return result_of(ledger, record.id)
+    return result_of(ledger, record.id, len(troubles))
