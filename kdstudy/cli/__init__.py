@@ -44,6 +44,7 @@ COMMANDS = {
     "export": ("kdstudy.cli.export", "Write a trial's student for another program: safetensors, torch, ONNX."),
     "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
     "sync": ("kdstudy.cli.mlflow", "Bring MLflow up to date with the record."),
+    "delete": ("kdstudy.cli.delete", "Remove a study: its record, its MLflow runs and its files."),
     "doctor": ("kdstudy.cli.doctor", "Check versions, disk, credentials, servers and nodes."),
     "ui": ("kdstudy.cli.mlflow", "Start the MLflow UI on this store, on loopback."),
     "transfers": ("kdstudy.cli.plugins", "List transfer methods, or document one."),

@@ -194,7 +194,7 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions, what each arm ``keeps`` of the teacher's outputs (as
         `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its trials are ``taught`` by it; or under
-        ``error`` what the user must put right.
+        ``error`` what the user must put right, and under ``data`` whether that is the data.
     """
     from kdstudy.data import count_views
     from kdstudy.trial import dataset_of, describe_dataset, find_teacher, open_teacher, preflight, teacher_folder
@@ -208,7 +208,7 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
         assert teacher is not None
         needs = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "data": isinstance(error, DataError)}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [

@@ -13,7 +13,7 @@ from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Lease, LeaseOwner
 from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
-from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, SEARCHES, STUDIES, TRIALS, WARM_STARTS
+from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, METADATA, SEARCHES, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import validate_record
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
@@ -178,6 +178,24 @@ def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> 
         _change_searches(connection, study_id, values.pop("searches"))
     if values and connection.execute(update(STUDIES).where(STUDIES.c.id == study_id), _row(values)).rowcount == 0:
         raise missing(study_id)
+
+
+def require_unneeded(connection: Connection, study_id: str) -> None:
+    """Refuse where another study learnt from this one at its start, and would again if it were resumed."""
+    if not inspect(connection).has_table(WARM_STARTS.name):
+        return
+    found = connection.scalar(select(WARM_STARTS.c.study_id).where(WARM_STARTS.c.source == study_id))
+    if found is not None:
+        raise RecordError(f"study '{study_id}': {found} learns from it (--warm-start); delete that one first")
+
+
+def delete_study(connection: Connection, study_id: str) -> None:
+    """Remove all rows of a study, those that refer to others first."""
+    require_unneeded(connection, study_id)
+    for table in reversed(METADATA.sorted_tables):
+        column = table.c.id if table is STUDIES else table.c.get("study_id")
+        if column is not None and inspect(connection).has_table(table.name):
+            connection.execute(delete(table).where(column == study_id))
 
 
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:

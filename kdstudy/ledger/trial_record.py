@@ -136,6 +136,14 @@ class TrialRecord:
         return self.result.error if self.result else None
 
     @property
+    def reason(self) -> str | None:
+        """Why a failed trial failed, in one line: of a traceback the first line of its last exception."""
+        lines = (self.error or "").strip().splitlines()
+        stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+        said = [line for line in lines[stacks[-1] + 1 :] if line[:1].strip()] if stacks else lines
+        return next(iter(said), None)
+
+    @property
     def numerics(self) -> dict[str, Any]:
         """What the numbers depend on where it ran; empty until it has ended."""
         return self.result.numerics if self.result else {}

@@ -152,7 +152,7 @@ def _trial(study: StudyReport, trial: TrialRecord) -> dict[str, Any]:
         "test": (percent(trial.test), -1 if trial.test is None else trial.test),
         "time": (duration(trial.seconds), trial.seconds),
         "run": study.links.trial(trial),
-        "problem": trial.error.strip().splitlines()[-1] if trial.error and trial.error.strip() else None,
+        "problem": trial.reason,
     }
 
 

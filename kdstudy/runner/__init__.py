@@ -1,5 +1,6 @@
 """One study from start to finish: teacher, search, confirmation, result. Knows neither Ray nor torch."""
 
+from kdstudy.runner.deletion import delete_study
 from kdstudy.runner.doctor import examine
 from kdstudy.runner.driver import confirm_study, resume_study, run_study
 from kdstudy.runner.outcome import StudyResult, deliver
@@ -8,6 +9,7 @@ from kdstudy.runner.signals import terminable
 __all__ = [
     "StudyResult",
     "confirm_study",
+    "delete_study",
     "deliver",
     "examine",
     "resume_study",

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+from pathlib import Path
 
 from kdstudy.cluster import Cluster, RayCluster, check_address
 from kdstudy.errors import StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, capture_environment, keep_lease
 from kdstudy.runner.drive import Drive
+from kdstudy.runner.mended import remember_file, require_unchanged
 from kdstudy.runner.open_study import OpenStudy
 from kdstudy.runner.outcome import StudyResult, deliver, result_of
 from kdstudy.runner.signals import interrupt_study, terminable
@@ -24,13 +27,15 @@ from kdstudy.tracking import Tracker
 log = logging.getLogger(__name__)
 
 
-def run_study(
+def run_study(  # noqa: PLR0913 - all that can be said of a new study
     study: Study,
     store: Store,
     *,
     address: str | None = None,
     warm_start: str | None = None,
     cluster: Cluster | None = None,
+    file: Path | None = None,
+    workplace: Path | None = None,
 ) -> StudyResult:
     """Run a new study to its end.
 
@@ -41,6 +46,8 @@ def run_study(
         warm_start: An earlier study in the same ledger, from whose trials the samplers learn: ID, unique prefix, or
             ``latest``.
         cluster: Where its work is done; None: Ray.
+        file: Where the study file is: whoever goes on with a failed study is told if it was mended.
+        workplace: The working directory from here on, made if missing; None: as it is.
 
     Raises:
         KdstudyError: It cannot be run here, or the earlier study cannot serve it.
@@ -56,10 +63,14 @@ def run_study(
     # A mistyped address, or a database that cannot be used, is told before there is a study.
     tracker = Tracker(store.tracking_uri, store.artifacts)
     record = StudyRecord.of(study, capture_environment())
+    if workplace is not None:
+        os.chdir(workplace)
     with Ledger.open(store.ledger_url, create=True) as ledger:
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)
         log.info(f"study {record.id}")
+        if file is not None:
+            remember_file(store.study(record.id), file)
         for line in () if warm is None else warm_start_lines(warm, study):
             log.info(line)
         opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds, study.confirm.searches)
@@ -85,6 +96,8 @@ def resume_study(
         record = ledger.study(ledger.resolve(reference))
         if record.status == "finished":
             return _conclude(record, ledger, store)
+        if record.status == "failed":
+            require_unchanged(record, store.study(record.id))
         opened = _reopen(record, ledger, store)
         return _continue(opened, address, cluster or RayCluster())
 

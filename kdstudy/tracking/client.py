@@ -139,6 +139,9 @@ def _client(uri: str) -> MlflowClient:
     with mlflow_environment():
         with _quiet():
             from mlflow import MlflowClient
+            from mlflow.tracking._tracking_service import utils
+        # By a run's ID, whatever database it is in: of a store that was copied, the original's places.
+        utils._artifact_repos_cache.clear()
         for name, level in _LOGGERS.items():
             logging.getLogger(name).setLevel(level)
         return MlflowClient(uri, uri)

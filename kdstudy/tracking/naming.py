@@ -81,8 +81,8 @@ def trial_tags(trial: TrialRecord) -> dict[str, str]:
     }
     if trial.weights_sha256:
         tags["kdstudy.weights_sha256"] = trial.weights_sha256
-    if trial.error:
-        tags["error"] = trial.error.strip().splitlines()[-1][:MAX_VALUE]
+    if trial.reason:
+        tags["error"] = trial.reason[:MAX_VALUE]
     return tags
 
 

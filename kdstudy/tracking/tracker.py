@@ -160,6 +160,17 @@ class Tracker:
             self._describe(run, naming.study_params(study), naming.study_tags(study))
             self._client.set_terminated(run.info.run_id, naming.STUDY_STATUS[study.status])
 
+    def delete_study(self, study: StudyRecord) -> None:
+        """Remove a study's runs, models and model versions, and of a local database their files.
+
+        Raises:
+            StoreError: The server cannot be used, or refuses.
+        """
+        from kdstudy.tracking.deletion import delete_runs
+
+        with translated(self.uri):
+            delete_runs(self._client, study, self._artifacts.resolve())
+
     def close(self) -> None:
         """Close the connections to a local database."""
         self._stop_system_metrics()

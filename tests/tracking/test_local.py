@@ -99,12 +99,13 @@ def test_artifacts_are_in_the_store_in_use(
 
 def test_what_a_copied_run_had_is_found_in_the_copy(first: Path, tmp_path: Path) -> None:
     copied(first, tmp_path / "second")
-    shutil.rmtree(first)
+    moved(first, tmp_path / "aside")
     tracker = Tracker(default_uri(tmp_path / "second"), tmp_path / "second" / "artifacts")
     opened = tracker.open_study(make_study())
     fetched = tracker._client.download_artifacts(opened.run_id, "study.yaml", str(tmp_path))
     tracker.close()
     assert Path(fetched).read_text() == make_study().text
+    assert not first.exists(), "though MLflow, in this process, knows the run's old place"
 
 
 def test_the_same_store_by_another_name_is_left_alone(
