@@ -21,17 +21,18 @@ ENDS = "Ctrl-C ends it"
 @plugin_option
 @store_options
 @json_option
-def sync_command(study: str, store: Store, as_json: bool) -> None:
+def sync_command(study: str, store: Store, as_json: bool) -> int:
     """Bring MLflow up to date with the record of study ID; what it has already is not sent twice."""
     from kdstudy.runner import deliver
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
-        deliver(ledger, study_id, store)
+        troubles = deliver(ledger, study_id, store)
     if as_json:
-        print_json({"study_id": study_id, "pending": 0})
-    else:
+        print_json({"study_id": study_id, "pending": len(troubles)})
+    elif not troubles:
         click.echo(f"{study_id}: everything is in MLflow")
+    return 1 if troubles else 0
 
 
 @click.command("ui")
@@ -61,7 +62,7 @@ def ui_command(studies: tuple[str, ...], port: int, optuna: bool, in_browser: bo
         return 0
     click.echo("starting the MLflow UI ...", err=True)
     with terminable():
-        return serve(store.tracking_uri, port, lambda base: _show(pages(base), in_browser, ENDS))
+        return serve(store.tracking_uri, store.artifacts, port, lambda base: _show(pages(base), in_browser, ENDS))
 
 
 def _pages(studies: Sequence[str], store: Store) -> Callable[[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from kdstudy.cli.options import (
     address_option,
     json_option,
+    nothing_printed,
     plugin_option,
     print_json,
     store_options,
@@ -31,16 +33,28 @@ MAX_SEEDS = 10_000
 @click.command("run")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--warm-start", metavar="ID", help="An earlier study of this store, from whose trials the search learns.")
+@click.option("--leave", is_flag=True, hidden=True, help="Work in the store, not here: a job's folder may vanish.")
 @address_option
 @plugin_option
 @store_options
 @json_option
-def run_command(path: Path, warm_start: str | None, address: str | None, store: Store, as_json: bool) -> int:
+def run_command(
+    *, path: Path, warm_start: str | None, leave: bool, address: str | None, store: Store, as_json: bool
+) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
     study = load_study(path)
     from kdstudy.runner import run_study
 
-    return _tell(run_study(study, store, where=str(path), address=address, warm_start=warm_start), as_json)
+    with nothing_printed():
+        result = run_study(
+            study,
+            store,
+            address=address,
+            warm_start=warm_start,
+            file=path,
+            workplace=store.local if leave else None,
+        )
+    return _tell(result, as_json)
 
 
 @click.command("resume")
@@ -53,7 +67,9 @@ def resume_command(study: str, address: str | None, store: Store, as_json: bool)
     """Go on with study ID (a unique prefix or `latest` is enough) wherever it was interrupted."""
     from kdstudy.runner import resume_study
 
-    return _tell(resume_study(study, store, address=address), as_json)
+    with nothing_printed():
+        result = resume_study(study, store, address=address)
+    return _tell(result, as_json)
 
 
 @click.command("confirm")
@@ -76,7 +92,9 @@ def confirm_command(study: str, searches: int, seeds: int, address: str | None, 
         raise StudyError(["confirm: says neither --searches nor --seeds; write for example --searches 4"])
     from kdstudy.runner import confirm_study
 
-    return _tell(confirm_study(study, store, searches=searches, seeds=seeds, address=address), as_json)
+    with nothing_printed():
+        result = confirm_study(study, store, searches=searches, seeds=seeds, address=address)
+    return _tell(result, as_json)
 
 
 def _tell(result: StudyResult, as_json: bool) -> int:
@@ -88,8 +106,22 @@ def _tell(result: StudyResult, as_json: bool) -> int:
         lacks = f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
         click.echo(complete(f"{lacks}`kdstudy sync {result.study.id}` delivers it"), err=True)
     if result.counts["failed"]:
+        _tell_why(result)
         return FAILED_TRIALS
     return UNPUBLISHED if result.unpublished else 0
+
+
+def _tell_why(result: StudyResult) -> None:
+    """Say on stderr why trials failed: for most of them, and of how many."""
+    reasons = Counter(trial.reason or "no reason known" for trial in result.trials if trial.state == "failed")
+    (reason, count), number = reasons.most_common(1)[0], reasons.total()
+    which = "every trial" if number == len(result.trials) else f"{number} of {len(result.trials)} trials"
+    same = "" if count == number else f" ({count} of them)"
+    first = next(trial.number for trial in result.trials if trial.state == "failed" and trial.reason in (reason, None))
+    click.echo(
+        f"warning: {which} failed: {reason}{same}; `kdstudy show {result.study.id} --trial {first}` shows all of it",
+        err=True,
+    )
 
 
 def _tell_people(result: StudyResult) -> None:

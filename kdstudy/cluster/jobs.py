@@ -54,7 +54,9 @@ class PackJob:
 class Cluster(Protocol):
     """Where the work of a study is done: all that a driver asks of it."""
 
-    def connected(self, address: str | None, folder: Path) -> AbstractContextManager[None]:
+    def connected(
+        self, address: str | None, folder: Path, lost: Callable[[Exception], None]
+    ) -> AbstractContextManager[None]:
         """Hold a connection: see `kdstudy.cluster.connected`."""
 
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:
@@ -83,9 +85,11 @@ class Cluster(Protocol):
 class RayCluster:
     """Ray's: one started here, or the one at an address. Imports Ray when it is first asked."""
 
-    def connected(self, address: str | None, folder: Path) -> AbstractContextManager[None]:
+    def connected(
+        self, address: str | None, folder: Path, lost: Callable[[Exception], None]
+    ) -> AbstractContextManager[None]:
         """Connect to Ray."""
-        return connected(address, folder)
+        return connected(address, folder, lost)
 
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:
         """Wait for the first node of a cluster that has room, and ask all that have."""

@@ -211,8 +211,8 @@ def prepare_in_worker(
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; what each arm
         ``keeps`` of the teacher's outputs (as `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its
-        trials are ``taught`` by it; or under ``error`` what the user must put right, and the traceback of its
-        ``cause``.
+        trials are ``taught`` by it; or under ``error`` what the user must put right, under ``data`` whether that is
+        the data, and the traceback of its ``cause``.
     """
     from kdstudy.data import count_views, data_lines, shortages
     from kdstudy.trial import (
@@ -243,7 +243,8 @@ def prepare_in_worker(
         assert teacher is not None
         needs = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
-        return {"error": str(error), "cause": traceback.format_exc() if error.__cause__ else None}
+        cause = traceback.format_exc() if error.__cause__ else None
+        return {"error": str(error), "data": isinstance(error, DataError), "cause": cause}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [

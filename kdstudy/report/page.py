@@ -30,7 +30,7 @@ from kdstudy.report.forest import forest as forest_of
 from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, decimals_of, headline, name_of, statements
-from kdstudy.results import PLUS_MINUS, brief, duration, percent, reason_of
+from kdstudy.results import PLUS_MINUS, brief, duration, percent
 from kdstudy.study import arm_colours
 
 
@@ -171,7 +171,7 @@ def _trial(study: StudyReport, trial: TrialRecord) -> dict[str, Any]:
         "test": (percent(trial.test), -1 if trial.test is None else trial.test),
         "time": (duration(trial.seconds), trial.seconds),
         "run": study.links.trial(trial),
-        "problem": reason_of(trial.error),
+        "problem": trial.reason,
     }
 
 

@@ -68,9 +68,11 @@ def _inner(value: Any) -> str:
 
 
 def reason_of(error: str | None) -> str:
-    """Return why a trial failed, the last line of its traceback; empty for one that did not."""
+    """Return why a trial failed: of a traceback the first line of its last exception; empty for one that did not."""
     lines = (error or "").strip().splitlines()
-    return lines[-1] if lines else ""
+    stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    said = [line for line in lines[stacks[-1] + 1 :] if line[:1].strip()] if stacks else lines
+    return next(iter(said), "")
 
 
 def decimal(value: float | None, digits: int = 4) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from kdstudy.cluster import Cluster, ImagesToVerify
-from kdstudy.errors import ModelError, PluginError, StoreError
+from kdstudy.errors import DataError, ModelError, PluginError, StoreError
 from kdstudy.ledger import DatasetInfo, StudyRecord, TeacherInfo
 from kdstudy.results import clock
 from kdstudy.runner.open_study import OpenStudy
@@ -63,7 +63,7 @@ def _raise_if_failed(found: Mapping[str, Any]) -> None:
         log.info(found["traceback"])
         raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
     if "error" in found:
-        error = ModelError(found["error"])
+        error = (DataError if found["data"] else ModelError)(found["error"])
         if found["cause"]:
             error.add_note(found["cause"])  # shown with the traceback, by --debug
         raise error

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from kdstudy.ledger import StudyRecord, TrialRecord, git_state
-from kdstudy.results import EpochRecord, reason_of
+from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, arm_colours, flatten
 
 STUDY_TAG = "kdstudy.study_id"
@@ -81,8 +81,8 @@ def trial_tags(trial: TrialRecord) -> dict[str, str]:
     }
     if trial.weights_sha256:
         tags["kdstudy.weights_sha256"] = trial.weights_sha256
-    if reason := reason_of(trial.error):
-        tags["error"] = reason[:MAX_VALUE]
+    if trial.reason:
+        tags["error"] = trial.reason[:MAX_VALUE]
     return tags
 
 

@@ -31,7 +31,9 @@ class InProcess:
     def __init__(self, before: Callable[[TrialEvent], None] = lambda _event: None) -> None:
         self._before = before
 
-    def connected(self, address: str | None, folder: Path) -> AbstractContextManager[None]:
+    def connected(
+        self, address: str | None, folder: Path, lost: Callable[[Exception], None]
+    ) -> AbstractContextManager[None]:
         return nullcontext()
 
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:

@@ -94,7 +94,7 @@ def test_sigterm_while_the_server_starts_leaves_nothing_behind(store: Path) -> N
 
 def test_without_a_study_there_is_nothing_to_show(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run a study first"):
-        serve(default_uri(tmp_path), free_port(), print)
+        serve(default_uri(tmp_path), tmp_path / "artifacts", free_port(), print)
 
 
 def test_a_taken_port_is_one_line(store: Path) -> None:
@@ -102,4 +102,4 @@ def test_a_taken_port_is_one_line(store: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(StoreError, match="choose another --port"):
-            serve(default_uri(store), int(other.getsockname()[1]), print)
+            serve(default_uri(store), store / "artifacts", int(other.getsockname()[1]), print)
