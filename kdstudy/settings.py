@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,8 +39,8 @@ class Settings:
         tracking_uri: ``MLFLOW_TRACKING_URI``: MLflow without ``--tracking-uri``.
         data: ``KDSTUDY_DATA``: the folder of data sets where a study file names none, and where records may download.
         cache: ``KDSTUDY_CACHE``: the folder of this machine's own copies.
-        allow_plugins: ``KDSTUDY_ALLOW_PLUGINS``: packages whose code files and records may name, with commas or spaces
-            between them.
+        allow_plugins: ``KDSTUDY_ALLOW_PLUGINS``: packages whose code files and records may name, or where they lie,
+            with commas or spaces between them.
         grace: ``KDSTUDY_GRACE``: seconds that trials have after SIGTERM, as it is written; see `grace_seconds`.
     """
 
@@ -60,7 +61,7 @@ class Settings:
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,
             data=os.environ.get("KDSTUDY_DATA") or None,
             cache=os.environ.get("KDSTUDY_CACHE") or None,
-            allow_plugins=tuple(os.environ.get(ALLOW_PLUGINS, "").replace(",", " ").split()),
+            allow_plugins=_words(os.environ.get(ALLOW_PLUGINS, "")),
             grace=os.environ.get("KDSTUDY_GRACE"),
         )
 
@@ -77,6 +78,18 @@ class Settings:
             raise StoreError(
                 f"KDSTUDY_GRACE: not a number of seconds, got '{self.grace}'; write one, or unset it"
             ) from error
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of a list, with commas or spaces between them; a word with either in it stands in quotes."""
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace += ","
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        return tuple(lexer)
+    except ValueError:  # a quote that is not closed: whoever looks at the words says so
+        return tuple(text.replace(",", " ").split())
 
 
 def foreign(name: Foreign) -> str | None:

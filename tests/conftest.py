@@ -41,7 +41,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("KDSTUDY_", "MLFLOW_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("KDSTUDY_ALLOW_PLUGINS", "tests")
-    monkeypatch.setattr("kdstudy.plugins.trust._allowed", ())
+    monkeypatch.setattr("kdstudy.plugins.trust._allowed", {})
 
 
 @pytest.fixture(scope="module")

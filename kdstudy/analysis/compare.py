@@ -136,7 +136,7 @@ def _together(studies: Sequence[_StudyRuns], baseline: str | None) -> list[Row]:
     """Return the comparisons of studies that are equal but for the seed, their declared searches counted together."""
     groups: list[list[_StudyRuns]] = []
     for study in studies:
-        known = next((group for group in groups if _alike(group[0].study) == _alike(study.study)), None)
+        known = next((group for group in groups if _alike(group[0]) == _alike(study)), None)
         if known is None:
             groups.append([study])
         else:
@@ -164,10 +164,17 @@ def _row_of(group: Sequence[_StudyRuns], pair: Pair) -> Row:
     )
 
 
-def _alike(study: Study) -> Study:
-    """Return what two studies must share for their searches to be draws of the same thing."""
+def _alike(runs: _StudyRuns) -> tuple[Study, str | None, str | None]:
+    """Return what two studies must share for their searches to be draws of the same thing.
+
+    Files are told by what is in them where the record knows it: the same ones may lie elsewhere.
+    """
+    study, record = runs.study, runs.record
+    images = (record.dataset.fingerprints or {}).get("test", study.data.root)
+    weights = study.teacher.path and (record.teacher.sha256 or study.teacher.path)
     confirm = replace(study.confirm, searches=1, at_most=None, smallest=None)
-    return replace(study, name="", seed=0, text="", confirm=confirm)
+    data, teacher = replace(study.data, root=None), replace(study.teacher, path=None)
+    return replace(study, name="", seed=0, text="", confirm=confirm, data=data, teacher=teacher), images, weights
 
 
 def _gain_differences(records: Iterable[StudyRecord], rows: Sequence[Row]) -> tuple[GainDifference, ...]:

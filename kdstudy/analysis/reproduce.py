@@ -10,6 +10,7 @@ from typing import Any
 
 from kdstudy.errors import RecordError
 from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord, capture_environment, environment_differences
+from kdstudy.plugins import tell_places
 from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
@@ -82,10 +83,11 @@ def reproduce_trial(
         raise RecordError(
             f"trial {trial.number}: is {trial.state}, so there is no result to repeat; choose another --trial"
         )
+    study = ledger.study(trial.study_id)
+    tell_places(study.environment.get("plugins"))
     config = TrialConfig.validated(trial.config, trial.study_id)
     if config.data.download:
         require_download_inside(trial.study_id, config.data.root, store.local)
-    study = ledger.study(trial.study_id)
     found = list(environment_differences(study.environment, capture_environment()))
     folder = teacher_folder(config, store.teachers, study.teacher.key)
     found += _inputs_differ(study.dataset, study.teacher, config, folder)

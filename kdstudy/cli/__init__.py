@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdstudy import __version__
+from kdstudy.cli.spelling import complete, forget_options
 from kdstudy.errors import KdstudyError
 from kdstudy.plugins import lazy_names
 
@@ -77,7 +78,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kdstudy")
-@click.option("--debug", is_flag=True, help="Show the traceback of errors.")
+@click.option("--debug", is_flag=True, help="Show the traceback of errors; also after the command.")
 def cli(debug: bool) -> None:
     """Hyper-parameter studies of knowledge distillation with layer-wise learning rates."""
 
@@ -89,6 +90,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]  # wherever it stands
+    forget_options()
     try:
         with _log_on_stderr():
             result: Any = cli.main(args=arguments, prog_name="kdstudy", standalone_mode=False)
@@ -100,10 +104,10 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except KdstudyError as error:
-        if "--debug" in arguments:
+        if debug:
             raise
         for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
+            click.echo(f"error: {complete(line, cli)}", err=True)
         return 1
     except BrokenPipeError:
         sys.stderr.close()
@@ -140,7 +144,8 @@ class _Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING or getattr(record, "plain", False) else record.levelname
-        return f"{prefix.lower()}: {super().format(record)}" if prefix else super().format(record)
+        message = complete(super().format(record), cli)
+        return f"{prefix.lower()}: {message}" if prefix else message
 
 
 def _interrupted() -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdstudy.cli.options import json_option, plugin_option, print_json, store_options
+from kdstudy.cli.options import address_option, json_option, plugin_option, print_json, store_options
 from kdstudy.results import count_of, in_points, table
 from kdstudy.storage import Store
 from kdstudy.study import MIN_SEARCHES, Study, load_study
@@ -23,7 +23,7 @@ FAIR_SEARCHES = 5
 
 @click.command("check")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
-@click.option("--corners", is_flag=True, help="Also run one batch of every arm at both ends of its space.")
+@click.option("--corners", is_flag=True, help="Also train one batch of every arm at both ends of its space.")
 @click.option("--layers", is_flag=True, help="Also show which layers of student and teacher are paired.")
 @click.option(
     "--sd",
@@ -32,14 +32,32 @@ FAIR_SEARCHES = 5
     help="Also say what the study can see if the differences of single searches have this sd.",
 )
 @click.option("--like", metavar="ID", help="The same, with the sd and the times of an earlier study.")
+@address_option
 @plugin_option
 @store_options
 @json_option
 def check_command(  # noqa: PLR0913 - one per command-line option
-    *, path: Path, corners: bool, layers: bool, sd: float | None, like: str | None, store: Store, as_json: bool
+    *,
+    path: Path,
+    corners: bool,
+    layers: bool,
+    sd: float | None,
+    like: str | None,
+    address: str | None,
+    store: Store,
+    as_json: bool,
 ) -> None:
-    """Validate STUDY.yaml, plug-in options included, and say what it will cost. Nothing is created."""
+    """Find what is wrong with STUDY.yaml without training, and say what it will cost. Nothing is created.
+
+    Looks at the file, the data set, the teacher's file, the layers, whether each plug-in takes its options, and whether
+    this machine (or a node at --address) has what one trial takes. `run` does the same before it begins.
+    """
+    from kdstudy.runner import check_cluster, check_study
+
     study = load_study(path)
+    check_study(study, str(path), address=address)
+    if address is not None:
+        check_cluster(study, str(path), address, store.local)
     if corners:
         from kdstudy.trial import run_corners
 
@@ -51,6 +69,8 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         print_json(_summary(study) | shown | ({} if forecast is None else {"forecast": forecast.to_json()}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
+    for line in _data(study) if corners else ():
+        click.echo(line)
     click.echo(
         f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
         f"data {study.data.name}"
@@ -60,6 +80,14 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         click.echo(line)
     for each in matched:
         _show_layers(each)
+
+
+def _data(study: Study) -> Iterator[str]:
+    """Yield what the study's images are, as `run` says it."""
+    from kdstudy.data import data_lines
+    from kdstudy.trial import dataset_of
+
+    return data_lines(dataset_of(study.corner(study.arms[0], 0), with_test=False, decoded=False))
 
 
 def _show_arms(study: Study) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import click
 
-from kdstudy.cli.options import json_option, print_json, store_options, study_argument
+from kdstudy.cli.options import json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
@@ -18,6 +18,7 @@ ENDS = "Ctrl-C ends it"
 
 @click.command("sync")
 @study_argument
+@plugin_option
 @store_options
 @json_option
 def sync_command(study: str, store: Store, as_json: bool) -> None:
@@ -42,6 +43,7 @@ def sync_command(study: str, store: Store, as_json: bool) -> None:
     help="Optuna's dashboard instead (extra `dashboard`), over the search of each arm as it is now.",
 )
 @click.option("--open", "in_browser", is_flag=True, help="Open the page in a browser, too.")
+@plugin_option
 @store_options
 def ui_command(studies: tuple[str, ...], port: int, optuna: bool, in_browser: bool, store: Store) -> int:
     """Start the MLflow UI on this store, on loopback, and print the pages of studies ID..., the newest by default.

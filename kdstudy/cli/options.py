@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kdstudy.cli.spelling import remember_options
 from kdstudy.plugins import allow_plugins
 from kdstudy.storage import Store
 
@@ -23,6 +24,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--tracking-uri", metavar="URI", help="MLflow [MLFLOW_TRACKING_URI, SQLite in the store].")
     @wraps(command)
     def with_store(*args: Any, root: str | None, ledger: str | None, tracking_uri: str | None, **values: Any) -> Any:
+        remember_options()
         return command(*args, store=Store.at(root, ledger, tracking_uri), **values)
 
     return with_store
@@ -35,11 +37,12 @@ address_option = click.option(
 )
 plugin_option = click.option(
     "--allow-plugin",
-    metavar="PACKAGE",
+    metavar="MODULE",
     multiple=True,
     expose_value=False,
     callback=lambda _context, _parameter, packages: allow_plugins(*packages),
-    help="Run this package's code where file or record names package.module:Name [KDSTUDY_ALLOW_PLUGINS]; repeatable.",
+    help="Run this module's code where file or record names module:Name: a package, or DIR/mymodule.py for one that is "
+    "not installed (its name is enough where it lies beside STUDY.yaml) [KDSTUDY_ALLOW_PLUGINS]; repeatable.",
 )
 study_argument = click.argument("study", metavar="ID", default="latest")
 

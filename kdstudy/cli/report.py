@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kdstudy.cli.options import store_options
+from kdstudy.cli.options import plugin_option, store_options
 from kdstudy.ledger import Ledger
 from kdstudy.storage import DiskFolder, Folder, Store
 
@@ -23,6 +23,7 @@ from kdstudy.storage import DiskFolder, Folder, Store
     "trials in the store, the others to stdout.",
 )
 @click.option("--format", "form", type=click.Choice(["html", "md", "json"]), help="By default FILE's suffix, or html.")
+@plugin_option
 @store_options
 def report_command(studies: tuple[str, ...], target: Path | None, form: str | None, store: Store) -> None:
     """Write what the studies ID... found on one page; HTML needs nothing else, not even a network."""

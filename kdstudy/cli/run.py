@@ -15,6 +15,7 @@ from kdstudy.cli.options import (
     store_options,
     study_argument,
 )
+from kdstudy.cli.spelling import complete
 from kdstudy.errors import StudyError
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
@@ -37,12 +38,9 @@ MAX_SEEDS = 10_000
 def run_command(path: Path, warm_start: str | None, address: str | None, store: Store, as_json: bool) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
     study = load_study(path)
-    teacher = study.teacher.path
-    if address is None and teacher is not None and not Path(teacher).is_file():
-        raise StudyError([f"{path}: teacher.path: there is no file {Path(teacher).absolute()}; give a file of weights"])
     from kdstudy.runner import run_study
 
-    return _tell(run_study(study, store, address=address, warm_start=warm_start), as_json)
+    return _tell(run_study(study, store, where=str(path), address=address, warm_start=warm_start), as_json)
 
 
 @click.command("resume")
@@ -87,11 +85,8 @@ def _tell(result: StudyResult, as_json: bool) -> int:
     else:
         _tell_people(result)
     if result.unpublished:
-        click.echo(
-            f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
-            f"`kdstudy sync {result.study.id}` delivers it",
-            err=True,
-        )
+        lacks = f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
+        click.echo(complete(f"{lacks}`kdstudy sync {result.study.id}` delivers it"), err=True)
     if result.counts["failed"]:
         return FAILED_TRIALS
     return UNPUBLISHED if result.unpublished else 0
@@ -118,7 +113,7 @@ def _tell_people(result: StudyResult) -> None:
         f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
-    width = max(map(len, commands))
     for command, meaning in commands.items():
-        click.echo(f"  kdstudy {command.ljust(width)}  {meaning}")
+        typed = complete(f"`kdstudy {command}`").strip("`")
+        click.echo(f"  {typed}\n    {meaning}")
     click.echo(f"\nstudy {study_id}: {result.study.status}")

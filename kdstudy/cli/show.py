@@ -15,6 +15,7 @@ from kdstudy.cli.options import (
     store_options,
     study_argument,
 )
+from kdstudy.cli.spelling import complete
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import (
     FINISHED_STATES,
@@ -40,11 +41,12 @@ WATCH_SECONDS = 1.0
 def list_command(store: Store, as_json: bool) -> None:
     """List the studies of the store, the oldest first."""
     with Ledger.open(store.ledger_url) as ledger:
+        ledger.require()
         summaries = ledger.summaries()
     if as_json:
         print_json([summary.to_json() for summary in summaries])
     elif not summaries:
-        click.echo(f"no studies in {store.folder}; `kdstudy run STUDY.yaml` makes the first")
+        click.echo(complete(f"no studies in {store.folder}; `kdstudy run STUDY.yaml` makes the first"))
     else:
         click.echo(
             table(
@@ -124,6 +126,7 @@ def show_command(  # noqa: PLR0913 - one per command-line option
     show_default=True,
     help="What each arm is compared with: this policy of its transfer, or, for 'none', plain training.",
 )
+@plugin_option
 @store_options
 @json_option
 def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_json: bool) -> None:

@@ -44,9 +44,11 @@ def submit_command(  # noqa: PLR0913 - one a command-line option
 
     The cluster's nodes need kdstudy in this version. Paths in the study file are paths on the nodes.
     """
-    load_study(path)
+    study = load_study(path)
     from kdstudy.cluster import Places, follow, submit
+    from kdstudy.runner import check_study
 
+    check_study(study, str(path), address=address)
     job = submit(path, address, Places(store, ledger, tracking_uri), folder=folder, warm_start=warm_start)
     if as_json:
         print_json({"job": job, "address": address})

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from kdstudy.cluster.connection import check_address, connected, fetch
 from kdstudy.cluster.events import EpochFinished, PackSource, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.cluster.jobs import Cluster, PackJob, RayCluster
-from kdstudy.cluster.nodes import draining, on_each_node
+from kdstudy.cluster.nodes import draining, local_cpus, on_each_node, room
 from kdstudy.cluster.submit import Places, follow, submit
 from kdstudy.cluster.versions import package_digest
+from kdstudy.cluster.worker import ImagesToVerify
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cluster",
     "EpochFinished",
+    "ImagesToVerify",
     "PackJob",
     "PackSource",
     "Places",
@@ -31,8 +33,10 @@ __all__ = [
     "draining",
     "fetch",
     "follow",
+    "local_cpus",
     "on_each_node",
     "package_digest",
+    "room",
     "submit",
 ]
 

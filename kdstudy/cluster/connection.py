@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 from kdstudy.cluster.token import cluster_token, local_token
 from kdstudy.errors import ClusterError
-from kdstudy.plugins import allowed_plugins
+from kdstudy.plugins import allowed_words
 from kdstudy.settings import ALLOW_PLUGINS, scoped_environment
 
 QUIET = {
@@ -85,7 +86,7 @@ def _init(address: str | None) -> None:
 
 def _plugin_environment() -> dict[str, str]:
     """Return what tells the processes of trials which plug-ins the user allowed."""
-    allowed = ",".join(allowed_plugins())
+    allowed = shlex.join(allowed_words())
     return {ALLOW_PLUGINS: allowed} if allowed else {}
 
 

@@ -12,6 +12,7 @@ from kdstudy.cluster.connection import connected
 from kdstudy.cluster.events import PackSource
 from kdstudy.cluster.nodes import WAIT_SECONDS, wait_for_room
 from kdstudy.cluster.versions import check_nodes
+from kdstudy.cluster.worker import ImagesToVerify
 from kdstudy.ledger import TrialRecord
 from kdstudy.search import Scores
 from kdstudy.storage import Folder
@@ -60,12 +61,19 @@ class Cluster(Protocol):
         """Return how many trials there is room for at once, on nodes that run what we run and see our store."""
 
     def prepare_teacher(
-        self, configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+        self,
+        configs: Sequence[TrialConfig],
+        teachers: Folder,
+        key: str | None,
+        resources: ResourcesConfig,
+        images: ImagesToVerify,
     ) -> dict[str, Any]:
         """Prepare teacher and data: see `kdstudy.cluster.worker.prepare_in_worker`."""
 
-    def score_teacher(self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig) -> float:
-        """Return the teacher's test score."""
+    def score_teacher(
+        self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
+    ) -> float | None:
+        """Return the teacher's test score; None where it has none."""
 
     def run_packs(self, job: PackJob, source: PackSource, stopping: Callable[[], bool]) -> None:
         """Run packs: see `kdstudy.cluster.execute.run_packs`."""
@@ -88,14 +96,21 @@ class RayCluster:
         return capacity
 
     def prepare_teacher(
-        self, configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+        self,
+        configs: Sequence[TrialConfig],
+        teachers: Folder,
+        key: str | None,
+        resources: ResourcesConfig,
+        images: ImagesToVerify,
     ) -> dict[str, Any]:
         """Prepare teacher and data as a task."""
         from kdstudy.cluster.tasks import prepare_teacher_on_cluster
 
-        return prepare_teacher_on_cluster(configs, teachers, key, resources)
+        return prepare_teacher_on_cluster(configs, teachers, key, resources, images)
 
-    def score_teacher(self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig) -> float:
+    def score_teacher(
+        self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
+    ) -> float | None:
         """Score the teacher as a task."""
         from kdstudy.cluster.tasks import score_teacher_on_cluster
 

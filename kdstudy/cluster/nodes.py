@@ -26,6 +26,13 @@ def room(cpus: int, gpus: float) -> int:
     return sum(holds(node["Resources"], cpus, gpus) for node in alive())
 
 
+def local_cpus() -> int:
+    """Return how many CPUs Ray would have if it started on this machine: a container's share, where it is in one."""
+    from ray._private.utils import get_num_cpus  # Ray offers no public way to ask before it runs
+
+    return int(get_num_cpus(override_docker_cpu_warning=True))
+
+
 def alive() -> list[dict[str, Any]]:
     """Return Ray's description of every node that is there."""
     import ray

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,7 @@ def submit(
         StudyError: The study file is not in the folder.
     """
     options = places.options()
+    allowed = [*_allowed_there(study, folder)]
     with (
         scoped_environment(cluster_token(), override=True),
         tempfile.TemporaryDirectory(prefix="kdstudy-submit-") as temporary,
@@ -91,7 +92,7 @@ def submit(
         ship_git_state(folder or study.parent, copy)
         # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
         options += [] if warm_start is None else ["--warm-start", warm_start]
-        options += [word for package in allowed_plugins() for word in ("--allow-plugin", package)]
+        options += [word for package in allowed for word in ("--allow-plugin", package)]
         command = f'python -m kdstudy run {shlex.quote(name)} --address "$RAY_ADDRESS" {shlex.join(options)}'
         client = _client(address)
         try:
@@ -161,6 +162,23 @@ def _copy(study: Path, folder: Path | None, target: Path) -> str:
         ) from None
     shutil.copytree(folder, target, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
     return name.as_posix()
+
+
+def _allowed_there(study: Path, folder: Path | None) -> Iterator[str]:
+    """Yield what the job must allow: modules that lie in the folder that is sent, by their place in it.
+
+    Raises:
+        StudyError: One lies elsewhere on this machine.
+    """
+    for name, place in allowed_plugins().items():
+        if place is None:
+            yield name
+        elif folder is not None and place.resolve().is_relative_to(folder.resolve()):
+            yield f"./{place.resolve().relative_to(folder.resolve()).as_posix()}"
+        else:
+            raise StudyError(
+                [f"{study}: the cluster does not have {place}; send it along: --with {shlex.quote(str(place.parent))}"]
+            )
 
 
 def _reason(error: Exception) -> str:

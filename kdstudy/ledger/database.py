@@ -73,6 +73,18 @@ class Database:
             said = " ".join(str(error).split())[:100] or type(error).__name__
             raise StoreError(f"ledger {self.place}: a record in it is damaged ({said}); restore a copy") from error
 
+    def require(self) -> None:
+        """See that there is a ledger.
+
+        Raises:
+            StoreError: There is none.
+        """
+        if self._missing:
+            raise StoreError(
+                f"ledger {self.place}: does not exist; name the --store of your studies, or start one with "
+                "'kdstudy run STUDY.yaml'"
+            )
+
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` as one transaction: all of it is kept, or nothing.
 
@@ -82,8 +94,7 @@ class Database:
         Raises:
             StoreError: The database cannot be written.
         """
-        if self._missing:
-            raise StoreError(f"ledger {self.place}: does not exist; start a study with 'kdstudy run' first")
+        self.require()
         return self._retried(self._writer, work)
 
     def shorten_retries(self) -> None:

@@ -79,7 +79,7 @@ def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> l
     matter = {f"packages.{name}" for name in MATTER}
     found: list[DifferenceDocument] = []
     for name in dict.fromkeys([*recorded, *present]):
-        if name in _NOT_COMPARED or name in matter:  # listed under "versions" already
+        if name in _NOT_COMPARED or name in matter or name.startswith("plugins."):  # listed under "versions" already
             continue
         if recorded.get(name) != present.get(name):
             found.append({"field": name, "recorded": recorded.get(name), "here": present.get(name)})

@@ -61,6 +61,14 @@ class Ledger:
         """Where it is, for people: a path, or a URL without password."""
         return self._database.place
 
+    def require(self) -> None:
+        """See that there is a ledger: a missing one reads as empty, as one under a mistyped name would.
+
+        Raises:
+            StoreError: There is none.
+        """
+        self._database.require()
+
     def shorten_retries(self) -> None:
         """From now on retry for a few seconds at most, because the process shuts down."""
         self._database.shorten_retries()
@@ -110,6 +118,7 @@ class Ledger:
         Raises:
             RecordError: None, or several (some are named).
         """
+        self.require()
         return self._database.read(lambda connection: studies.resolve(connection, reference, self.place))
 
     def study(self, study_id: str) -> StudyRecord:

@@ -13,7 +13,7 @@ from kdstudy.plugins.registry import (
     Option,
     Registry,
 )
-from kdstudy.plugins.trust import allow_plugins, allowed_plugins
+from kdstudy.plugins.trust import allow_beside, allow_plugins, allowed_plugins, allowed_words, places_of, tell_places
 
 __all__ = [
     "DATASETS",
@@ -26,7 +26,11 @@ __all__ = [
     "Earlier",
     "Option",
     "Registry",
+    "allow_beside",
     "allow_plugins",
     "allowed_plugins",
+    "allowed_words",
     "lazy_names",
+    "places_of",
+    "tell_places",
 ]

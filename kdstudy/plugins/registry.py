@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.errors import PluginError, did_you_mean
-from kdstudy.plugins.trust import require_allowed
+from kdstudy.plugins.trust import place_told, require_allowed
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,11 @@ class Registry:
             require_allowed(self.kind, name)
         try:
             return getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+        except (Exception, SystemExit) as error:
+            if name in self._entries:
+                raise
             raise PluginError(
-                f"{self.kind}: '{name}' cannot be loaded ({error}); write package.module:Name "
-                "of something importable here"
+                f"{self.kind}: '{name}' cannot be loaded ({_reason(error)}); {_remedy(error, name)}"
             ) from error
 
     def _is_ours(self, module_name: str, attribute: str) -> bool:
@@ -130,6 +131,21 @@ class Registry:
             }
             found = {**own, **found}
         return found
+
+
+def _reason(error: BaseException) -> str:
+    """Return what a module of somebody else's raised when it was imported, on one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {text}"
+
+
+def _remedy(error: BaseException, name: str) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        place = place_told(name.partition(":")[0].partition(".")[0])
+        return f"install it, or name its file: --allow-plugin {place or 'DIR/MODULE.py'}"
+    if isinstance(error, ImportError | AttributeError):
+        return "write package.module:Name of something importable here"
+    return "mend its module (--debug shows where it was raised)"
 
 
 def _initialisers(plugin: type) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """One study from start to finish: teacher, search, confirmation, result. Knows neither Ray nor torch."""
 
+from kdstudy.runner.checks import check_cluster, check_study
 from kdstudy.runner.doctor import examine
 from kdstudy.runner.driver import confirm_study, resume_study, run_study
 from kdstudy.runner.outcome import StudyResult, deliver
@@ -7,6 +8,8 @@ from kdstudy.runner.signals import terminable
 
 __all__ = [
     "StudyResult",
+    "check_cluster",
+    "check_study",
     "confirm_study",
     "deliver",
     "examine",

@@ -14,13 +14,16 @@ import time
 
 from kdstudy.cluster import Cluster, RayCluster, check_address
 from kdstudy.errors import ClusterError, KdstudyError, StoreError
-from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, capture_environment, keep_lease
+from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
+from kdstudy.plugins import tell_places
 from kdstudy.results import StudyStatus, clock
+from kdstudy.runner.checks import check_study
 from kdstudy.runner.execution import Execution
-from kdstudy.runner.open_study import OpenStudy
+from kdstudy.runner.open_study import OpenStudy, new_record
 from kdstudy.runner.outcome import StudyResult, deliver, publish_result, result_of, write_page
 from kdstudy.runner.preparation import prepare, score_teacher
 from kdstudy.runner.signals import interrupt_study, terminable
+from kdstudy.runner.times import Times
 from kdstudy.search import check_numbers, check_warm_start, choose_warm_start, warm_start_lines
 from kdstudy.storage import Store, require_download_inside
 from kdstudy.study import Study, require_plugins
@@ -38,6 +41,7 @@ def run_study(
     study: Study,
     store: Store,
     *,
+    where: str | None = None,
     address: str | None = None,
     warm_start: str | None = None,
     cluster: Cluster | None = None,
@@ -47,6 +51,7 @@ def run_study(
     Args:
         study: A valid study; every call makes a new one in the ledger.
         store: Created if missing.
+        where: What messages call the study: its file; None for its name.
         address: Ray cluster; None starts one here.
         warm_start: An earlier study in the same ledger, from whose trials the samplers learn: ID, unique prefix, or
             ``latest``.
@@ -62,8 +67,9 @@ def run_study(
     if warm_start is not None:
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
+    check_study(study, where or study.name, address=address)
     store.create()
-    record = StudyRecord.of(study, capture_environment())
+    record = new_record(study)
     with Ledger.open(store.ledger_url, create=True) as ledger:
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)
@@ -131,6 +137,7 @@ def confirm_study(
 
 def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0, searches: int = 0) -> OpenStudy:
     """Return a study with so many seeds and searches more than it was asked for until now."""
+    tell_places(record.environment.get("plugins"))
     require_plugins(study := record.study())
     known = record.asked(study)
     return OpenStudy(study, record.id, ledger, store, known[1] + seeds, known[0] + searches)
@@ -138,6 +145,8 @@ def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0
 
 def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
     check_address(address)
+    prepared = opened.record.teacher.sha256 is not None
+    check_study(opened.study, opened.id, address=address, prepared=prepared)
     if opened.study.data.download:
         require_download_inside(opened.id, opened.study.data.root, opened.store.local)
     tracking = dataclasses.replace(opened.record.tracking, complete=None)
@@ -179,29 +188,13 @@ def _left_as(error: BaseException) -> tuple[StudyStatus, str | None]:
             return "interrupted", None
 
 
-@dataclasses.dataclass
-class _Times:
-    """When each step of a driver's work was done, in seconds of a monotonic clock."""
-
-    began: float = dataclasses.field(default_factory=time.monotonic)
-    connected: float = 0.0
-    prepared: float = 0.0
-
-    def summary(self, phases: dict[str, float]) -> str:
-        return (
-            f"set-up {clock(self.connected - self.began)}, teacher {clock(self.prepared - self.connected)}, "
-            f"search {clock(phases['search'])}, confirmation {clock(phases['confirmation'])}, "
-            f"all {clock(time.monotonic() - self.began)}"
-        )
-
-
 class _Drive:
     """One driver's work on one study."""
 
     def __init__(self, opened: OpenStudy, address: str | None, cluster: Cluster) -> None:
         self._open, self._address, self._cluster = opened, address, cluster
         self._publisher: Publisher | None = None
-        self._times = _Times()
+        self._times = Times()
 
     def run(self, owner: LeaseOwner) -> StudyResult:
         """Run to the end; whatever stops it is written down first."""
@@ -217,7 +210,7 @@ class _Drive:
                 opened.ledger.release_lease(opened.id, owner)
 
     def _run(self) -> StudyResult:
-        self._times = _Times()
+        self._times = Times()
         identity = self._claim_store()
         tracker = self._tracker()
         with self._cluster.connected(self._address, self._open.store.local), terminable():  # Ray takes SIGTERM itself

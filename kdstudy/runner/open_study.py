@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from kdstudy.ledger import Ledger, StudyRecord
+from kdstudy.ledger import Ledger, StudyRecord, capture_environment
+from kdstudy.plugins import places_of
 from kdstudy.storage import Store
 from kdstudy.study import Study
 
@@ -35,3 +36,9 @@ class OpenStudy:
     def record(self) -> StudyRecord:
         """The study as the ledger has it now."""
         return self.ledger.study(self.id)
+
+
+def new_record(study: Study) -> StudyRecord:
+    """Return the record of a new study, with the places of modules of the user's own that Python does not find."""
+    places = places_of(name for _, name in study.plugins())
+    return StudyRecord.of(study, {**capture_environment(), **({"plugins": places} if places else {})})

@@ -5,7 +5,8 @@ from kdstudy.study.arm_id import ArmId
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.json_schema import json_schema
-from kdstudy.study.load import load_study, parse_study
+from kdstudy.study.load import load_study, parse_study, problems_of
+from kdstudy.study.other_names import key_paths
 from kdstudy.study.paths import flatten
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.schema import (
@@ -55,8 +56,10 @@ __all__ = [
     "check",
     "flatten",
     "json_schema",
+    "key_paths",
     "load_study",
     "parse_study",
+    "problems_of",
     "require_plugins",
     "show",
 ]

@@ -45,16 +45,18 @@ class Problems:
     Args:
         where: The file, or what else is being read.
         lines: Line of each place in the file, from 1; empty if it is not a file.
+        cause: The first exception behind one of them, whose traceback may tell more.
     """
 
     where: str
     lines: Mapping[Steps, int] = field(default_factory=dict)
+    cause: Exception | None = None
     _found: list[tuple[bool, int, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def add(self, place: Place, message: str, *, unknown: bool = False) -> None:
+    def add(self, place: Place, message: str, *, unknown: bool = False, cause: Exception | None = None) -> None:
         """Note one problem.
 
         Args:
@@ -62,7 +64,9 @@ class Problems:
             message: ``what is wrong, what was got; what to do``.
             unknown: Whether it is a key or name that does not exist; these are told first, for they often
                 explain the rest.
+            cause: The exception that it tells of.
         """
+        self.cause = self.cause or cause
         line = self._line(place.steps)
         where = f"{self.where}:{line}" if line else self.where
         field_name = f" {place.name}:" if place.name else ""

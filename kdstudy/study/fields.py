@@ -100,3 +100,13 @@ def hint(key: Key, default: Any) -> str:
     if default is dataclasses.MISSING:
         return ""
     return f"; leave it out for {show(default)}"
+
+
+def label_problem(kind: str, label: Any) -> str | None:
+    """Return what is wrong with the label of a transfer or a policy; None if nothing is."""
+    if isinstance(label, str) and LABEL.fullmatch(label) and label not in REGISTRIES[kind]:
+        return None
+    return (
+        f"must be letters, digits, _ and -, a letter first, and no {kind}'s name, got {show(label)}; "
+        "write for example strong"
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 
 from kdstudy.errors import StudyError
+from kdstudy.plugins import allow_beside
 from kdstudy.study.build import build
 from kdstudy.study.checks import check_study
-from kdstudy.study.diagnostics import Place
+from kdstudy.study.diagnostics import Place, Problems
 from kdstudy.study.schema import StudyFile
 from kdstudy.study.study import Study
 from kdstudy.study.validate import Reader
@@ -17,10 +20,35 @@ from kdstudy.study.yaml_text import parse_text, read_text
 def load_study(path: Path | str) -> Study:
     """Read and check the study file at ``path``; nothing is run or created.
 
+    Its relative paths are meant from the file's folder and become absolute, so that whatever is done with the study,
+    from wherever, finds the same files. Modules beside it can be imported if they were allowed: see
+    `kdstudy.plugins.allow_beside`.
+
     Raises:
         StudyError: The file cannot be read or is wrong; one line per problem, all of them.
     """
-    return parse_study(read_text(Path(path)), str(path))
+    text = read_text(Path(path))
+    allow_beside(Path(path))
+    study = parse_study(text, str(path))
+    folder = _folder_of(Path(path))
+    return dataclasses.replace(
+        study,
+        data=dataclasses.replace(study.data, root=_absolute(study.data.root, folder)),
+        teacher=dataclasses.replace(study.teacher, path=_absolute(study.teacher.path, folder)),
+    )
+
+
+def _folder_of(file: Path) -> Path:
+    """Return the folder that a study file is in; of a pipe, such as /dev/stdin, the one that the user stands in."""
+    piped = file.absolute().is_relative_to("/dev") or file.absolute().is_relative_to("/proc")
+    return Path.cwd() if piped else file.parent.resolve()
+
+
+def _absolute(path: str | None, folder: Path) -> str | None:
+    """Return a path of a study file, meant from ``folder``; None, and the location of a bucket, stay what they are."""
+    if path is None or "://" in path:
+        return path
+    return os.path.normpath(folder / Path(path).expanduser())
 
 
 def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> Study:
@@ -39,5 +67,18 @@ def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> S
     parsed = reader.section(StudyFile, tree, Place())
     check_study(parsed, reader)
     if problems:
-        raise StudyError(problems.told())
+        raise StudyError(problems.told()) from problems.cause
     return Study.of(build(StudyFile, parsed), text)
+
+
+def problems_of(study: Study, where: str) -> Problems:
+    """Return an empty list of problems of a study that knows the lines of its file.
+
+    Args:
+        study: Read from a file, or from a record.
+        where: What messages call it.
+    """
+    try:
+        return parse_text(study.text, where)[1]
+    except StudyError:  # a record of what no version would read today
+        return Problems(where)

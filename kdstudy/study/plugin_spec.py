@@ -43,3 +43,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return value
+
+
+def written_name(value: Any) -> str | None:
+    """Return the name of a plug-in written ``name`` or ``{name: {option: value}}``; None if it is neither."""
+    name = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
+    return name if isinstance(name, str) else None

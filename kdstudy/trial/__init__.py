@@ -4,11 +4,14 @@ from kdstudy.trial.build import (
     build_transfer,
     dataset_of,
     describe_dataset,
+    largest_batch,
     networks,
     student_spec,
     teacher_spec,
     training_batches,
+    verify_data,
 )
+from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
@@ -24,7 +27,10 @@ from kdstudy.trial.teacher import (
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
 __all__ = [
+    "CHECKS",
     "INFRASTRUCTURE_ERRORS",
+    "Fault",
+    "Inspection",
     "Matched",
     "OutputsRecipe",
     "build_transfer",
@@ -32,6 +38,8 @@ __all__ = [
     "describe_dataset",
     "failure",
     "find_teacher",
+    "inspect_parts",
+    "largest_batch",
     "matched_layers",
     "networks",
     "open_teacher",
@@ -47,4 +55,5 @@ __all__ = [
     "teacher_spec",
     "teacher_trial",
     "training_batches",
+    "verify_data",
 ]

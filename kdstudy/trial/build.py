@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 
-from kdstudy.data import Batch, Dataset, batches, load_data
+from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
 from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
 from kdstudy.models import FeatureExtractor, NetworkSpec, trace
 from kdstudy.plugins import TRANSFERS
-from kdstudy.seeds import derive
+from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.training import (
     Distiller,
@@ -25,6 +25,9 @@ from kdstudy.training import (
     teacher_network,
 )
 from kdstudy.transfer import MapTransfer, Transfer, TransferContext
+
+EVAL_BATCH = 512
+"""Images that are scored at once."""
 
 
 class TrialNetworks(NamedTuple):
@@ -41,13 +44,14 @@ class TrialNetworks(NamedTuple):
     context: TransferContext
 
 
-def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True) -> Dataset:
+def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True, download: bool | None = None) -> Dataset:
     """Load the configuration's data set; the test split only where it may be looked at.
 
     Args:
         config: The trial.
         with_test: Whether the test split is given.
         decoded: False where no image is looked at, only what describes the data.
+        download: Whether missing data may be fetched; None for what the configuration says.
     """
     data = config.data
     return load_data(
@@ -55,12 +59,34 @@ def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True) ->
         val_fraction=data.val_fraction,
         root=data.root,
         train_images=data.train_images,
-        download=data.download,
+        download=data.download if download is None else download,
         augment=data.augment,
         options=data.options,
         split_seed=config.split_seed,
         with_test=with_test,
         decoded=decoded,
+    )
+
+
+def verify_data(config: TrialConfig, searches: int) -> None:
+    """See that every image that so many searches of a study, and their confirmation, look at can be decoded.
+
+    Args:
+        config: Any trial of the study.
+        searches: How many, >= 1.
+
+    Raises:
+        DataError: One cannot.
+    """
+    data, seed = config.data, config.as_study.split_seed
+    verify_images(
+        data.name,
+        split_seeds=[search_seed(seed, search) for search in range(searches)],
+        val_fraction=data.val_fraction,
+        root=data.root,
+        train_images=data.train_images,
+        download=data.download,
+        options=data.options,
     )
 
 
@@ -75,6 +101,11 @@ def training_batches(config: TrialConfig, data: Dataset, device: torch.device, e
         order=generator(seed, "order", epoch),
         augment=generator(seed, "augment", view_of(config, epoch)),
     )
+
+
+def largest_batch(trials: Iterable[TrialConfig]) -> int:
+    """Return how many images the largest batch has of these trials, of their scoring and of their teacher."""
+    return max(EVAL_BATCH, *(max(trial.train.batch_size, trial.teacher.batch_size) for trial in trials))
 
 
 def view_of(config: TrialConfig, epoch: int) -> int:
@@ -96,7 +127,11 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
         "width": width,
         "train": len(data.train),
         "val": len(data.val),
+        "test": data.num_test,
         "chance": chance_score(data.val.labels, data.num_classes),
+        "classes": list(data.classes),
+        "place": data.place,
+        "notes": list(data.notes),
     }
 
 

@@ -63,7 +63,7 @@ def matched_layers(study: Study) -> tuple[Matched, ...]:
 
 
 def _match(config: TrialConfig) -> Matched:
-    data = dataset_of(config, with_test=False)
+    data = dataset_of(config, with_test=False, decoded=False)
     student, teacher = (spec.build(seed=0) for spec in (student_spec(config, data), teacher_spec(config, data)))
     pairs = match_layers(trace(student, data.image_shape), trace(teacher, data.image_shape), config.layers)
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}

@@ -16,6 +16,7 @@ from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
 from kdstudy.ledger import Ledger
 from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
+from kdstudy.study import load_study
 from tests.confirmed import record
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -52,9 +53,29 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.yaml")))
-def test_every_shipped_study_is_valid(study: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_shipped_study_is_valid(study: str) -> None:
+    load_study(STUDIES / study)
+
+
+@pytest.mark.parametrize("study", ["smoke.yaml", "quickstart.yaml"])
+def test_shipped_studies_of_bundled_data_can_be_run_anywhere(study: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(STUDIES / study), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["valid"] is True
+
+
+def test_check_misses_data_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (STUDIES / "smoke.yaml").read_text().replace("{name: digits, val", f"{{name: cifar10, root: {tmp_path}, val")
+    (tmp_path / "study.yaml").write_text(text)
+    assert run(["check", str(tmp_path / "study.yaml"), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (
+        f"{tmp_path}/study.yaml:5: data.root: no CIFAR10 at {tmp_path}/cifar-10-batches-py; set data.d" in captured.err
+    )
+    (tmp_path / "study.yaml").write_text(text.replace("root:", "download: true, root:"))
+    assert run(["check", str(tmp_path / "study.yaml"), "--json"]) == 0
+    assert "note: the data are not here yet and will be downloaded" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
 
 
 def test_check_says_what_a_study_costs_and_can_see(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,11 +159,13 @@ def test_corners_run_one_batch_at_both_ends(capsys: pytest.CaptureFixture[str]) 
 def test_corners_name_the_arm_that_cannot_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (STUDIES / "smoke.yaml").read_text()
     study = tmp_path / "study.yaml"
-    study.write_text(text + "layers: [[layer1, layer1], [layer2, nothing]]\n")
+    study.write_text(text.replace("- attention: {weight: {log: [1, 100]}}", "- 'tests.cli.broken_terms:Broken'"))
+    assert run(["check", str(study)]) == 0
+    capsys.readouterr()
     assert run(["check", str(study), "--corners"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 4
-    assert all(line.startswith("error: ") and "nothing" in line for line in errors)
+    assert all(line.startswith("error: tests.cli.broken_terms:Broken/") and "no such map" in line for line in errors)
 
 
 def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(
@@ -171,6 +194,7 @@ def test_a_wrong_study_is_one_line_a_problem_and_creates_nothing(
         (["confirm", "x", "--searches", "-1"], 2),
         (["confirm", "x", "--seeds", "10001"], 2),
         (["list", "--nonsense"], 2),
+        (["list"], 1),
         (["show", "nothing"], 1),
         (["compare", "nothing"], 1),
         (["reproduce", "nothing"], 1),
@@ -197,10 +221,31 @@ def test_exit_codes_without_traceback_or_files(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_store_lists_nothing_and_creates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["list", "--json", "--store", str(tmp_path / "none")]) == 0
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["list", "--json"], ["show"], ["compare"], ["report"], ["resume"], ["reproduce"], ["sync"],
+     ["confirm", "--seeds", "1"], ["export", "--format", "torch", "-o", "x"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_store_that_is_not_there_is_told_and_not_created(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    store = tmp_path / "none"
+    assert run([*arguments, "--store", str(store)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(
+        f"error: ledger {store}/ledger.db: does not exist; name the --store of your studies, or start"
+    )
+    assert line.endswith(f"kdstudy run STUDY.yaml --store {store}'"), "as it must be typed"
+    assert not store.exists()
+
+
+def test_a_store_without_studies_lists_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Ledger(f"sqlite:///{tmp_path}/ledger.db").close()
+    assert run(["list", "--json", "--store", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == []
-    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,9 @@ def test_a_missing_ledger_reads_as_empty_and_nothing_is_created(tmp_path: Path) 
     with Ledger.open(f"sqlite:///{tmp_path}/store/ledger.db") as ledger:
         assert ledger.summaries() == ()
         assert ledger.trials("x") == ()
-        with pytest.raises(RecordError, match=r"study 'latest': .*ledger.db holds no study; start one with"):
-            ledger.resolve("latest")
-        with pytest.raises(StoreError, match=r"ledger .*ledger\.db: does not exist; start a study"):
-            ledger.create_study(STUDY)
+        for work in (lambda: ledger.resolve("latest"), lambda: ledger.create_study(STUDY), ledger.require):
+            with pytest.raises(StoreError, match=r"ledger .*ledger\.db: does not exist; name the --store of your"):
+                work()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -173,5 +173,5 @@ def test_a_refused_warm_start_creates_nothing(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "study.yaml").write_text(TEXT)
     store = tmp_path / "store"
     assert command_line(["run", str(tmp_path / "study.yaml"), "--store", str(store), "--warm-start", "latest"]) == 1
-    assert "holds no study" in capsys.readouterr().err
+    assert "ledger.db: does not exist; name the --store" in capsys.readouterr().err
     assert not store.exists()

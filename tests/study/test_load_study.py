@@ -7,13 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdstudy.cli import cli
 from kdstudy.errors import StudyError
-from kdstudy.study import PluginSpec, TrialConfig, load_study, parse_study
+from kdstudy.study import PluginSpec, Study, TrialConfig, load_study, parse_study
+from kdstudy.study.fields import REGISTRIES
+from kdstudy.study.other_names import OTHER_KEYS, OTHER_OPTIONS, key_paths
+from kdstudy.study.range_notation import KINDS as RANGE_KINDS
+from kdstudy.study.range_notation import OTHER_KINDS
 from kdstudy.study.space import Choice, Int, Log, Uniform
 from kdstudy.study.yaml_text import write_text
 from tests.study.files import STUDY, spoilt
@@ -182,7 +188,7 @@ CASES = [
     ("{log: [0.01, 0.3]}", ".nan", 10, "train.base_lr", "must be a finite number, got NaN"),
     ("{log: [0.01, 0.3]}", "fast", 10, "train.base_lr", 'must be a valid number, got "fast"'),
     ("{log: [0.01, 0.3]}", "{log: [0, 0.3]}", 10, "train.base_lr", "must be greater than 0, got 0; raise it"),
-    ("{log: [0.01, 0.3]}", "{lgo: [0.1, 0.3]}", 10, "train.base_lr", 'must be a valid number, got {"lgo"'),
+    ("{log: [0.01, 0.3]}", "{lgo: [0.1, 0.3]}", 10, "train.base_lr", 'so, got {"lgo": [0.1, 0.3]}; write {log: [0.1, '),
     ("{log: [0.01, 0.3]}", "0.1\n  nesterov: true\n  momentum: 0", 11, "train.nesterov", "raise momentum"),
     ("milestones: [2, 3]", "milestones: [3, 2]", 11, "train.schedule.multistep.milestones", "rising order"),
     ("milestones: [2, 3], ", "", 11, "train.schedule.multistep.milestones", "schedule 'multistep' needs it"),
@@ -304,6 +310,112 @@ def test_one_line_for_one_problem(old: str, new: str, line: int, field: str, hin
     assert all("\n" not in problem for problem in told)
 
 
+RATE = "{log: [0.01, 0.3]}"
+SCHEDULE = "{multistep: {milestones: [2, 3], gamma: {uniform: [0.1, 0.5]}}}"
+KINDS = "the kinds of ranges are uniform, log, int, choice"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "told"),
+    [
+        (RATE, "{loguniform: [0.01, 0.3]}", "train.base_lr", f"write {{log: [0.01, 0.3]}}; {KINDS}"),
+        (RATE, "[0.01, 0.3]", "train.base_lr", "a list is no range, got [0.01, 0.3]; write {uniform: [0.01, 0.3]}, "
+         "{log: [0.01, 0.3]} or {choice: [0.01, 0.3]}"),
+        (RATE, "tune.loguniform(0.01, 0.3)", "train.base_lr", f"write {{log: [low, high]}}; {KINDS}"),
+        (RATE, "{min: 0.1, max: 2}", "train.base_lr", "write {uniform: [low, high]}, {log: [low, high]}, {int: [low, "),
+        (RATE, "{values: [0.1, 1, 2]}", "train.base_lr", f"write {{choice: [0.1, 1, 2]}}; {KINDS}"),
+        (SCHEDULE, "[cosine, constant]", "train.schedule", 'write {choice: ["cosine", "constant"]}'),
+        ("{weight: {log: [1, 1000]}}", "{weight: [1, 9]}", "arms.transfers.attention.weight", "{int: [1, 9]} or {c"),
+        ("{int: [4, 6]}", "{randint: [4, 6]}", "train.epochs", "write {int: [4, 6]}"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_range_is_told_how_one_is_written(old: str, new: str, field: str, told: str) -> None:
+    (problem,) = problems(spoilt(old, new))
+    assert f": {field}: " in problem and told in problem
+
+
+def test_a_list_where_no_range_may_stand_is_told_what_may() -> None:
+    assert problems(spoilt("seed: 3", "seed: [1, 2]")) == (
+        "x.yaml:2: seed: must be a valid integer, got [1, 2]; leave it out for 0",
+    )
+    (problem,) = problems(spoilt("- none", "- [kd, none]"))
+    assert 'must be a name, or one name with its options, got ["kd", "none"]; write attention or' in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "first", "second"),
+    [
+        (RATE, "{choice: [1, 1.0]}", 10, "train.base_lr", "1", "1.0"),
+        (RATE, "0.1\n  weight_decay: {choice: [1, 0.5, 1.0]}", 11, "train.weight_decay", "1", "1.0"),
+        (RATE, "0.1\n  weight_decay: {choice: [0, -0.0]}", 11, "train.weight_decay", "0", "-0.0"),
+        (SCHEDULE, "{choice: [cosine, {cosine: {}}]}", 11, "train.schedule", '"cosine"', '{"cosine": {}}'),
+        ("- none", "- sp: {at: {choice: [last, last]}}", 15, "arms.transfers.sp.at", '"last"', None),
+        (
+            SCHEDULE,
+            "{choice: [constant, {multistep: {milestones: [2]}}, {multistep: {milestones: [2], gamma: 0.1}}]}",
+            *(11, "train.schedule", '{"multistep": {"milestones": [2]}}'),
+            '{"multistep": {"milestones": [2], "gamma": 0.1}}',
+        ),
+    ],
+)
+def test_a_choice_of_which_two_options_mean_the_same_is_one_line(
+    old: str, new: str, line: int, field: str, first: str, second: str | None
+) -> None:
+    got = f"{first} 2 times" if second is None else f"{first} and {second}, which mean the same here"
+    told = f"x.yaml:{line}: {field}: a choice must not repeat an option, got {got}; keep one of them"
+    assert problems(spoilt(old, new)) == (told,)
+
+
+def test_options_that_only_look_alike_are_told_apart() -> None:
+    study = parse_study(spoilt(RATE, "{choice: [1, 1.5]}").replace("{int: [4, 6]}", "{choice: [4, 6]}"))
+    assert study.space("none/constant")["train.base_lr"] == Choice((1.0, 1.5))
+
+
+def test_records_may_repeat_what_earlier_versions_took_for_two_options() -> None:
+    for old, new, path, options in (
+        (RATE, "0.1\n  weight_decay: {choice: [0, -0.0]}", "train.weight_decay", ("0.0", "-0.0")),
+        (SCHEDULE, "{choice: [cosine, {cosine: {}}]}", "train.schedule", ("cosine", "{'cosine': {}}")),
+    ):
+        span = parse_study(spoilt(old, new), recorded=True).space("none/constant")[path]
+        assert isinstance(span, Choice) and tuple(map(str, span.options)) == options
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seed: 3", "lr: 3", "lr: unknown key; see train.base_lr or teacher.base_lr"),
+        (RATE, "0.1\n  learning_rate: 1", "train.learning_rate: unknown key; see train.base_lr"),
+        ("resnet20, epochs: 4", "resnet20, epochs: 4, LR: 1", "teacher.LR: unknown key; see teacher.base_lr"),
+        (RATE, "0.1\n  warmup: 1", "train.warmup: unknown key; see train.schedule (none of them warms up)"),
+        ("seed: 3", "mixed-precision: true", "numerics.teacher (float32 or bfloat16, not float16)"),
+        (
+            "sampler: tpe",
+            "early_stopping: 3",
+            "search.early_stopping: unknown key; see search.pruner (for example {pat",
+        ),
+        ("sampler: tpe", "timeout: 3", "search.timeout: unknown key; see search.budget (for example {hours: 2})"),
+        ("seed: 3", "batch_size: 3", "batch_size: unknown key; see teacher.batch_size or train.batch_size"),
+        ("val_fraction: 0.2", "path: here", "data.path: unknown key; see data.root"),
+        ("{weight: {log: [1, 1000]}}", "{lambda: 3}", "arms.transfers.attention.lambda: unknown option; see weight"),
+        ("val_fraction: 0.2", "val_fractoin: 0.2", "data.val_fractoin: unknown key; did you mean 'val_fraction'?"),
+    ],
+)
+def test_an_unknown_key_is_told_what_exists_for_it(old: str, new: str, told: str) -> None:
+    assert told in problems(spoilt(old, new))[0]
+
+
+def test_every_other_name_leads_to_something_that_exists() -> None:
+    command = cli.get_command(click.Context(cli), "run")
+    assert command is not None
+    arguments = {option for parameter in command.params for option in parameter.opts}
+    targets = {target for targets, _ in OTHER_KEYS.values() for target in targets}
+    assert targets <= {*key_paths(), *arguments}, targets - {*key_paths(), *arguments}
+    assert all(name == name.lower() and "-" not in name for name in (*OTHER_KEYS, *OTHER_OPTIONS))
+    options = {option for registry in REGISTRIES.values() for name in registry for option in registry.options(name)}
+    assert {option for meant in OTHER_OPTIONS.values() for option in meant} <= options
+    assert set(OTHER_KINDS.values()) <= set(RANGE_KINDS)
+
+
 def test_a_budget_of_trials_is_divided_equally() -> None:
     search = parse_study(spoilt("trials_per_arm: 6", "budget: {trials: 27}")).search
     assert (search.trials_per_arm, search.startup_trials) == (6, 3)
@@ -422,6 +534,66 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             load_study(path)
         told = f"{path}: cannot be read ({reason}); give the path of a study file"
         assert caught.value.problems == (told,)
+
+
+def placed(folder: Path, root: str, weights: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = spoilt("epochs: 4}", f"path: {weights}}}").replace("{name: digits,", f"{{name: digits, root: {root},")
+    (folder / "study.yaml").write_text(text)
+    return folder / "study.yaml"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("pictures", "{tmp}/a/b/pictures"),
+        ("./pictures/", "{tmp}/a/b/pictures"),
+        ("../pictures", "{tmp}/a/pictures"),
+        ("../../x/../pictures", "{tmp}/pictures"),
+        ("/srv/pictures", "/srv/pictures"),
+        ("~/pictures", "{home}/pictures"),
+    ],
+)
+def test_relative_paths_are_meant_from_the_study_files_folder(
+    written: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = placed(tmp_path / "a" / "b", written, written)
+    expected = meant.format(tmp=tmp_path.resolve(), home=Path.home())
+    for here, named in ((tmp_path, "a/b/study.yaml"), (tmp_path / "a" / "b", "study.yaml"), (Path("/"), str(file))):
+        monkeypatch.chdir(here)
+        study = load_study(named)
+        assert (study.data.root, study.teacher.path) == (expected, expected)
+        assert study.text == file.read_text(), "the file stays as it is"
+        assert Study.from_json(study.to_json()) == study, "the record holds where that was"
+
+
+def test_buckets_and_the_default_place_are_no_relative_paths(tmp_path: Path) -> None:
+    assert load_study(placed(tmp_path, "s3://bucket/pictures", "w.pt")).data.root == "s3://bucket/pictures"
+    (tmp_path / "plain.yaml").write_text(STUDY)
+    assert load_study(tmp_path / "plain.yaml").data.root is None
+
+
+def test_a_link_to_a_folder_of_studies_means_that_folder(tmp_path: Path) -> None:
+    placed(tmp_path / "real" / "studies", "../pictures", "w.pt")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "studies")
+    assert load_study(tmp_path / "link" / "study.yaml").data.root == str(tmp_path.resolve() / "real" / "pictures")
+
+
+def test_from_a_pipe_or_a_record_paths_keep_their_meaning(tmp_path: Path) -> None:
+    text = placed(tmp_path / "studies", "pictures", "weights.pt").read_text()
+    assert parse_study(text, recorded=True).data.root == "pictures"
+    script = "from kdstudy.study import load_study; s = load_study('/dev/stdin'); print(s.data.root, s.teacher.path)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=text, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split() == [f"{tmp_path.resolve()}/{name}" for name in ("pictures", "weights.pt")]
+
+
+def test_shipped_studies_keep_their_data_beside_the_folder_of_studies() -> None:
+    for file in sorted(STUDIES.glob("*.yaml")):
+        study = load_study(file)
+        for place in (study.data.root, study.teacher.path):
+            assert place is None or Path(place).is_relative_to(STUDIES.parent.resolve() / "data"), file
 
 
 def test_reading_studies_imports_nothing_heavy() -> None:

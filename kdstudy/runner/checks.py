@@ -1,0 +1,131 @@
+"""What is looked at before a study is run: by `kdstudy check`, and by whoever is about to record it or to send it.
+
+Nothing is trained, downloaded or written. The parts of a study are checked by `kdstudy.trial.CHECKS`; here stands what
+depends on where it will run, and how all of it is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdstudy.cluster import check_address, connected, local_cpus, room
+from kdstudy.errors import StudyError
+from kdstudy.plugins import PRUNERS, SAMPLERS
+from kdstudy.study import Place, Problems, ResourcesConfig, Study, key_paths, problems_of
+
+if TYPE_CHECKING:
+    from kdstudy.trial import Fault, Inspection
+
+log = logging.getLogger(__name__)
+
+ELSEWHERE = ("data", "teacher.path")
+"""What nodes of a cluster may have where this machine has not."""
+
+
+def check_study(study: Study, where: str, *, address: str | None = None, prepared: bool = False) -> Inspection:
+    """Find all that can be found wrong with a study without training, from the data set to the options of each arm.
+
+    Args:
+        study: A valid study.
+        where: What messages call it: the file, for one that was just read.
+        address: Ray cluster on whose nodes it will run: then it is no fault if this machine lacks the data or the
+            teacher's file. None: it runs here.
+        prepared: Whether the store has its teacher already, whose file is then not needed.
+
+    Returns:
+        What was built of it. What could not be looked at here is logged.
+
+    Raises:
+        StudyError: Something is wrong; one line each.
+    """
+    from kdstudy.trial import inspect_parts
+
+    configs = [config for _, config in study.corners()] + study.student_corners()
+    found = inspect_parts(configs, teacher_file=not prepared)
+    check_search(study, found)
+    problems = problems_of(study, where)
+    if address is None:
+        check_machine(study.resources, problems)
+    if found.awaited is not None:
+        log.info(
+            f"note: the data are not here yet and will be downloaded; what needs them is checked then: {found.awaited}"
+        )
+    for fault in found.faults:
+        place, message = _told(study, fault)
+        if address is not None and place.name.startswith(ELSEWHERE):
+            log.info(f"note: {place.name}: not on this machine ({message}); looked at again on the cluster")
+        else:
+            problems.add(place, message, cause=fault.error)
+    if problems:
+        raise StudyError(problems.told()) from problems.cause
+    return found
+
+
+def check_search(study: Study, found: Inspection) -> None:
+    """Have sampler and pruner take their options."""
+    for path, registry in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        spec = getattr(study.search, path)
+        with found.noting(f"search.{path}", spec):
+            registry.load(spec.name)(**spec.options)
+
+
+def check_machine(resources: ResourcesConfig, problems: Problems) -> None:
+    """Note what a trial takes and this machine has not."""
+    place = Place().key("resources")
+    if resources.cpus > 1 and resources.cpus > (cores := local_cpus()):
+        problems.add(
+            place.key("cpus"), f"this machine has {cores} for all trials, got {resources.cpus} for one; lower it"
+        )
+    if resources.gpus > 0:
+        import torch
+
+        if resources.gpus > (cards := torch.cuda.device_count()):
+            problems.add(
+                place.key("gpus"),
+                f"this machine has {cards} that torch can use, got {resources.gpus:g} for one trial; lower it (0 "
+                "trains on the CPU)",
+            )
+
+
+def check_cluster(study: Study, where: str, address: str, folder: Path) -> None:
+    """See that a node of the running cluster holds a trial now; `run` waits a while for one to join.
+
+    Raises:
+        ClusterError: No such cluster.
+        StudyError: No node does.
+    """
+    check_address(address)
+    with connected(address, folder):
+        held = room(study.resources.cpus, study.resources.gpus)
+    if not held:
+        problems = problems_of(study, where)
+        wanted = f"{study.resources.cpus} CPUs and {study.resources.gpus:g} GPUs"
+        problems.add(
+            Place().key("resources"),
+            f"no node at {address} has what one trial takes, got {wanted}; lower it, or add one",
+        )
+        raise StudyError(problems.told())
+
+
+def _told(study: Study, fault: Fault) -> tuple[Place, str]:
+    """Return where in the study file a fault stands, and what to say there."""
+    path, message = fault.path, str(fault.error)
+    head, _, rest = message.partition(": ")
+    if head in key_paths():
+        path, message = head, rest
+    elif rest and head == path.rpartition(".")[2]:
+        message = rest
+    return _place(study, path), message
+
+
+def _place(study: Study, path: str) -> Place:
+    """Return a path's place; that of a transfer or policy is its item in the list."""
+    steps: list[str | int] = [*path.split(".")]
+    if path.startswith("arms."):
+        _, kind, called = path.split(".", 2)
+        ids = [arm.id for arm in study.arms]
+        names = dict.fromkeys(each.transfer if kind == "transfers" else each.policy for each in ids)
+        steps = ["arms", kind, list(names).index(called)]
+    return Place(tuple(steps), path)
