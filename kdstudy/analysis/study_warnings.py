@@ -228,8 +228,8 @@ def other_values(evidence: Evidence) -> Iterator[Warned]:
             yield Warned(
                 "other_values",
                 f"{treatment.name} and {baseline.name} also differ in what their searches picked ({told}): this is the "
-                "difference of tuned arms; how much of it is the policy, a study with "
-                f"search.together: [{', '.join(differing)}] tells",
+                f"difference of tuned arms; a study with search.together: [{', '.join(differing)}] and sampler: random "
+                "tells how much of it is the policy",
                 treatment,
             )
 

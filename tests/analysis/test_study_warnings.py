@@ -224,7 +224,7 @@ def test_arms_that_ran_with_other_weights(ledger: Ledger) -> None:
     ((arm, message),) = warned(answer, "other_values")
     assert arm == "attention/layerwise"
     assert "(arms.transfers.attention.weight 8.5 against 2.7)" in message
-    assert message.endswith("search.together: [arms.transfers.attention.weight] tells")
+    assert "a study with search.together: [arms.transfers.attention.weight] and sampler: random tells how" in message
 
 
 @pytest.mark.parametrize(
@@ -248,4 +248,4 @@ def test_other_values_are_told_where_a_difference_is_claimed(
     layerwise = Made([(0.7 + gain, 0.71 + gain), (0.72 + gain, 0.712 + gain), (0.73 + gain, 0.722 + gain)], values)
     found = warned(pair(ledger, constant, layerwise, **study), "other_values")
     assert len(found) == bool(paths)
-    assert all(f"search.together: [{', '.join(paths)}] tells" in message for _, message in found)
+    assert all(f"search.together: [{', '.join(paths)}] and" in message for _, message in found)
