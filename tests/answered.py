@@ -36,13 +36,13 @@ class Made:
     Args:
         scores: Of each search, the test scores by seed, or states; None where it has no pick.
         values: Of a path, what each search picked; others have `DEFAULTS`.
-        val: The validation score of a run, as a function of its test score: test + val.
+        val: The validation score of each run; a number is what to add to its test score.
         moves: Of each search, how far its multipliers go from 1; None: nothing is recorded of its epochs.
     """
 
     scores: Sequence[Sequence[float | str] | None]
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    val: float = 0.0
+    val: float | Sequence[Sequence[float]] = 0.0
     moves: Sequence[float | None] | None = None
 
 
@@ -96,7 +96,13 @@ def _confirm(ledger: Ledger, study: Study, arm: Arm, made: Made, search: int, nu
         own = arm.policy.name == "layerwise"
         layers = (LayerRecord("layer1", 0.5, 0.0, 1 + move), LayerRecord("layer2", 0.5, 0.0, 1 - move)) if move else ()
         epochs = [] if move is None else [EpochRecord(1, 1.0, {}, 0.5, 1.0, 0.1, {}, layers if own else ())]
-        _end(ledger, trial, score, None if isinstance(score, str) else score + made.val, epochs)
+        _end(ledger, trial, score, _val(made, search, index, score), epochs)
+
+
+def _val(made: Made, search: int, index: int, score: float | str) -> float | None:
+    if isinstance(score, str):
+        return None
+    return score + made.val if isinstance(made.val, float) else made.val[search][index]
 
 
 def _end(

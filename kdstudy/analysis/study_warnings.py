@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from kdstudy.analysis.answer import Answer, Warned
+from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, Warned
 from kdstudy.analysis.comparison import Row
 from kdstudy.analysis.confirmation import Confirmation
 from kdstudy.analysis.estimates import Estimate
 from kdstudy.analysis.family import family_of
 from kdstudy.analysis.verdict import explore
 from kdstudy.results import Verdict, brief, count_of, points
-from kdstudy.study import ArmId, Choice, Int, Range
+from kdstudy.study import Arm, ArmId, Choice, Int, Range
 
 FEW_TRIALS = 8
 """With fewer trials an arm and search, what a search picks is mostly luck."""
@@ -28,13 +28,11 @@ CHANCE_MARGIN, MULTILABEL_MARGIN = 0.05, 0.02
 STILL = 0.01
 """Multipliers that never leave 1 by more did nothing: the placebo moves them by twice as much."""
 NO_GAIN = 1e-3
-"""A gain of this size or less does nothing, where no multipliers are recorded."""
+"""A gain of this size or less does nothing; asked where no multipliers are recorded."""
 EDGE = 0.02
 """A share of a range, on its own scale: what lies so near to an end lies at it."""
 FEWEST_AT_AN_EDGE = 5
 """Of whole numbers: in a smaller range every other pick lies at an end."""
-IDLE = ("constant", "placebo")
-"""Policies that are to do nothing."""
 CLAIMS: tuple[Verdict, ...] = ("better", "worse", "better_by_less", "worse_by_less", "configurations_differ")
 """Verdicts that say there is a difference."""
 
@@ -148,45 +146,55 @@ def below_plain(evidence: Evidence) -> Iterator[Warned]:
 
 
 def does_nothing(evidence: Evidence) -> Iterator[Warned]:
-    """A policy that left the learning rates as they were."""
+    """Policies that left the learning rates as they were."""
+    idle, most = {}, 0.0
     for arm in evidence.confirmation.study.arms:
         each = evidence.answer.of(arm.id)
-        if arm.policy.name in IDLE or not each.scores:
-            continue
-        gains = next((value.values for value in each.ran_with if value.path.endswith(".gain")), None)
-        moves = [evidence.moves.get((arm.id, search)) for search in each.searches]
-        still = 0
-        for place, move in enumerate(moves):
-            gain = arm.policy.options.get("gain") if gains is None else gains[place]
-            idle = isinstance(gain, float | int) and abs(gain) <= NO_GAIN
-            still += idle if move is None else move < STILL
-        if still and 2 * still >= len(moves):
-            known = [move for move in moves if move is not None]
-            most = max(known, default=STILL)
-            how = f" (never off 1 by more than {most:.1g})" if most < STILL else ""
-            yield Warned(
-                "does_nothing",
-                f"{_share(arm.id, still, len(moves))}: its multipliers stayed at 1{how}; what was trained is the "
-                "constant rate, and the comparison tells nothing of the policy: keep its gain away from 0",
-                arm.id,
-            )
+        moves = [_move(evidence, arm, each, place) for place in range(len(each.searches))]
+        still = [move for move in moves if move < STILL]
+        if still and 2 * len(still) >= len(moves):
+            idle[arm.id] = _share(arm.id, len(still), len(moves))
+            most = max(most, *still)
+    if idle:
+        yield Warned(
+            "does_nothing",
+            f"the multipliers stayed at 1, to within {most:.1g}, in {', '.join(idle.values())}: what was trained is "
+            "the constant rate, and the comparison tells nothing of the policy; keep its gain away from 0",
+            _only(list(idle)),
+        )
+
+
+def _move(evidence: Evidence, arm: Arm, each: ArmAnswer, place: int) -> float:
+    """Return how far an arm's multipliers were from 1 in a search; without a record of them, a gain near 0 tells."""
+    move = evidence.moves.get((arm.id, each.searches[place]))
+    if move is not None:
+        return move
+    gain = next(
+        (value.values[place] for value in each.ran_with if value.path.endswith(".gain")),
+        arm.policy.options.get("gain"),
+    )
+    return abs(gain) if isinstance(gain, float | int) and abs(gain) <= NO_GAIN else math.inf
 
 
 def edge_of_range(evidence: Evidence) -> Iterator[Warned]:
     """Best values at an end of what was searched: better ones may lie beyond."""
+    found: dict[tuple[str, str], list[tuple[ArmId, RanWith, str]]] = {}
     for each in evidence.answer.arms:
         for value in each.ran_with:
             ends = [_end(value.span, picked) for picked in value.values]
-            for name, place in (("lower", 0), ("upper", -1)):
-                at = [picked for picked, end in zip(value.values, ends, strict=True) if end == name]
+            for name in ("lower", "upper"):
+                at = [brief(picked) for picked, end in zip(value.values, ends, strict=True) if end == name]
                 if at and 2 * len(at) > len(ends):
-                    yield Warned(
-                        "edge_of_range",
-                        f"{_share(each.arm, len(at), len(ends))}: the best {value.path} ({', '.join(map(brief, at))}) "
-                        f"lies at the {name} end, {brief(value.span.ends()[place])}, of its range "
-                        f"{brief(value.span.to_yaml())}; widen it",
-                        each.arm,
-                    )
+                    told = f"{_share(each.arm, len(at), len(ends))} ({', '.join(at)})"
+                    found.setdefault((value.path, name), []).append((each.arm, value, told))
+    for (path, name), there in found.items():
+        span = there[0][1].span
+        yield Warned(
+            "edge_of_range",
+            f"the best {path} lies at the {name} end, {brief(span.ends()[0 if name == 'lower' else -1])}, of its range "
+            f"{brief(span.to_yaml())} in {', '.join(told for _, _, told in there)}; widen the range",
+            _only([arm for arm, _, _ in there]),
+        )
 
 
 def _end(span: Range, picked: Any) -> str | None:
@@ -220,8 +228,8 @@ def other_values(evidence: Evidence) -> Iterator[Warned]:
             yield Warned(
                 "other_values",
                 f"{treatment.name} and {baseline.name} also differ in what their searches picked ({told}): this is the "
-                "difference of tuned arms; how much of it is the policy, a study with "
-                f"search.together: [{', '.join(differing)}] tells",
+                f"difference of tuned arms; a study with search.together: [{', '.join(differing)}] and sampler: random "
+                "tells how much of it is the policy",
                 treatment,
             )
 

@@ -17,7 +17,7 @@ from kdstudy.cli.options import (
     store_options,
     study_argument,
 )
-from kdstudy.cli.spelling import complete
+from kdstudy.cli.spelling import complete, typed
 from kdstudy.errors import StudyError
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
@@ -133,7 +133,7 @@ def _tell_people(result: StudyResult) -> None:
     else:
         blocks = [render_warnings([warned.message for warned in result.answer.warnings]), render_answer(result.answer)]
     for block in filter(None, blocks):
-        click.echo(f"\n{block}")
+        click.echo(f"\n{typed(block, [result.answer])}")
     click.echo()
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
@@ -146,6 +146,6 @@ def _tell_people(result: StudyResult) -> None:
         "ui": "the runs in MLflow",
     }
     for command, meaning in commands.items():
-        typed = complete(f"`kdstudy {command}`").strip("`")
-        click.echo(f"  {typed}\n    {meaning}")
+        in_full = complete(f"`kdstudy {command}`").strip("`")
+        click.echo(f"  {in_full}\n    {meaning}")
     click.echo(f"\nstudy {study_id}: {result.study.status}")

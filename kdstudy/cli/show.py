@@ -15,7 +15,7 @@ from kdstudy.cli.options import (
     store_options,
     study_argument,
 )
-from kdstudy.cli.spelling import complete
+from kdstudy.cli.spelling import complete, typed
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import (
     FINISHED_STATES,
@@ -140,7 +140,7 @@ def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_js
     if as_json:
         print_json(comparison.to_json())
     else:
-        click.echo(render_comparison(comparison))
+        click.echo(typed(render_comparison(comparison), comparison.answers))
 
 
 def _watch(ledger: Ledger, record: StudyRecord) -> None:

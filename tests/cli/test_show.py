@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_every_trial_has_a_line(store: Path, capsys: pytest.CaptureFixture[str])
     assert rows[4] == ["7", "2", "search", "kd/placebo", "failed", "-", "-", "1.3", *values, "KeyError:", "'layer9'"]
     assert rows[5] == ["8", "2", "search", "kd/placebo", "queued", "-", "-", "0.0", *values]
     assert lines[lines.index("", place) + 1].startswith("arm "), "the summary is what stands on the screen at the end"
+
+
+def test_the_command_that_takes_a_student_home_runs_as_printed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", ID, "--store", str(store)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " export " in line)
+    program, *words = shlex.split(line)
+    assert program.endswith("kdstudy")
+    assert words == [
+        *("export", ID, "--trial", "2", "--format", "safetensors", "-o", "student"),
+        *("--store", str(store)),
+    ]
 
 
 def test_json_has_them_as_before(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

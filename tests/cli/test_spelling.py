@@ -71,6 +71,7 @@ def test_each_command_gets_the_options_that_it_takes(monkeypatch: pytest.MonkeyP
 def test_nothing_is_added_where_nothing_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spelling, "program", lambda: "kdstudy")
     monkeypatch.setenv("KDSTUDY_ALLOW_PLUGINS", "in_the_environment")
+    monkeypatch.setattr(spelling, "_given", {})  # whatever the test before ran
     text = "continue with `kdstudy resume x-1`, or 'kdstudy list'"
     assert complete(text, cli) == text
 
