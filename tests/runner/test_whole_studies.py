@@ -161,11 +161,15 @@ def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out_from_an
     )
     assert [trial.state for trial in trials(store)] == ["completed", "completed"]
     assert trials(store)[0].weights_sha256 == found
-    assert resumed.study.dataset.test == 8
+    assert (resumed.study.dataset.test, resumed.study.dataset.verified) == (8, 1)
     assert (resumed.study.dataset.place, resumed.study.dataset.classes) == (
         str(tmp_path / "pictures"),
         ["ant", "bee", "cat"],
     )
+    forget()
+    with monkeypatch.context() as patched:
+        patched.setattr("kdstudy.trial.build.verify_images", None)  # not once more, while they are the same
+        confirm_study("latest", store, seeds=1, cluster=InProcess())
     with Ledger.open(store.ledger_url) as ledger:
         assert reproduce_trial(ledger, store, trials(store)[1]).verdict == "identical"
     last.write_bytes(whole)
