@@ -21,7 +21,7 @@ import pytest
 from mlflow import MlflowClient
 
 from kdstudy.cli import run
-from kdstudy.cluster import EpochFinished
+from kdstudy.cluster import EpochFinished, ImagesToVerify
 from kdstudy.errors import ClusterError, DataError, KdstudyError, ModelError, PluginError, RecordError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, WarmStart
 from kdstudy.runner import confirm_study, delete_study, outcome, resume_study, run_study
@@ -106,12 +106,17 @@ class CannotBegin(InProcess):
         return super().room(address, resources, store, identity)
 
     def prepare_teacher(
-        self, configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+        self,
+        configs: Sequence[TrialConfig],
+        teachers: Folder,
+        key: str | None,
+        resources: ResourcesConfig,
+        images: ImagesToVerify,
     ) -> dict[str, Any]:
         if self._step == "prepare":
             self._look()
-            return {"error": str(self._error), "data": isinstance(self._error, DataError)}
-        return super().prepare_teacher(configs, teachers, key, resources)
+            return {"error": str(self._error), "data": isinstance(self._error, DataError), "cause": None}
+        return super().prepare_teacher(configs, teachers, key, resources, images)
 
 
 FAULTS = [

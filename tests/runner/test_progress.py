@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdstudy import cli
+from kdstudy.analysis import Answer
 from kdstudy.cli.options import nothing_printed
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.runner import StudyResult
@@ -81,7 +82,8 @@ def test_the_end_of_a_study_says_why_trials_failed(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    result = StudyResult(make_study(status="finished"), trials, None, 0)
+    study = make_study(status="finished")
+    result = StudyResult(study, trials, None, Answer(study.id, (), None, None, None, 0.1, None), 0)
     monkeypatch.setattr(cli, "run", cli.run)  # a module of that name takes its place when it is imported
     assert importlib.import_module("kdstudy.cli.run")._tell(result, as_json=True) == 3
     told = capsys.readouterr().err

@@ -16,7 +16,7 @@ import pytest
 from kdstudy.analysis import reproduce_trial
 from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.data.load import _decoded, _load
-from kdstudy.errors import ClusterError, ModelError, StoreError
+from kdstudy.errors import ClusterError, DataError, ModelError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, TrialRecord
 from kdstudy.runner import confirm_study, resume_study, run_study
 from kdstudy.storage import Store
@@ -137,7 +137,7 @@ def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out_from_an
     last = tmp_path / "pictures" / "test" / "cat" / "002.png"
     whole = last.read_bytes()
     last.write_bytes(whole[:40])
-    with pytest.raises(ModelError, match=f"^data: {last} cannot be read .*put the file in place or take it out"):
+    with pytest.raises(DataError, match=f"^data: {last} cannot be read .*put the file in place or take it out"):
         run_study(load_study("studies/pictures.yaml"), store, cluster=InProcess())
     assert trials(store) == ()
     monkeypatch.chdir("/")
