@@ -49,9 +49,11 @@ LAYERS = ("layer1", "layer2", "layer3")
 OPENS = 7
 
 
-def make_record(ledger: Ledger, *, trials: int = 40, seeds: int = 10, epochs: int = 30, searches: int = 1) -> str:
-    """Record a finished study of 4 arms, in each search with so many trials and seeds an arm, and return its ID."""
-    text = TEXT.format(trials=trials, seeds=seeds, epochs=epochs, searches=searches)
+def make_record(
+    ledger: Ledger, *, trials: int = 40, seeds: int = 10, epochs: int = 30, searches: int = 1, text: str = TEXT
+) -> str:
+    """Record a finished study, in each search with so many trials and seeds an arm, and return its ID."""
+    text = text.format(trials=trials, seeds=seeds, epochs=epochs, searches=searches)
     record = StudyRecord("synthetic-00000200", "synthetic", 0, text, "finished", dataset=DatasetInfo("digits"))
     study = parse_study(text, record.id)
     ledger.create_study(record)

@@ -9,6 +9,7 @@ Colours are names (`kdstudy.report.colours`); fonts, margins and grid are the pa
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from kdstudy.report.model import StudyReport
 from kdstudy.study import ArmId
 
 Figure = dict[str, Any]
+_LINE = 48
+"""Characters that fit beside each other on a phone."""
 INK, MUTED, FAINT = "var(--ink)", "var(--muted)", "var(--faint)"
 
 
@@ -29,6 +32,36 @@ def text(value: Any) -> str:
 def figure(data: list[Figure], **layout: Any) -> Figure:
     """Return a figure."""
     return {"data": data, "layout": {"showlegend": False, **layout}}
+
+
+def row_labels(names: Sequence[str], above: float) -> Figure:
+    """Return the layout of an axis of rows whose names stand above them, so that a long one takes no width.
+
+    Args:
+        names: From the lowest row up, escaped; a long one takes two lines, broken after its colon or slash.
+        above: Where they end below, in rows from a row's place.
+    """
+    return {
+        "annotations": [
+            {
+                "text": _two_lines(name),
+                "xref": "paper",
+                "x": 0,
+                "xanchor": "left",
+                "y": place + above,
+                "yanchor": "bottom",
+                "align": "left",
+                "showarrow": False,
+                "font": {"color": MUTED},
+            }
+            for place, name in enumerate(names)
+        ],
+        "margin": {"l": 4},
+    }
+
+
+def _two_lines(name: str) -> str:
+    return name if len(name) <= _LINE else re.sub(r"(: |/)", r"\1<br>", name, count=1)
 
 
 def learning_figures(study: StudyReport, colours: Mapping[str, str]) -> dict[str, Figure]:
@@ -197,10 +230,11 @@ def cost_figure(cost: Cost, colours: Mapping[str, str]) -> Figure:
             bars("confirmation", [arm.confirm for arm in arms], fills, 0.55),
             bars("outside epochs", [arm.overhead for arm in arms], FAINT, 1.0),
         ],
-        height=70 + 34 * len(arms),
+        height=60 + (56 if max(map(len, names)) > _LINE else 46) * len(arms),
         barmode="stack",
-        bargap=0.45,
+        bargap=0.68,
+        **row_labels(names, 0.16),
         hovermode="closest",
         xaxis={"title": {"text": "seconds, trials added up"}, "rangemode": "tozero"},
-        yaxis={"automargin": True, "showgrid": False, "fixedrange": True},
+        yaxis={"visible": False, "fixedrange": True, "range": [-0.4, len(arms) - 0.4]},
     )

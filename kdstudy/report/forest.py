@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdstudy.analysis import Comparison, Row
-from kdstudy.report.figures import FAINT, MUTED, Figure, figure, text
+from kdstudy.report.figures import FAINT, MUTED, Figure, figure, row_labels, text
 from kdstudy.report.verdicts import against
 from kdstudy.study import ArmId
 
-_ROW_PIXELS = 60
+_ROW_PIXELS = 76
 
 
 def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
@@ -30,6 +30,7 @@ def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
         data,
         height=70 + _ROW_PIXELS * len(rows),
         hovermode="closest",
+        **row_labels(labels, 0.08),
         shapes=[_zone(row.smallest, place) for place, row in enumerate(rows) if row.smallest is not None],
         xaxis={
             "title": {"text": "difference of test scores, points"},
@@ -39,11 +40,8 @@ def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
             "zerolinewidth": 1,
         },
         yaxis={
-            "tickvals": list(range(len(rows))),
-            "ticktext": labels,
-            "range": [-0.6, len(rows) - 0.4],
-            "showgrid": False,
-            "automargin": True,
+            "visible": False,
+            "range": [-0.5, len(rows) - 0.4],
             "fixedrange": True,
         },
     )
@@ -94,13 +92,13 @@ def _forest_row(row: Row, place: int, colour: str) -> list[Figure]:
     ]
     means = [(100 * d, f"search {number}") for number, d in enumerate(row.judgement.scores.differences)]
     traces = [
-        _dots(seeds, place - 0.3, {"symbol": "line-ns-open", "size": 8, "color": colour, "opacity": 0.45}),
-        _dots(means, place - 0.14, {"symbol": "circle-open", "size": 7, "color": colour}),
+        _dots(seeds, place - 0.36, {"symbol": "line-ns-open", "size": 8, "color": colour, "opacity": 0.45}),
+        _dots(means, place - 0.22, {"symbol": "circle-open", "size": 7, "color": colour}),
     ]
     estimate = row.judgement.estimate
     if estimate is None:
         return traces
-    middle = place + 0.12
+    middle = place - 0.02
     if estimate.ci_low is not None and estimate.ci_high is not None:
         traces.append(
             {

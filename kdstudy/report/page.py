@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kdstudy import __version__
 from kdstudy.analysis import Answer
@@ -27,7 +28,7 @@ from kdstudy.report.colours import depth_colours
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.forest import forest as forest_of
-from kdstudy.report.model import ArmSearch, Report, StudyReport
+from kdstudy.report.model import ArmSearch, Report, StudyReport, short_names
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, decimals_of, headline, name_of, statements
 from kdstudy.results import PLUS_MINUS, brief, duration, percent
@@ -166,7 +167,10 @@ def _trial(study: StudyReport, trial: TrialRecord) -> dict[str, Any]:
     # Scores that are missing sort below all others.
     return {
         "record": trial,
-        "values": ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items()),
+        "values": ", ".join(
+            f"{name} {brief(value)}"
+            for name, value in zip(short_names(trial.values), trial.values.values(), strict=True)
+        ),
         "val": (percent(trial.val), -1 if trial.val is None else trial.val),
         "test": (percent(trial.test), -1 if trial.test is None else trial.test),
         "time": (duration(trial.seconds), trial.seconds),
@@ -215,6 +219,11 @@ def _policy(scripts: list[str]) -> str:
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 
 
+def _breakable(name: str) -> Markup:
+    """Return a name that may go on in the next line after an underscore, a slash or a dot."""
+    return Markup(re.sub(r"(?<=[_/.])(?=\w)", "<wbr>", escape(name)))  # noqa: S704  escaped here
+
+
 @cache
 def _plotly() -> str:
     return resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
@@ -230,5 +239,5 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(brief=brief, duration=duration, percent=percent)
+    environment.filters.update(breakable=_breakable, brief=brief, duration=duration, percent=percent)
     return environment.from_string(_part("page.html"))

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.report.figures import FAINT, INK, MUTED, Figure, figure, text
+from kdstudy.report.figures import FAINT, INK, MUTED, Figure, figure, row_labels, text
 from kdstudy.report.model import ArmSearch, Axis
 
 _SCORE = "validation score"
@@ -109,10 +109,11 @@ def importance_figure(search: ArmSearch, colour: str) -> Figure:
                 "hoverinfo": "skip",
             }
         ],
-        height=50 + 32 * len(shares),
-        bargap=0.5,
+        height=52 + 44 * len(shares),
+        bargap=0.75,
+        **row_labels([text(names[path]) for path, _ in shares], 0.12),
         xaxis={"visible": False, "range": [0, 1.1], "fixedrange": True},
-        yaxis={"automargin": True, "showgrid": False, "fixedrange": True},
+        yaxis={"visible": False, "fixedrange": True, "range": [-0.4, len(shares) - 0.3]},
     )
 
 

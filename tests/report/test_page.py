@@ -142,7 +142,7 @@ def test_text_of_a_record_never_becomes_markup(report: Report) -> None:
         assert counts[0] == counts[1], tag
     shown = json.dumps(figures(text))
     assert "document.title" in shown
-    assert "<" not in shown.replace("<extra></extra>", "")
+    assert "<" not in shown.replace("<extra></extra>", "").replace("<br>", "")  # our own
 
 
 def test_markdown_shows_text_as_it_is(report: Report) -> None:
@@ -261,7 +261,7 @@ def test_the_answer_is_the_same_on_every_surface(repeated: Ledger) -> None:
     told = [warning.message, take_home_text(answer), answer.take_home.command, *footnote(answer)]
     cells = [cell for table in (arm_cells(answer), *value_cells(answer)) for row in table.rows for cell in row if cell]
     assert len(cells) > 40
-    shown = html.unescape(page)
+    shown = html.unescape(page.replace("<wbr>", ""))  # where a long name may be broken
     for each in told + cells:
         assert each in shown
         assert " ".join(each.split()) in " ".join(text.split())

@@ -34,7 +34,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: styles.fontFamily, size: 12, color: colour("--muted") },
-      margin: { l: 44, r: 12, t: 12, b: 40 },
+      margin: { l: 44, r: 12, t: 12, b: 40, ...layout.margin },
       dragmode: touch ? false : "zoom",
       hoverlabel: { bgcolor: colour("--soft"), bordercolor: colour("--rule"), font: { color: colour("--ink") } },
     };
@@ -65,7 +65,6 @@
     }
   }, { rootMargin: "200px" });
   document.querySelectorAll(".canvas").forEach((canvas) => watcher.observe(canvas));
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".canvas").forEach(draw));
 
   const button = document.getElementById("theme");
   const repaint = () => {
@@ -78,6 +77,35 @@
   });
   systemDark.addEventListener("change", repaint);
   repaint();
+
+  // A sheet of paper shows all there is, in light colours: every arm's search, every trial, what is folded away. Its
+  // figures are drawn at its width before it is laid out, since a browser prints the drawings that it finds.
+  let undo = null;
+  function toPaper() {
+    if (undo) return;
+    const folded = [...document.querySelectorAll("details:not([open])")];
+    const { theme } = root.dataset;
+    root.classList.add("paper");
+    root.dataset.theme = "light";
+    folded.forEach((each) => { each.open = true; });
+    document.querySelectorAll(".canvas").forEach(draw);
+    undo = () => {
+      root.classList.remove("paper");
+      if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+      folded.forEach((each) => { each.open = false; });
+      document.querySelectorAll(".canvas").forEach((canvas) => {
+        if (canvas.offsetParent) return draw(canvas);
+        Plotly.purge(canvas); // drawn anew, at its own width, when its tab is chosen
+        drawn.delete(canvas);
+        return watcher.observe(canvas);
+      });
+      undo = null;
+    };
+  }
+  const toScreen = () => undo?.();
+  window.addEventListener("beforeprint", toPaper);
+  window.addEventListener("afterprint", toScreen);
+  window.matchMedia("print").addEventListener("change", (print) => (print.matches ? toPaper() : toScreen()));
 
   document.querySelectorAll("[role=tablist]").forEach((list) => {
     const tabs = [...list.children];
