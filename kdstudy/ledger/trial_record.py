@@ -139,7 +139,7 @@ class TrialRecord:
     def reason(self) -> str | None:
         """Why a failed trial failed, in one line: of a traceback the first line of its last exception."""
         lines = (self.error or "").strip().splitlines()
-        stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+        stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback")]
         said = [line for line in lines[stacks[-1] + 1 :] if line[:1].strip()] if stacks else lines
         return next(iter(said), None)
 
