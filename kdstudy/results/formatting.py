@@ -70,7 +70,7 @@ def _inner(value: Any) -> str:
 def reason_of(error: str | None) -> str:
     """Return why a trial failed: of a traceback the first line of its last exception; empty for one that did not."""
     lines = (error or "").strip().splitlines()
-    stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback")]
     said = [line for line in lines[stacks[-1] + 1 :] if line[:1].strip()] if stacks else lines
     return next(iter(said), "")
 
