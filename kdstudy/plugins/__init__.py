@@ -1,6 +1,7 @@
 """Plug-ins by name, and whose code may run."""
 
 from kdstudy.plugins.lazy import lazy_names
+from kdstudy.plugins.options import Earlier, Option, declaration
 from kdstudy.plugins.registry import (
     DATASETS,
     MODELS,
@@ -9,8 +10,6 @@ from kdstudy.plugins.registry import (
     SAMPLERS,
     SCHEDULES,
     TRANSFERS,
-    Earlier,
-    Option,
     Registry,
 )
 from kdstudy.plugins.trust import allow_plugins, allowed_plugins
@@ -28,5 +27,6 @@ __all__ = [
     "Registry",
     "allow_plugins",
     "allowed_plugins",
+    "declaration",
     "lazy_names",
 ]

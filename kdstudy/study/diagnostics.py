@@ -45,10 +45,14 @@ class Problems:
     Args:
         where: The file, or what else is being read.
         lines: Line of each place in the file, from 1; empty if it is not a file.
+
+    Attributes:
+        cause: The first error of a user's code behind one of them.
     """
 
     where: str
     lines: Mapping[Steps, int] = field(default_factory=dict)
+    cause: BaseException | None = None
     _found: list[tuple[bool, int, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:

@@ -39,5 +39,5 @@ def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> S
     parsed = reader.section(StudyFile, tree, Place())
     check_study(parsed, reader)
     if problems:
-        raise StudyError(problems.told())
+        raise StudyError(problems.told()) from problems.cause
     return Study.of(build(StudyFile, parsed), text)

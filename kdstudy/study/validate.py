@@ -10,15 +10,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic.errors import PydanticSchemaGenerationError
 
 from kdstudy.errors import PluginError, did_you_mean
-from kdstudy.plugins import Option, Registry
-from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
+from kdstudy.plugins import Option, Registry, declaration
+from kdstudy.study.coerce import accepts, check, is_plain, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
 from kdstudy.study.fields import LABEL, REGISTRIES, Field, Key, fields_of, hint
 from kdstudy.study.plugin_spec import PluginSpec
@@ -58,7 +58,8 @@ class Reader:
                 self.problems.add(place, f"must be a section of keys, got {show(tree)}; write key: value below it")
             return {}
         fields = fields_of(kind)
-        self._refuse_unknown(tree, fields, place, "key")
+        for unknown in [key for key in tree if key not in fields]:
+            self.problems.add(place.key(unknown), f"unknown key; {did_you_mean(unknown, fields)}", unknown=True)
         parsed: Parsed = {}
         for name, declared in fields.items():
             value = self._field(declared, tree, place)
@@ -236,7 +237,9 @@ class Reader:
             if written is not UNREADABLE:
                 self.problems.add(place, f"must be options, got {show(written)}; write {{option: value}}")
             return None
-        intact = self._refuse_unknown(written, declared, place, "option")
+        for unknown in [option for option in written if option not in declared]:
+            self.problems.add(place.key(unknown), f"unknown option; {registry.advice(name, unknown)}", unknown=True)
+        intact = written.keys() <= declared.keys()
         options: dict[str, Any] = {}
         for option in declared.values():
             inner, key = place.key(option.name), Key("", ranged=ranged)
@@ -249,12 +252,16 @@ class Reader:
                     inner, f"missing: {kind} '{name}' needs it; write {{{name}: {{{option.name}: value}}}}"
                 )
                 intact = False
-            else:
+            elif is_plain(option.annotation, option.default):  # else its own affair
                 options[option.name] = to_plain(option.annotation, option.default)
         return options if intact and all(value is not INVALID for value in options.values()) else None
 
     def _option(self, option: Option, key: Key, value: Any, place: Place) -> Any:
         annotation, earlier = option.annotation, option.earlier
+        if annotation is Any and is_range(value) and not self.recorded:
+            example = declaration(option.name, option.default)
+            self.problems.add(place, f"a range needs a type, got {show(value)}; write `*, {example}` in the plug-in")
+            return INVALID
         if earlier and self.recorded:
             annotation = annotation | earlier.annotation
         elif earlier and value is not UNREADABLE and accepts(earlier.annotation, value):
@@ -274,14 +281,9 @@ class Reader:
                 return None
             return registry.options(name)
         except PluginError as error:
+            self.problems.cause = self.problems.cause or error.__cause__
             self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "))
             return None
-
-    def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place, what: str) -> bool:
-        for name in tree:
-            if name not in known:
-                self.problems.add(place.key(name), f"unknown {what}; {did_you_mean(name, known)}", unknown=True)
-        return all(name in known for name in tree)
 
 
 def _plugin_name(value: Any) -> str | None:
