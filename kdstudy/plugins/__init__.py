@@ -1,6 +1,7 @@
 """Plug-ins by name, and whose code may run."""
 
 from kdstudy.plugins.lazy import lazy_names
+from kdstudy.plugins.options import Earlier, Option, declaration
 from kdstudy.plugins.registry import (
     DATASETS,
     MODELS,
@@ -9,8 +10,6 @@ from kdstudy.plugins.registry import (
     SAMPLERS,
     SCHEDULES,
     TRANSFERS,
-    Earlier,
-    Option,
     Registry,
 )
 from kdstudy.plugins.trust import allow_beside, allow_plugins, allowed_plugins, allowed_words, places_of, tell_places
@@ -30,6 +29,7 @@ __all__ = [
     "allow_plugins",
     "allowed_plugins",
     "allowed_words",
+    "declaration",
     "lazy_names",
     "places_of",
     "tell_places",

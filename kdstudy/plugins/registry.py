@@ -9,57 +9,12 @@ A study file may also name a plug-in of the user's own as ``package.module:Name`
 from __future__ import annotations
 
 import importlib
-import inspect
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kdstudy.errors import PluginError, did_you_mean
+from kdstudy.plugins.options import Option, declaration, options_of, plain_arguments, require_callable
 from kdstudy.plugins.trust import place_told, require_allowed
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """Marks an option, in its ``Annotated``, that study files of earlier versions wrote in another way.
-
-    Records keep what was written, and the plug-in still takes it; a new study file is refused.
-
-    Args:
-        annotation: Type of the values of then. None of them may be one of today's.
-        default: What a study file of then that was silent got.
-        instead: What to write today, for the message: ``write layers or off``.
-    """
-
-    annotation: Any
-    default: Any
-    instead: str
-
-
-@dataclass(frozen=True)
-class Option:
-    """One keyword-only argument of a plug-in.
-
-    Args:
-        name: As written in the study file.
-        annotation: The type, ``Annotated`` bounds included.
-        default: The value taken when the study file is silent; ``inspect.Parameter.empty`` if it may not be.
-    """
-
-    name: str
-    annotation: Any
-    default: Any
-
-    @property
-    def earlier(self) -> Earlier | None:
-        """How earlier versions wrote it, if in another way."""
-        marks = getattr(self.annotation, "__metadata__", ())
-        return next((mark for mark in marks if isinstance(mark, Earlier)), None)
-
-    @property
-    def required(self) -> bool:
-        """Whether the study file must set it."""
-        return self.default is inspect.Parameter.empty
 
 
 class Registry:
@@ -68,11 +23,16 @@ class Registry:
     Args:
         kind: What a user calls it, singular: ``transfer``, ``model``.
         entries: Name to ``module:attribute``.
+        passed: Names of the arguments that every plug-in is called with, in order, beside its options.
+        offered: Names of those that it is called with if it takes them.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, entries: Mapping[str, str], passed: Sequence[str] = (), offered: Sequence[str] = ()
+    ) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._passed, self._offered = tuple(passed), tuple(offered)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -88,8 +48,8 @@ class Registry:
         """Import and return the plug-in called ``name``.
 
         Raises:
-            PluginError: No plug-in of that name, its package was not allowed, or its module or attribute cannot be
-                found.
+            PluginError: No plug-in of that name, its package was not allowed, its module or attribute cannot be found,
+                or the module of a user's raises.
         """
         target = self._entries.get(name, name)
         if ":" not in target:
@@ -119,18 +79,36 @@ class Registry:
         """Return the options of plug-in ``name``: its keyword-only arguments.
 
         Those of a class that ends its arguments in ``**options`` come after those of the class it derives from.
+
+        Raises:
+            PluginError: As `load`; its annotations cannot be read, or it asks for arguments that kdstudy does not pass.
         """
         plugin = self.load(name)
-        found: dict[str, Option] = {}
-        for target in _initialisers(plugin) if inspect.isclass(plugin) else (plugin,):
-            hints = typing.get_type_hints(target, include_extras=True)
-            own = {
-                parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
-                for parameter in inspect.signature(target).parameters.values()
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-            }
-            found = {**own, **found}
+        try:
+            found = options_of(plugin)
+            require_callable(plugin, self._passed, self._offered, found)
+        except TypeError as error:
+            called = f"{name.rpartition(':')[2]}({', '.join((*self._passed, '*', 'options'))})"
+            raise PluginError(
+                f"{self.kind}: '{name}' cannot be called as {called} ({error}); options are keyword-only arguments, "
+                "such as `*, width: int = 16`"
+            ) from error
         return found
+
+    def advice(self, name: str, option: str) -> str:
+        """Return what to do about an option that plug-in ``name`` does not have, to end a message."""
+        known = self.options(name)
+        if ":" not in name:
+            return did_you_mean(option, known)
+        plain = plain_arguments(self.load(name))[len(self._passed) :]
+        parameter = next((each for each in plain if each.name == option), None)
+        if parameter is not None:
+            return (
+                f"'{option}' is an argument of it, but options are keyword-only: put it after a `*`, as in "
+                f"`*, {declaration(option, parameter.default)}`"
+            )
+        nearest = did_you_mean(option, known) if known else "it has none"
+        return f"{nearest} (options are keyword-only arguments, such as `*, {declaration(option)}`)"
 
 
 def _reason(error: BaseException) -> str:
@@ -146,18 +124,6 @@ def _remedy(error: BaseException, name: str) -> str:
     if isinstance(error, ImportError | AttributeError):
         return "write package.module:Name of something importable here"
     return "mend its module (--debug shows where it was raised)"
-
-
-def _initialisers(plugin: type) -> Iterator[Any]:
-    """Yield what takes a class's arguments: its ``__init__``, and the next one's while ``**options`` are passed on."""
-    for owner in plugin.__mro__:
-        if "__init__" in vars(owner):
-            yield vars(owner)["__init__"]
-            parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
-            if not any(
-                parameter.name == "options" and parameter.kind is parameter.VAR_KEYWORD for parameter in parameters
-            ):
-                return
 
 
 TRANSFERS = Registry(
@@ -177,6 +143,7 @@ TRANSFERS = Registry(
         "reviewkd": "kdstudy.transfer.reviewkd:ReviewTransfer",
         "crd": "kdstudy.transfer.crd:ContrastiveTransfer",
     },
+    passed=("context",),
 )
 
 POLICIES = Registry(
@@ -189,6 +156,8 @@ POLICIES = Registry(
         "replay": "kdstudy.layerwise.replay:ReplayPolicy",
         "placebo": "kdstudy.layerwise.placebo:PlaceboPolicy",
     },
+    passed=("layers",),
+    offered=("seed", "parameters"),
 )
 
 MODELS = Registry(
@@ -220,6 +189,7 @@ MODELS = Registry(
         "tv_shufflenet_v2_x1_0": "kdstudy.models.torchvision_models:shufflenet_v2_x1_0",
         "tv_efficientnet_b0": "kdstudy.models.torchvision_models:efficientnet_b0",
     },
+    passed=("num_classes", "in_channels"),
 )
 
 DATASETS = Registry(
@@ -232,6 +202,7 @@ DATASETS = Registry(
         "coco": "kdstudy.data.coco:load",
         "imagefolder": "kdstudy.data.imagefolder:load",
     },
+    passed=("root", "download"),
 )
 
 SAMPLERS = Registry(
@@ -251,6 +222,7 @@ SCHEDULES = Registry(
         "constant": "kdstudy.training.schedule:constant",
         "multistep": "kdstudy.training.schedule:multistep",
     },
+    passed=("progress", "epochs"),
 )
 
 PRUNERS = Registry(

@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import PydanticSerializationError
 
 from kdstudy.study.diagnostics import show
 
@@ -39,6 +41,15 @@ def check(annotation: Any, value: Any) -> tuple[Any, list[str]]:
 def to_plain(annotation: Any, value: Any) -> Any:
     """Return a value of type ``annotation`` in plain form: what JSON and YAML can hold."""
     return _adapter(annotation).dump_python(value, mode="json")
+
+
+def is_plain(annotation: Any, value: Any) -> bool:
+    """Say whether a value of type ``annotation`` has a plain form: no class, module or function has."""
+    try:
+        to_plain(annotation, value)
+    except (PydanticSchemaGenerationError, PydanticSerializationError):
+        return False
+    return True
 
 
 def _message(text: str) -> str:

@@ -130,10 +130,10 @@ def unknown_key(name: str, known: Collection[str], section: str) -> str:
     return f"unknown key; see {meant}{remark}"
 
 
-def unknown_option(name: str, known: Collection[str]) -> str:
-    """Return the same of an unknown option of a plug-in that has those ``known``."""
+def unknown_option(name: str, known: Collection[str], advice: str) -> str:
+    """Return the same of an unknown option of a plug-in that has those ``known``; ``advice`` where it tells nothing."""
     meant = next((option for option in OTHER_OPTIONS.get(_plain(name), ()) if option in known), None)
-    return f"unknown option; see {meant}" if meant else f"unknown option; {did_you_mean(name, known)}"
+    return f"unknown option; see {meant}" if meant else f"unknown option; {advice}"
 
 
 @functools.cache

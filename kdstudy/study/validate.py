@@ -9,15 +9,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic.errors import PydanticSchemaGenerationError
 
 from kdstudy.errors import PluginError
-from kdstudy.plugins import Option, Registry
-from kdstudy.study.coerce import accepts, check, takes_mapping, to_plain
+from kdstudy.plugins import Option, Registry, declaration
+from kdstudy.study.coerce import accepts, check, is_plain, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
 from kdstudy.study.fields import REGISTRIES, Field, Key, fields_of, hint, label_problem
 from kdstudy.study.other_names import unknown_key, unknown_option
@@ -58,7 +58,8 @@ class Reader:
                 self.problems.add(place, f"must be a section of keys, got {show(tree)}; write key: value below it")
             return {}
         fields = fields_of(kind)
-        self._refuse_unknown(tree, fields, place, "key")
+        for name in [key for key in tree if key not in fields]:
+            self.problems.add(place.key(name), unknown_key(name, fields, place.name), unknown=True)
         parsed: Parsed = {}
         for name, declared in fields.items():
             value = self._field(declared, tree, place)
@@ -243,8 +244,10 @@ class Reader:
             if written is not UNREADABLE:
                 self.problems.add(place, f"must be options, got {show(written)}; write {{option: value}}")
             return None
-        intact = self._refuse_unknown(written, declared, place, "option")
-        options: dict[str, Any] = {}
+        for other in [option for option in written if option not in declared]:
+            advice = registry.advice(name, other)
+            self.problems.add(place.key(other), unknown_option(other, declared, advice), unknown=True)
+        intact, options = written.keys() <= declared.keys(), dict[str, Any]()
         for option in declared.values():
             inner, key = place.key(option.name), Key("", ranged=ranged)
             if option.name in written:
@@ -256,12 +259,16 @@ class Reader:
                     inner, f"missing: {kind} '{name}' needs it; write {{{name}: {{{option.name}: value}}}}"
                 )
                 intact = False
-            else:
+            elif is_plain(option.annotation, option.default):  # else its own affair
                 options[option.name] = to_plain(option.annotation, option.default)
         return options if intact and all(value is not INVALID for value in options.values()) else None
 
     def _option(self, option: Option, key: Key, value: Any, place: Place) -> Any:
         annotation, earlier = option.annotation, option.earlier
+        if annotation is Any and is_range(value) and not self.recorded:
+            example = declaration(option.name, option.default)
+            self.problems.add(place, f"a range needs a type, got {show(value)}; write `*, {example}` in the plug-in")
+            return INVALID
         if earlier and self.recorded:
             annotation = annotation | earlier.annotation
         elif earlier and value is not UNREADABLE and accepts(earlier.annotation, value):
@@ -283,13 +290,6 @@ class Reader:
         except PluginError as error:
             self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "), cause=error)
             return None
-
-    def _refuse_unknown(self, tree: Mapping[str, Any], known: Collection[str], place: Place, what: str) -> bool:
-        for name in tree:
-            if name not in known:
-                told = unknown_key(name, known, place.name) if what == "key" else unknown_option(name, known)
-                self.problems.add(place.key(name), told, unknown=True)
-        return all(name in known for name in tree)
 
 
 def _filled(declared: Field) -> Any:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 
 from kdstudy.errors import KdstudyError, StudyError
-from kdstudy.models import preserved_generators
+from kdstudy.models import preserved_generators, require_trainable
 from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, fixed_numerics, generator
-from kdstudy.trial.build import dataset_of, teacher_spec, verify_data
+from kdstudy.trial.build import dataset_of, student_spec, teacher_spec, verify_data
 from kdstudy.trial.inputs import OwnInputs
 from kdstudy.trial.run import TrialRun
 
@@ -92,4 +92,5 @@ def run_corners(study: Study) -> int:
 
 def _dry_run(config: TrialConfig) -> None:
     data = dataset_of(config, with_test=False)
+    require_trainable(student_spec(config, data))
     preflight(config, teacher_spec(config, data).build(seed=0), batch=True)

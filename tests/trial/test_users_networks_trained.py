@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
-from kdstudy.errors import ModelError
+from kdstudy.errors import ModelError, StudyError
 from kdstudy.models import build_model
 from kdstudy.plugins import allow_plugins
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import folder_at
 from kdstudy.study import PluginSpec, StudentConfig, TrialConfig, parse_study
-from kdstudy.trial import inspect_parts, run_pack, run_trial
+from kdstudy.trial import inspect_parts, run_corners, run_pack, run_trial
 from tests.configs import TEXT, trial_config
 
 
@@ -162,8 +162,12 @@ def test_every_student_of_a_choice_is_tried() -> None:
     text = TEXT.format(epochs=1, base_lr=0.1, transfer="attention", policy="constant").replace(
         "student: {model: resnet8}", f"student: {{model: {{choice: [resnet8, '{__name__}:Auxiliary']}}}}"
     )
+    study = parse_study(text, "tiny.yaml")
     with pytest.raises(ModelError, match="Auxiliary' gives tuple"):
-        inspect_parts(parse_study(text, "tiny.yaml").student_corners()).raise_faults()
+        inspect_parts(study.student_corners()).raise_faults()
+    with pytest.raises(StudyError, match=r"attention/constant at its last ends: .*Auxiliary' gives tuple") as caught:
+        run_corners(study)
+    assert len(caught.value.problems) == 1
 
 
 def test_the_teacher_may_be_trained_where_all_can_work() -> None:
