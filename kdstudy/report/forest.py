@@ -9,7 +9,7 @@ from kdstudy.report.figures import FAINT, MUTED, Figure, figure, row_labels, tex
 from kdstudy.report.verdicts import against
 from kdstudy.study import ArmId
 
-_ROW_PIXELS = 76
+_ROW_PIXELS = 62
 
 
 def forest(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
