@@ -3,7 +3,7 @@
 from kdstudy.data.batches import Batch, batches, count_views, eval_batches, num_batches, view_batches, views_drawn
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.hashes import tensors_sha256
-from kdstudy.data.load import load_data
+from kdstudy.data.load import forget_data, load_data
 from kdstudy.data.torchvision_import import import_torchvision
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "batches",
     "count_views",
     "eval_batches",
+    "forget_data",
     "import_torchvision",
     "load_data",
     "num_batches",

@@ -80,6 +80,12 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     )
 
 
+def forget_data() -> None:
+    """Give back the memory of data sets that this process has loaded and needs no more."""
+    _decoded.cache_clear()
+    _load.cache_clear()
+
+
 @functools.cache
 def _fetched(location: str) -> Path:
     return folder_at(location).on_disk(node_folder())

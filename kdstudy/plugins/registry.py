@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from typing import Any
 
 from kdstudy.errors import PluginError, did_you_mean
 from kdstudy.plugins.trust import place_told, require_allowed
+
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,9 @@ class Registry:
         if ":" not in target:
             raise PluginError(f"{self.kind}: no {self.kind} is called '{name}'; {self.suggest(name)}")
         module_name, _, attribute = target.partition(":")
+        if not _TARGET.fullmatch(target):
+            told = f"{self.kind}: must be a name or package.module:Name, got {json.dumps(name)}"
+            raise PluginError(f"{told}; {self.suggest(name)}")
         if name not in self._entries and not self._is_ours(module_name, attribute):
             require_allowed(self.kind, name)
         try:
@@ -119,8 +126,14 @@ class Registry:
         """Return the options of plug-in ``name``: its keyword-only arguments.
 
         Those of a class that ends its arguments in ``**options`` come after those of the class it derives from.
+
+        Raises:
+            PluginError: As `load`, or it is neither class nor function.
         """
         plugin = self.load(name)
+        if not callable(plugin):
+            told = f"{self.kind}: must name a class or function, got {json.dumps(name)}"
+            raise PluginError(f"{told}; {self.suggest(name)}")
         found: dict[str, Option] = {}
         for target in _initialisers(plugin) if inspect.isclass(plugin) else (plugin,):
             hints = typing.get_type_hints(target, include_extras=True)

@@ -17,7 +17,7 @@ from kdstudy.errors import ClusterError, KdstudyError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
 from kdstudy.plugins import tell_places
 from kdstudy.results import StudyStatus, clock
-from kdstudy.runner.checks import check_study
+from kdstudy.runner.checks import require_runnable
 from kdstudy.runner.execution import Execution
 from kdstudy.runner.open_study import OpenStudy, new_record
 from kdstudy.runner.outcome import StudyResult, deliver, publish_result, result_of, write_page
@@ -67,7 +67,7 @@ def run_study(
     if warm_start is not None:
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
-    check_study(study, where or study.name, address=address)
+    require_runnable(study, where or study.name, address=address)
     store.create()
     record = new_record(study)
     with Ledger.open(store.ledger_url, create=True) as ledger:
@@ -146,7 +146,7 @@ def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0
 def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
     check_address(address)
     prepared = opened.record.teacher.sha256 is not None
-    check_study(opened.study, opened.id, address=address, prepared=prepared)
+    require_runnable(opened.study, opened.id, address=address, prepared=prepared)
     if opened.study.data.download:
         require_download_inside(opened.id, opened.study.data.root, opened.store.local)
     tracking = dataclasses.replace(opened.record.tracking, complete=None)
