@@ -22,6 +22,8 @@ Foreign = Literal[
     "RAY_AUTH_MODE",  # `token` or `disabled`: whether Ray's processes prove who they are
     "RAY_AUTH_TOKEN",  # the token itself
     "RAY_AUTH_TOKEN_PATH",  # the file it is in
+    "RAY_TMPDIR",  # the folder of Ray's own files
+    "TMPDIR",  # where they go without it
 ]
 """Variables of other programs that kdstudy looks at."""
 

@@ -40,12 +40,23 @@ def _netns() -> str | None:
     return program
 
 
+def _unshare() -> str | None:
+    """``unshare``, where this process may mount in a namespace of its own with it."""
+    program = _on_path("unshare")
+    if program is None:
+        return None
+    tried = [program, "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
+    done = subprocess.run(tried, capture_output=True, check=False)
+    return program if done.returncode == 0 else None
+
+
 # Tool to what finds it (a path for the test to use, or None) and where it comes from.
 TOOLS = {
     "postgres": (_postgres, "apt-get install postgresql"),
     "chromium": (lambda: _on_path("chromium"), "apt-get install chromium"),
     "prometheus": (lambda: _on_path("prometheus"), "apt-get install prometheus"),
     "netns": (_netns, "apt-get install iproute2, as root"),
+    "unshare": (_unshare, "Linux, as root"),
     "redis": (lambda: _on_path("redis-server"), "apt-get install redis-server"),
     "node": (lambda: _on_path("npm", folder=True), "apt-get install npm"),
     "buildah": (lambda: _on_path("buildah"), "apt-get install buildah debootstrap, as root"),

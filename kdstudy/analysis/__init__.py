@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, TakeHome, Warned
 from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
@@ -11,6 +12,7 @@ from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
 from kdstudy.analysis.luck import Luck
 from kdstudy.analysis.planning import POWER, detectable, searches_needed
 from kdstudy.analysis.searches import PairedSearches, SearchScores
+from kdstudy.analysis.study_warnings import middle
 from kdstudy.analysis.summary import arm_rows, best_json, importances, replay_yaml, show_json
 from kdstudy.analysis.verdict import Judgement, Plan, explore, judge
 from kdstudy.plugins import lazy_names
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "POWER",
     "SIGNIFICANCE",
+    "Answer",
+    "ArmAnswer",
     "Comparison",
     "Estimate",
     "Forecast",
@@ -30,8 +34,11 @@ __all__ = [
     "Luck",
     "PairedSearches",
     "Plan",
+    "RanWith",
     "Row",
     "SearchScores",
+    "TakeHome",
+    "Warned",
     "arm_rows",
     "best_json",
     "compare",
@@ -41,6 +48,7 @@ __all__ = [
     "forecast_of",
     "importances",
     "judge",
+    "middle",
     "replay_yaml",
     "reproduce_trial",
     "searches_needed",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
+from kdstudy.analysis.conclude import conclude
 from kdstudy.analysis.confirmation import Confirmation, confirmation_of
 from kdstudy.analysis.estimates import welch_interval
 from kdstudy.analysis.family import Pair, family_of, pairs_of
@@ -47,6 +48,7 @@ def compare(ledger: Ledger, ids: Sequence[str], baseline: str | None = None) -> 
         tuple(record.id for record in records),
         (*rows, *_together(studies, baseline)),
         _gain_differences(records, [row for row in rows if not row.later]),
+        tuple(conclude(ledger, study.confirmation, study.verdicts()) for study in studies),
     )
 
 
@@ -69,6 +71,11 @@ class _StudyRuns:
             if self.confirmation.has_later(pair):
                 rows.append(self.row(pair, explore(self.scores(pair, later=True)), declared=False, later=True))
         return rows
+
+    def verdicts(self) -> list[Row]:
+        """Return the study's own comparisons, judged, whatever a call names."""
+        own = family_of(self.study)
+        return [self.row(pair, judged, declared=True) for pair, judged in zip(own, self._judge(own), strict=True)]
 
     def pairs(self, baseline: str | None) -> list[Pair]:
         """Return what a call compares: the study's own family, or every arm with the baseline it names."""
@@ -129,7 +136,7 @@ def _together(studies: Sequence[_StudyRuns], baseline: str | None) -> list[Row]:
     """Return the comparisons of studies that are equal but for the seed, their declared searches counted together."""
     groups: list[list[_StudyRuns]] = []
     for study in studies:
-        known = next((group for group in groups if _alike(group[0].study) == _alike(study.study)), None)
+        known = next((group for group in groups if _alike(group[0]) == _alike(study)), None)
         if known is None:
             groups.append([study])
         else:
@@ -157,10 +164,17 @@ def _row_of(group: Sequence[_StudyRuns], pair: Pair) -> Row:
     )
 
 
-def _alike(study: Study) -> Study:
-    """Return what two studies must share for their searches to be draws of the same thing."""
+def _alike(runs: _StudyRuns) -> tuple[Study, str | None, str | None]:
+    """Return what two studies must share for their searches to be draws of the same thing.
+
+    Files are told by what is in them where the record knows it: the same ones may lie elsewhere.
+    """
+    study, record = runs.study, runs.record
+    images = (record.dataset.fingerprints or {}).get("test", study.data.root)
+    weights = study.teacher.path and (record.teacher.sha256 or study.teacher.path)
     confirm = replace(study.confirm, searches=1, at_most=None, smallest=None)
-    return replace(study, name="", seed=0, text="", confirm=confirm)
+    data, teacher = replace(study.data, root=None), replace(study.teacher, path=None)
+    return replace(study, name="", seed=0, text="", confirm=confirm, data=data, teacher=teacher), images, weights
 
 
 def _gain_differences(records: Iterable[StudyRecord], rows: Sequence[Row]) -> tuple[GainDifference, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kdstudy.analysis.answer import Answer, Warned
 from kdstudy.analysis.verdict import Judgement
 from kdstudy.results import (
     ComparisonDocument,
@@ -175,22 +176,37 @@ class Comparison:
         study_ids: The studies, in the order asked for.
         rows: The studies' own comparisons and exploratory ones.
         gain_differences: For every two studies that share a comparison.
+        answers: What each study answers beside its verdicts.
     """
 
     study_ids: tuple[str, ...]
     rows: tuple[Row, ...]
     gain_differences: tuple[GainDifference, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     @property
     def verdicts(self) -> tuple[Row, ...]:
         """The comparisons that studies declared."""
         return tuple(row for row in self.rows if row.family == "study")
 
+    @property
+    def warnings(self) -> tuple[Warned, ...]:
+        """What to know before the verdicts, of all studies; each names its study where there are several."""
+        if len(self.answers) < 2:
+            return tuple(warned for answer in self.answers for warned in answer.warnings)
+        return tuple(
+            replace(warned, message=f"{answer.study_id}: {warned.message}")
+            for answer in self.answers
+            for warned in answer.warnings
+        )
+
     def to_json(self) -> ComparisonDocument:
         """Return the document of ``kdstudy compare --json``; ``study_id`` is the first study's."""
         document: ComparisonDocument = {
             "study_id": self.study_ids[0],
             "comparisons": [row.to_json() for row in self.rows],
+            "warnings": [warned.to_json() for warned in self.warnings],
+            "answers": [answer.to_json() for answer in self.answers],
         }
         if len(self.study_ids) > 1:
             document["gain_differences"] = [gain.to_json() for gain in self.gain_differences]

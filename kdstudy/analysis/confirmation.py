@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from kdstudy.analysis.searches import PairedSearches, SearchScores
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
@@ -72,6 +72,33 @@ class Confirmation:
                 break
             whole += self._paired(before, after)
         return PairedSearches(tuple(whole), failed=failed, unpicked=unpicked, unequal_seeds=True)
+
+    def of_arm(self, arm: ArmId) -> dict[int, tuple[float, ...]]:
+        """Return an arm's declared scores by search, seed by seed, of the searches before the first not complete."""
+        found = {}
+        for search in self._searches(later=False):
+            runs = self._declared(arm, search, later=False)
+            if runs is None and self.record.status == "finished":
+                continue
+            if runs is None or not all(index in runs for index in range(self.study.confirm.seeds)):
+                break
+            scores = [self._score(runs[index]) for index in sorted(runs)]
+            known = tuple(score for score in scores if score is not None)
+            if known:
+                found[search] = known
+        return found
+
+    def declared(self, arm: ArmId, search: int) -> Mapping[int, TrialRecord]:
+        """Return an arm's declared runs in a search that have ended, by seed."""
+        return self._declared(arm, search, later=False) or {}
+
+    def picked(self, arm: ArmId, search: int) -> Mapping[str, Any]:
+        """Return the values that a search picked for an arm; empty where it picked none."""
+        return next((trial.values for trial in self.declared(arm, search).values()), {})
+
+    def validation(self, trial: TrialRecord) -> float | None:
+        """Return a run's validation score; a diverged run scores chance."""
+        return self.chance if trial.state == "diverged" else trial.val
 
     def has_later(self, arms: Iterable[ArmId]) -> bool:
         """Return whether something was added to these arms beyond what the study file declares."""

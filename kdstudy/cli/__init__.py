@@ -45,6 +45,7 @@ COMMANDS = {
     "export": ("kdstudy.cli.export", "Write a trial's student for another program: safetensors, torch, ONNX."),
     "reproduce": ("kdstudy.cli.reproduce", "Rerun a trial from the record and compare epoch by epoch."),
     "sync": ("kdstudy.cli.mlflow", "Bring MLflow up to date with the record."),
+    "delete": ("kdstudy.cli.delete", "Remove a study: its record, its MLflow runs and its files."),
     "doctor": ("kdstudy.cli.doctor", "Check versions, disk, credentials, servers and nodes."),
     "ui": ("kdstudy.cli.mlflow", "Start the MLflow UI on this store, on loopback."),
     "transfers": ("kdstudy.cli.plugins", "List transfer methods, or document one."),
@@ -99,7 +100,7 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]  # wherever it stands
     forget_options()
     try:
-        with _log_on_stderr():
+        with _log_on_stderr(logging.DEBUG if "--debug" in arguments else logging.INFO):
             result: Any = cli.main(args=arguments, prog_name="kdstudy", standalone_mode=False)
     except click.exceptions.Abort:
         return _interrupted()
@@ -121,14 +122,14 @@ def run(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """Print what kdstudy logs on stderr: progress is for whoever runs the command."""
+def _log_on_stderr(shown: int) -> Iterator[None]:
+    """Print what kdstudy logs on stderr, from a level on: progress is for whoever runs the command."""
     logger, handler = logging.getLogger("kdstudy"), _Stderr()
     handler.setFormatter(_Line())
     propagate, level = logger.propagate, logger.level
     logger.addHandler(handler)
     logger.propagate = False
-    logger.setLevel(logging.INFO)
+    logger.setLevel(shown)
     try:
         yield
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import click
 
@@ -11,23 +13,26 @@ from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
 
+ENDS = "Ctrl-C ends it"
+
 
 @click.command("sync")
 @study_argument
 @plugin_option
 @store_options
 @json_option
-def sync_command(study: str, store: Store, as_json: bool) -> None:
+def sync_command(study: str, store: Store, as_json: bool) -> int:
     """Bring MLflow up to date with the record of study ID; what it has already is not sent twice."""
     from kdstudy.runner import deliver
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
-        deliver(ledger, study_id, store)
+        troubles = deliver(ledger, study_id, store)
     if as_json:
-        print_json({"study_id": study_id, "pending": 0})
-    else:
+        print_json({"study_id": study_id, "pending": len(troubles)})
+    elif not troubles:
         click.echo(f"{study_id}: everything is in MLflow")
+    return 1 if troubles else 0
 
 
 @click.command("ui")
@@ -38,29 +43,47 @@ def sync_command(study: str, store: Store, as_json: bool) -> None:
     is_flag=True,
     help="Optuna's dashboard instead (extra `dashboard`), over the search of each arm as it is now.",
 )
+@click.option("--open", "in_browser", is_flag=True, help="Open the page in a browser, too.")
 @plugin_option
 @store_options
-def ui_command(studies: tuple[str, ...], port: int, optuna: bool, store: Store) -> int:
-    """Start the MLflow UI on this store, on loopback, and print its address.
+def ui_command(studies: tuple[str, ...], port: int, optuna: bool, in_browser: bool, store: Store) -> int:
+    """Start the MLflow UI on this store, on loopback, and print the pages of studies ID..., the newest by default.
 
     With --optuna, Optuna's dashboard over studies ID..., all by default.
     """
     if optuna:
-        return _optuna(studies, port, store)
-    if studies:
-        raise click.UsageError("the MLflow UI shows all studies; an ID goes with --optuna")
+        return _optuna(studies, port, in_browser, store)
     from kdstudy.runner import terminable
     from kdstudy.tracking import serve
 
+    pages = _pages(studies, store)
     if not store.tracking_uri.startswith("sqlite:"):
-        click.echo(f"the runs are at {store.tracking_uri}")
+        _show(pages(store.tracking_uri.rstrip("/")), in_browser)
         return 0
     click.echo("starting the MLflow UI ...", err=True)
     with terminable():
-        return serve(store.tracking_uri, port, _ready)
+        return serve(store.tracking_uri, store.artifacts, port, lambda base: _show(pages(base), in_browser, ENDS))
 
 
-def _optuna(studies: tuple[str, ...], port: int, store: Store) -> int:
+def _pages(studies: Sequence[str], store: Store) -> Callable[[str], list[str]]:
+    """Return what gives the pages, once it is known where the UI is: each study's runs, then all studies."""
+    from kdstudy.report import MlflowLinks
+
+    with Ledger.open(store.ledger_url) as ledger:
+        ids = [ledger.resolve(study) for study in studies] or [summary.id for summary in ledger.summaries()][-1:]
+        links = {study_id: MlflowLinks.of(ledger.study(study_id)) for study_id in ids}
+    for study_id in (study_id for study_id, link in links.items() if link.base is None):
+        click.echo(f"{study_id} is not in MLflow; `kdstudy sync {study_id}` brings it there", err=True)
+
+    def pages(base: str) -> list[str]:
+        known = {study_id: replace(link, base=base) for study_id, link in links.items() if link.base}
+        runs = [f"{link.runs}  {study_id}" for study_id, link in known.items()]
+        return [*runs, f"{MlflowLinks(base).experiments}  all studies"]
+
+    return pages
+
+
+def _optuna(studies: tuple[str, ...], port: int, in_browser: bool, store: Store) -> int:
     from kdstudy.report import serve
 
     with Ledger.open(store.ledger_url) as ledger:
@@ -69,9 +92,12 @@ def _optuna(studies: tuple[str, ...], port: int, store: Store) -> int:
             raise RecordError(f"ui: no studies in {ledger.place}; run one first, or name its --store")
         click.echo("reading the record ...", err=True)
         with contextlib.suppress(KeyboardInterrupt):
-            serve(ledger, ids, port, _ready)
+            serve(ledger, ids, port, lambda address: _show([address], in_browser, ENDS))
     return 0
 
 
-def _ready(address: str) -> None:
-    click.echo(f"{address}\nCtrl-C ends it")
+def _show(pages: Sequence[str], in_browser: bool, *more: str) -> None:
+    """Print addresses, each with what is there, and open the first."""
+    click.echo("\n".join([*pages, *more]))
+    if in_browser and click.launch(pages[0].partition("  ")[0]):
+        click.echo("no browser could be started here", err=True)

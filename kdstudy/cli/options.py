@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -45,6 +47,11 @@ plugin_option = click.option(
     "not installed (its name is enough where it lies beside STUDY.yaml) [KDSTUDY_ALLOW_PLUGINS]; repeatable.",
 )
 study_argument = click.argument("study", metavar="[ID]", default="latest")
+
+
+def nothing_printed() -> AbstractContextManager[object]:
+    """Keep stdout for the result: what Ray, or code of the user's own, prints meanwhile goes to stderr."""
+    return redirect_stdout(sys.stderr)
 
 
 def print_json(document: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,14 @@ import click
 from kdstudy.cli.options import (
     address_option,
     json_option,
+    nothing_printed,
     plugin_option,
     print_json,
     store_options,
     study_argument,
 )
-from kdstudy.cli.spelling import complete
+from kdstudy.cli.spelling import complete, typed
 from kdstudy.errors import StudyError
-from kdstudy.results import brief
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
 
@@ -32,16 +33,28 @@ MAX_SEEDS = 10_000
 @click.command("run")
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--warm-start", metavar="ID", help="An earlier study of this store, from whose trials the search learns.")
+@click.option("--leave", is_flag=True, hidden=True, help="Work in the store, not here: a job's folder may vanish.")
 @address_option
 @plugin_option
 @store_options
 @json_option
-def run_command(path: Path, warm_start: str | None, address: str | None, store: Store, as_json: bool) -> int:
+def run_command(
+    *, path: Path, warm_start: str | None, leave: bool, address: str | None, store: Store, as_json: bool
+) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
     study = load_study(path)
     from kdstudy.runner import run_study
 
-    return _tell(run_study(study, store, where=str(path), address=address, warm_start=warm_start), as_json)
+    with nothing_printed():
+        result = run_study(
+            study,
+            store,
+            address=address,
+            warm_start=warm_start,
+            file=path,
+            workplace=store.local if leave else None,
+        )
+    return _tell(result, as_json)
 
 
 @click.command("resume")
@@ -54,7 +67,9 @@ def resume_command(study: str, address: str | None, store: Store, as_json: bool)
     """Go on with study ID (a unique prefix or `latest` is enough) wherever it was interrupted."""
     from kdstudy.runner import resume_study
 
-    return _tell(resume_study(study, store, address=address), as_json)
+    with nothing_printed():
+        result = resume_study(study, store, address=address)
+    return _tell(result, as_json)
 
 
 @click.command("confirm")
@@ -77,7 +92,9 @@ def confirm_command(study: str, searches: int, seeds: int, address: str | None, 
         raise StudyError(["confirm: says neither --searches nor --seeds; write for example --searches 4"])
     from kdstudy.runner import confirm_study
 
-    return _tell(confirm_study(study, store, searches=searches, seeds=seeds, address=address), as_json)
+    with nothing_printed():
+        result = confirm_study(study, store, searches=searches, seeds=seeds, address=address)
+    return _tell(result, as_json)
 
 
 def _tell(result: StudyResult, as_json: bool) -> int:
@@ -89,23 +106,37 @@ def _tell(result: StudyResult, as_json: bool) -> int:
         lacks = f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
         click.echo(complete(f"{lacks}`kdstudy sync {result.study.id}` delivers it"), err=True)
     if result.counts["failed"]:
+        _tell_why(result)
         return FAILED_TRIALS
     return UNPUBLISHED if result.unpublished else 0
 
 
-def _tell_people(result: StudyResult) -> None:
-    study_id, best = result.study.id, result.best
-    click.echo()
-    if result.comparison is not None:
-        from kdstudy.report import render_comparison
+def _tell_why(result: StudyResult) -> None:
+    """Say on stderr why trials failed: for most of them, and of how many."""
+    reasons = Counter(trial.reason or "no reason known" for trial in result.trials if trial.state == "failed")
+    (reason, count), number = reasons.most_common(1)[0], reasons.total()
+    which = "every trial" if number == len(result.trials) else f"{number} of {len(result.trials)} trials"
+    same = "" if count == number else f" ({count} of them)"
+    first = next(trial.number for trial in result.trials if trial.state == "failed" and trial.reason in (reason, None))
+    click.echo(
+        f"warning: {which} failed: {reason}{same}; `kdstudy show {result.study.id} --trial {first}` shows all of it",
+        err=True,
+    )
 
-        click.echo(render_comparison(result.comparison))
-        click.echo()
+
+def _tell_people(result: StudyResult) -> None:
+    from kdstudy.report import render_answer, render_comparison, render_warnings
+
+    study_id = result.study.id
+    if result.comparison is not None:
+        blocks = [render_comparison(result.comparison)]
+    else:
+        blocks = [render_warnings([warned.message for warned in result.answer.warnings]), render_answer(result.answer)]
+    for block in filter(None, blocks):
+        click.echo(f"\n{typed(block, [result.answer])}")
+    click.echo()
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
-    if best is not None:
-        values = ", ".join(f"{path} {brief(value)}" for path, value in best.values.items())
-        click.echo(f"best trial by validation: {best.number}, {best.arm}, {best.val:.4f} ({values})")
     click.echo("\nnext:")
     commands = {
         f"report {study_id}": "answer, curves, search and cost on one page",
@@ -115,6 +146,6 @@ def _tell_people(result: StudyResult) -> None:
         "ui": "the runs in MLflow",
     }
     for command, meaning in commands.items():
-        typed = complete(f"`kdstudy {command}`").strip("`")
-        click.echo(f"  {typed}\n    {meaning}")
+        in_full = complete(f"`kdstudy {command}`").strip("`")
+        click.echo(f"  {in_full}\n    {meaning}")
     click.echo(f"\nstudy {study_id}: {result.study.status}")

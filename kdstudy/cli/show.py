@@ -15,16 +15,18 @@ from kdstudy.cli.options import (
     store_options,
     study_argument,
 )
-from kdstudy.cli.spelling import complete
+from kdstudy.cli.spelling import complete, typed
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
 from kdstudy.results import (
     FINISHED_STATES,
     EpochRecord,
     LayerRecord,
     ShowDocument,
+    TrialDocument,
     TrialHistoryDocument,
     brief,
     decimal,
+    reason_of,
     table,
 )
 from kdstudy.storage import Store
@@ -79,7 +81,7 @@ def list_command(store: Store, as_json: bool) -> None:
 def show_command(  # noqa: PLR0913 - one per command-line option
     *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
 ) -> None:
-    """Show study ID: arms, best trials, what mattered; or one trial."""
+    """Show study ID: its trials, arms, what mattered; or one trial."""
     from kdstudy.analysis import replay_yaml, show_json
     from kdstudy.ledger import best_of
 
@@ -138,7 +140,7 @@ def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_js
     if as_json:
         print_json(comparison.to_json())
     else:
-        click.echo(render_comparison(comparison))
+        click.echo(typed(render_comparison(comparison), comparison.answers))
 
 
 def _watch(ledger: Ledger, record: StudyRecord) -> None:
@@ -189,6 +191,8 @@ def _show_study(document: ShowDocument) -> None:
         )
     if document["warm_start"]:
         click.echo(f"warm start: from {document['warm_start']['study_id']}")
+    if document["trials"]:
+        click.echo(f"\n{_trials_table(document['trials'])}")
     click.echo()
     click.echo(
         table(
@@ -216,6 +220,29 @@ def _show_study(document: ShowDocument) -> None:
     for arm, shares in document["importance"].items():
         mattered = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
         click.echo(f"parameter importance in {arm}: {mattered}")
+
+
+def _trials_table(trials: Sequence[TrialDocument]) -> str:
+    """Return one line per trial, with what it ran with and, of a failed one, why."""
+    reasons = any(trial["error"] for trial in trials)
+    return table(
+        ["trial", "search", "phase", "arm", "state", "val", "test", "seconds", "values", *["reason"] * reasons],
+        [
+            [
+                str(trial["trial"]),
+                str(trial["search"]),
+                trial["phase"] + (f" seed {trial['index']}" if trial["phase"] == "confirm" else ""),
+                ArmId.from_json(trial["arm"]).name,
+                trial["state"],
+                decimal(trial["val"]),
+                decimal(trial["test"]),
+                decimal(trial["seconds"], 1),
+                ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial["values"].items()),
+                *[reason_of(trial["error"])] * reasons,
+            ]
+            for trial in trials
+        ],
+    )
 
 
 def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:

@@ -10,12 +10,17 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kdstudy.plugins import allowed_words
 from kdstudy.settings import Settings
+
+if TYPE_CHECKING:
+    from kdstudy.analysis import Answer
 
 SHARED = ("--store", "--ledger", "--tracking-uri", "--address")
 """Options that the next command needs if this one had them."""
@@ -65,7 +70,7 @@ def complete(text: str, group: click.Command | None = None) -> str:
     commands = group or click.get_current_context().find_root().command
     assert isinstance(commands, click.Group)
 
-    def typed(found: re.Match[str]) -> str:
+    def in_full(found: re.Match[str]) -> str:
         command = commands.get_command(click.Context(commands), found["verb"])
         if command is None or any(option in found["rest"] for option in SHARED):
             return found[0]
@@ -73,7 +78,15 @@ def complete(text: str, group: click.Command | None = None) -> str:
         quote = "`" if "'" in whole else found["quote"]
         return quote + whole + quote
 
-    return _COMMAND.sub(typed, text)
+    return _COMMAND.sub(in_full, text)
+
+
+def typed(text: str, answers: Iterable[Answer]) -> str:
+    """Return the text of answers with their commands, which stand on lines of their own, as they must be typed."""
+    for answer in answers:
+        if answer.take_home is not None:
+            text = text.replace(answer.take_home.command, complete(f"`{answer.take_home.command}`").strip("`"))
+    return text
 
 
 def program() -> str:

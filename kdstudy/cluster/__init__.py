@@ -10,6 +10,7 @@ from kdstudy.cluster.jobs import Cluster, PackJob, RayCluster
 from kdstudy.cluster.nodes import draining, local_cpus, on_each_node, room
 from kdstudy.cluster.submit import Places, follow, submit
 from kdstudy.cluster.versions import package_digest
+from kdstudy.cluster.worker import ImagesToVerify
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cluster",
     "EpochFinished",
+    "ImagesToVerify",
     "PackJob",
     "PackSource",
     "Places",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import shlex
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
+from kdstudy.cluster.instance import OWN, own_session, temporary_folder, watched
 from kdstudy.cluster.token import cluster_token, local_token
 from kdstudy.errors import ClusterError
 from kdstudy.plugins import allowed_words
@@ -31,29 +34,86 @@ QUIET = {
 
 CONNECT_SECONDS = 10.0
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
-def connected(address: str | None, folder: Path) -> Iterator[None]:
+def connected(
+    address: str | None, folder: Path, lost: Callable[[Exception], None] = lambda _error: None
+) -> Iterator[None]:
     """Hold a connection to Ray.
 
     Args:
         address: ``HOST:PORT`` of the head of a running cluster, of which this machine is a node; None starts one
             on this machine, with token authentication and without dashboard, and ends it afterwards.
         folder: Where the token of a local instance is kept (mode 0600).
+        lost: Called in the background, once, if a process of a local instance ends; this process follows soon.
 
     Raises:
         ClusterError: No cluster answers at the address, or it refuses us.
     """
     token = local_token(folder) if address is None else cluster_token()
+    place, priority = (temporary_folder(), OWN) if address is None else ({}, {})
     # An instance on this machine inherits all of it.
-    with scoped_environment(QUIET), scoped_environment({**token, **_plugin_environment()}, override=True):
-        _init(address)
+    with (
+        scoped_environment({**QUIET, **priority}),
+        scoped_environment({**token, **place, **_plugin_environment()}, override=True),
+    ):
+        processes = _start() if address is None else _join(address)
+        gone = threading.Event()
         try:
-            yield
+            with watched(processes, gone, lost):
+                yield
         finally:
             import ray
 
-            ray.shutdown()
+            if not gone.is_set():
+                ray.shutdown()
+
+
+def _start() -> Sequence[Popen[Any]]:
+    """Start an instance here; once more if that fails, as on a machine that is busy with other work."""
+    for last in (False, True):
+        try:
+            with own_session() as processes:
+                _init(None)
+        except Exception as error:
+            if not _refused(error):
+                raise
+            reason = _reason(error)
+            if last or isinstance(error, ValueError):  # what is set is wrong, and will be
+                raise ClusterError(
+                    f"ray: cannot start on this machine ({reason}); look into the newest folder below /tmp/ray"
+                ) from error
+            log.warning(f"ray: did not start ({reason}); one more try")
+        else:
+            return processes
+    raise AssertionError
+
+
+def _join(address: str) -> Sequence[Popen[Any]]:
+    try:
+        _init(address)
+        return ()
+    except Exception as error:
+        if not _refused(error):
+            raise
+        raise ClusterError(
+            f"--address: cannot join the Ray cluster at {address} ({_reason(error)}); check that its head runs, that "
+            "this machine is one of its nodes, and that both have the same Python, Ray and token"
+        ) from error
+
+
+def _refused(error: Exception) -> bool:
+    """Return whether Ray says that it cannot: of a start that takes too long by an error of no kind at all."""
+    import ray
+
+    kinds = (OSError, ValueError, RuntimeError, ray.exceptions.RayError)
+    return isinstance(error, kinds) or type(error) is Exception
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
 
 
 def _init(address: str | None) -> None:
@@ -63,25 +123,14 @@ def _init(address: str | None) -> None:
     plugins = _plugin_environment()
     if not ray.is_initialized():
         Config.initialize("")  # whoever imported ray before us had it read an environment that says nothing of tokens
-    try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            runtime_env={"env_vars": plugins} if address and plugins else None,
-        )
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split())[:400] or type(error).__name__
-        if address is None:
-            raise ClusterError(
-                f"ray: cannot start on this machine ({reason}); look into the newest folder below /tmp/ray"
-            ) from error
-        raise ClusterError(
-            f"--address: cannot join the Ray cluster at {address} ({reason}); check that its head runs, that this "
-            "machine is one of its nodes, and that both have the same Python, Ray and token"
-        ) from error
+    ray.init(
+        address=address or "local",
+        include_dashboard=False if address is None else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+        runtime_env={"env_vars": plugins} if address and plugins else None,
+    )
 
 
 def _plugin_environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ from kdstudy.cluster.connection import connected
 from kdstudy.cluster.events import PackSource
 from kdstudy.cluster.nodes import WAIT_SECONDS, wait_for_room
 from kdstudy.cluster.versions import check_nodes
+from kdstudy.cluster.worker import ImagesToVerify
 from kdstudy.ledger import TrialRecord
 from kdstudy.search import Scores
 from kdstudy.storage import Folder
@@ -53,19 +54,28 @@ class PackJob:
 class Cluster(Protocol):
     """Where the work of a study is done: all that a driver asks of it."""
 
-    def connected(self, address: str | None, folder: Path) -> AbstractContextManager[None]:
+    def connected(
+        self, address: str | None, folder: Path, lost: Callable[[Exception], None]
+    ) -> AbstractContextManager[None]:
         """Hold a connection: see `kdstudy.cluster.connected`."""
 
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:
         """Return how many trials there is room for at once, on nodes that run what we run and see our store."""
 
     def prepare_teacher(
-        self, configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+        self,
+        configs: Sequence[TrialConfig],
+        teachers: Folder,
+        key: str | None,
+        resources: ResourcesConfig,
+        images: ImagesToVerify,
     ) -> dict[str, Any]:
         """Prepare teacher and data: see `kdstudy.cluster.worker.prepare_in_worker`."""
 
-    def score_teacher(self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig) -> float:
-        """Return the teacher's test score."""
+    def score_teacher(
+        self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
+    ) -> float | None:
+        """Return the teacher's test score; None where it has none."""
 
     def run_packs(self, job: PackJob, source: PackSource, stopping: Callable[[], bool]) -> None:
         """Run packs: see `kdstudy.cluster.execute.run_packs`."""
@@ -75,9 +85,11 @@ class Cluster(Protocol):
 class RayCluster:
     """Ray's: one started here, or the one at an address. Imports Ray when it is first asked."""
 
-    def connected(self, address: str | None, folder: Path) -> AbstractContextManager[None]:
+    def connected(
+        self, address: str | None, folder: Path, lost: Callable[[Exception], None]
+    ) -> AbstractContextManager[None]:
         """Connect to Ray."""
-        return connected(address, folder)
+        return connected(address, folder, lost)
 
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:
         """Wait for the first node of a cluster that has room, and ask all that have."""
@@ -88,14 +100,21 @@ class RayCluster:
         return capacity
 
     def prepare_teacher(
-        self, configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+        self,
+        configs: Sequence[TrialConfig],
+        teachers: Folder,
+        key: str | None,
+        resources: ResourcesConfig,
+        images: ImagesToVerify,
     ) -> dict[str, Any]:
         """Prepare teacher and data as a task."""
         from kdstudy.cluster.tasks import prepare_teacher_on_cluster
 
-        return prepare_teacher_on_cluster(configs, teachers, key, resources)
+        return prepare_teacher_on_cluster(configs, teachers, key, resources, images)
 
-    def score_teacher(self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig) -> float:
+    def score_teacher(
+        self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
+    ) -> float | None:
         """Score the teacher as a task."""
         from kdstudy.cluster.tasks import score_teacher_on_cluster
 

@@ -93,7 +93,7 @@ def submit(
         # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
         options += [] if warm_start is None else ["--warm-start", warm_start]
         options += [word for package in allowed for word in ("--allow-plugin", package)]
-        command = f'python -m kdstudy run {shlex.quote(name)} --address "$RAY_ADDRESS" {shlex.join(options)}'
+        command = f'python -m kdstudy run {shlex.quote(name)} --leave --address "$RAY_ADDRESS" {shlex.join(options)}'
         client = _client(address)
         try:
             job: str = client.submit_job(

@@ -8,13 +8,17 @@ from typing import Any
 import ray
 
 from kdstudy.cluster.connection import fetch
-from kdstudy.cluster.worker import prepare_in_worker, score_teacher_in_worker
+from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker, score_teacher_in_worker
 from kdstudy.storage import Folder
 from kdstudy.study import ResourcesConfig, TrialConfig
 
 
 def prepare_teacher_on_cluster(
-    configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+    configs: Sequence[TrialConfig],
+    teachers: Folder,
+    key: str | None,
+    resources: ResourcesConfig,
+    images: ImagesToVerify,
 ) -> dict[str, Any]:
     """Prepare teacher and data, and build every configuration once: see `prepare_in_worker`.
 
@@ -22,15 +26,18 @@ def prepare_teacher_on_cluster(
         ClusterError: The node or process was lost.
     """
     task = ray.remote(prepare_in_worker).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
-    found: dict[str, Any] = fetch(task.remote([config.to_json() for config in configs], teachers, key))
+    found: dict[str, Any] = fetch(task.remote([config.to_json() for config in configs], teachers, key, images))
     return found
 
 
-def score_teacher_on_cluster(config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig) -> float:
-    """Score the teacher on the test split.
+def score_teacher_on_cluster(
+    config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
+) -> float | None:
+    """Score the teacher on the test split; None where it has no score.
 
     Raises:
         ClusterError: The node or process was lost.
     """
     task = ray.remote(score_teacher_in_worker).options(num_cpus=resources.cpus)
-    return float(fetch(task.remote(config.to_json(), teachers, key)))
+    found: float | None = fetch(task.remote(config.to_json(), teachers, key))
+    return found

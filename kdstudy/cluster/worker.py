@@ -40,6 +40,20 @@ class Host:
     safe_point: Callable[..., None]
 
 
+@final
+@dataclass(frozen=True)
+class ImagesToVerify:
+    """Which image files of a study are to be decoded once before anything is trained.
+
+    Args:
+        searches: Those of its first searches, and of the test split.
+        verified: Unless the data still have this fingerprint; None where none were verified.
+    """
+
+    searches: int
+    verified: str | None = None
+
+
 Report = Callable[[int, EpochRecord | None, TrialResult | None], bool]
 """Takes what `kdstudy.trial.run_pack` reports; returns whether the trial goes on."""
 
@@ -183,42 +197,54 @@ def _require_data(config: TrialConfig, fingerprint: str) -> None:
         )
 
 
-def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str | None) -> dict[str, Any]:
+def prepare_in_worker(
+    configs: list[dict[str, Any]], teachers: Folder, key: str | None, images: ImagesToVerify
+) -> dict[str, Any]:
     """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
 
     Args:
         configs: One trial of each arm, as `kdstudy.search.cache_plan.measured` has them.
         teachers: The store's folder of teachers.
         key: Of the teacher that the study began with; None for a new study.
+        images: Which image files are to be decoded once before anything is trained.
 
     Returns:
-        The ``teacher``'s and the ``dataset``'s descriptions, what each arm ``keeps`` of the teacher's outputs (as
-        `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its trials are ``taught`` by it; or under
-        ``error`` what the user must put right.
+        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; what each arm
+        ``keeps`` of the teacher's outputs (as `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its
+        trials are ``taught`` by it; or under ``error`` what the user must put right, under ``data`` whether that is
+        the data, and the traceback of its ``cause``.
     """
-    from kdstudy.data import count_views
+    from kdstudy.data import count_views, data_lines, shortages
     from kdstudy.trial import (
         dataset_of,
         describe_dataset,
         find_teacher,
         inspect_parts,
+        largest_batch,
         open_teacher,
         preflight,
         teacher_folder,
+        verify_data,
     )
 
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
         data = dataset_of(trials[0], with_test=False)
-        if key is None and (faults := inspect_parts(trials).faults):  # the driver may have been without the data
-            return {"error": "; ".join(f"{fault.path}: {fault.error}" for fault in faults)}
+        notes: list[str] = []
+        if key is None:  # before the teacher is trained; the driver may have been without the data
+            inspected = inspect_parts(trials)
+            inspected.raise_faults()
+            notes = inspected.notes
+        if data.fingerprint != images.verified:
+            verify_data(trials[0], images.searches)
         views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
         folder = teacher_folder(trials[0], teachers, key)
         teacher = find_teacher(folder)
         assert teacher is not None
         needs = [preflight(trial, open_teacher(folder)) for trial in trials]
     except KdstudyError as error:
-        return {"error": str(error)}
+        cause = traceback.format_exc() if error.__cause__ else None
+        return {"error": str(error), "data": isinstance(error, DataError), "cause": cause}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     keeps = [
@@ -232,14 +258,16 @@ def prepare_in_worker(configs: list[dict[str, Any]], teachers: Folder, key: str 
     ]
     return {
         "teacher": teacher.to_json(),
-        "dataset": describe_dataset(data),
+        "dataset": {**describe_dataset(data), "verified": images.searches},
+        "lines": [*data_lines(data), *notes],
+        "warnings": shortages(data, largest_batch(trials)),
         "keeps": keeps,
         "taught": [each.teacher for each in needs],
     }
 
 
-def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float:
-    """Return the teacher's test score, as a Ray task."""
+def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float | None:
+    """Return the teacher's test score, as a Ray task; None where it has none."""
     from kdstudy.trial import score_teacher
 
     return score_teacher(TrialConfig.from_json(config), teachers, key)

@@ -2,8 +2,9 @@
 
 from kdstudy.data.batches import Batch, batches, count_views, eval_batches, num_batches, view_batches, views_drawn
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.describe import data_lines, shortages
 from kdstudy.data.hashes import tensors_sha256
-from kdstudy.data.load import forget_data, load_data
+from kdstudy.data.load import forget_data, load_data, verify_images
 from kdstudy.data.torchvision_import import import_torchvision
 
 __all__ = [
@@ -14,12 +15,15 @@ __all__ = [
     "Split",
     "batches",
     "count_views",
+    "data_lines",
     "eval_batches",
     "forget_data",
     "import_torchvision",
     "load_data",
     "num_batches",
+    "shortages",
     "tensors_sha256",
+    "verify_images",
     "view_batches",
     "views_drawn",
 ]

@@ -68,7 +68,16 @@ def _load(name: str, root: Path, download: bool, cutout: int) -> Source:
         raise DataError(f"data.root: {name} at {folder} {reason}; unpack {kind.url} in {root}") from error
     mean, std = _STATISTICS[name]
     augmentation = Augmentation(pad=PAD, flip=True, cutout=cutout)
-    return Source(len(train.classes), _split(train), _split(test), mean, std, augmentation)
+    return Source(
+        num_classes=len(train.classes),
+        train=_split(train),
+        test=_split(test),
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        classes=tuple(train.classes),
+        place=str(folder),
+    )
 
 
 def _split(part: Any) -> Split:

@@ -80,6 +80,9 @@ class Source:
         std: Of the training images, one number per channel, positive.
         augmentation: What is customary for this data set.
         multilabel: Whether an image has any number of classes.
+        classes: Names of the K classes, in order; empty where they have none.
+        place: Folder that the files were found in; None where there are none.
+        notes: Lines about what was left out or made up, for whoever checks or runs a study.
     """
 
     num_classes: int
@@ -89,6 +92,9 @@ class Source:
     std: tuple[float, ...]
     augmentation: Augmentation
     multilabel: bool = False
+    classes: tuple[str, ...] = ()
+    place: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +115,10 @@ class Dataset:
         fingerprint: SHA-256 over ``fingerprints``, in hex; the same whether test was asked for or not.
         fingerprints: SHA-256 of images and labels of ``train``, ``val`` and ``test``, and of the ``split``'s
             indices.
+        num_test: Images of the official test split, whether it was asked for or not.
+        classes: The source's, like the rest.
+        place: Likewise; where it was fetched from, if it was.
+        notes: Likewise.
     """
 
     name: str
@@ -123,6 +133,10 @@ class Dataset:
     augmentation: Augmentation
     fingerprint: str
     fingerprints: dict[str, str]
+    num_test: int = 0
+    classes: tuple[str, ...] = ()
+    place: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def channel_statistics(images: Tensor | ImageFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -17,27 +18,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kdstudy.data.decode import Fit, decode, unreadable
+from kdstudy.data.shared_memory import PREFETCH, SHARED, free_bytes, shortage, workers_that_fit
 from kdstudy.errors import DataError
 
-Fit = Literal["stretch", "crop"]
+log = logging.getLogger(__name__)
+
 Side = Annotated[int, Ge(8)]
 Gigabytes = Annotated[float, Ge(0)]
 Workers = Annotated[int, Ge(0)]
+White = Annotated[int, Ge(256), Lt(2**31)] | None
 
 CHANNELS = 3
 GIGABYTE = 10**9
 FINGERPRINT_BYTES = 2 * GIGABYTE
 """Up to here a fingerprint covers every byte of the files, above it their lengths and beginnings."""
 BEGINNING = 4096
-PREFETCH = 2
+LOADER_SECONDS = 600.0
+"""How long a batch may take to come from the processes that decode, their start included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +50,13 @@ class ImageFiles:
     """Image files that answer as a (N, 3, S, S) uint8 tensor does, decoding what is asked for.
 
     Args:
-        paths: One file an image, of any format Pillow reads; grey ones become RGB.
+        paths: One file an image, of any format Pillow reads; grey ones become RGB. See `kdstudy.data.decode`.
         size: S, in pixels.
         fit: How an image becomes square: ``stretch`` keeps all of it, ``crop`` keeps the middle undistorted.
         memory: Keep the decoded images in memory if those of all splits together are at most so many bytes.
-        workers: Processes that decode batches while the network trains, >= 0; never more than there are
-            cores.
+        workers: Processes that decode batches while the network trains, >= 0; never more than there are cores, or
+            than shared memory holds the batches of.
+        white: Level that is white in grey of more than eight bits; None for what the file says, which is 65535 in most.
     """
 
     paths: tuple[str, ...]
@@ -58,13 +64,14 @@ class ImageFiles:
     fit: Fit
     memory: float
     workers: int
+    white: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """Decode the images at ``indices`` (B,), now and in this process."""
-        return _decode_all([self.paths[i] for i in indices.tolist()], self.size, self.fit, threads=1)
+        return self.take(indices)._decode_all(threads=1)
 
     @property
     def shape(self) -> torch.Size:
@@ -90,7 +97,21 @@ class ImageFiles:
         Raises:
             DataError: A file cannot be read.
         """
-        return _decode_all(self.paths, self.size, self.fit, threads=max(_usable(self.workers), 1))
+        return self._decode_all(threads=max(_usable(self.workers), 1))
+
+    def verify(self) -> None:
+        """Decode all images once and keep none.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        with ThreadPoolExecutor(max(_usable(self.workers), 1)) as pool:
+            for _ in pool.map(self._decode, self.paths):
+                pass
+
+    def shortage(self, batch: int) -> str | None:
+        """Return a line about batches of so many images that shared memory cannot hold; None where it can."""
+        return shortage(_usable(self.workers), self._bytes_of(batch))
 
     def stream(self, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[Tensor]:
         """Yield the images of each chunk of indices on ``device``, decoded ahead by the workers.
@@ -98,7 +119,10 @@ class ImageFiles:
         Raises:
             DataError: A file cannot be read.
         """
-        workers = _usable(self.workers)
+        wanted, batch_bytes = _usable(self.workers), self._bytes_of(max(map(len, chunks), default=0))
+        workers = workers_that_fit(wanted, batch_bytes)
+        if workers < wanted:
+            _warn(wanted, batch_bytes)
         loader = DataLoader(
             _Chunks(self),
             sampler=[chunk.tolist() for chunk in chunks],
@@ -107,16 +131,18 @@ class ImageFiles:
             pin_memory=torch.device(device).type == "cuda",
             prefetch_factor=PREFETCH if workers else None,
             multiprocessing_context=_fork_server() if workers else None,
+            timeout=LOADER_SECONDS if workers else 0,
             generator=torch.Generator(),
         )  # else it would draw from torch's global stream, which dropout uses
-        for images in loader:
+        for images in _within_limit(loader):
             if isinstance(images, DataError):
                 raise images
             yield images.to(device, non_blocking=True)
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, of the files' contents, order and preparation; never of their names."""
-        found = hashlib.sha256(f"{self.fit} {self.size} {len(self.paths)}".encode())
+        told = "" if self.white is None else f" {self.white}"
+        found = hashlib.sha256(f"{self.fit} {self.size} {len(self.paths)}{told}".encode())
         try:
             lengths = [Path(path).stat().st_size for path in self.paths]
             whole = sum(lengths) <= FINGERPRINT_BYTES
@@ -125,8 +151,25 @@ class ImageFiles:
                 with Path(path).open("rb") as file:
                     found.update(file.read() if whole else file.read(BEGINNING))
         except OSError as error:
-            raise DataError(_unreadable(error.filename, error)) from error
+            raise DataError(unreadable(error.filename, error)) from error
         return found.hexdigest()
+
+    def _bytes_of(self, images: int) -> int:
+        return images * CHANNELS * self.size**2
+
+    def _decode(self, path: str) -> Tensor:
+        return decode(path, self.size, self.fit, self.white)
+
+    def _decode_all(self, *, threads: int) -> Tensor:
+        images = torch.empty(self.shape, dtype=torch.uint8)
+        if threads == 1:
+            for place, path in enumerate(self.paths):
+                images[place] = self._decode(path)
+            return images
+        with ThreadPoolExecutor(threads) as pool:  # Pillow decodes and resizes without the interpreter's lock
+            for place, image in enumerate(pool.map(self._decode, self.paths)):
+                images[place] = image
+        return images
 
 
 class _Chunks(Dataset[Tensor]):
@@ -155,46 +198,27 @@ def _usable(workers: int) -> int:
     return min(workers, cores)
 
 
-def _decode_all(paths: Sequence[str], size: int, fit: Fit, *, threads: int) -> Tensor:
-    images = torch.empty((len(paths), CHANNELS, size, size), dtype=torch.uint8)
-
-    def put(place: int) -> None:
-        images[place] = decode(paths[place], size, fit)
-
-    if threads == 1:
-        for place in range(len(paths)):
-            put(place)
-    else:
-        with ThreadPoolExecutor(threads) as pool:  # Pillow decodes and resizes without the interpreter's lock
-            for _ in pool.map(put, range(len(paths))):
-                pass
-    return images
+@functools.cache
+def _warn(workers: int, batch_bytes: int) -> None:
+    """Say once what does not fit."""
+    log.warning(shortage(workers, batch_bytes))
 
 
-def decode(path: str, size: int, fit: Fit) -> Tensor:
-    """Read one image as (3, size, size) uint8, reduced with antialiasing.
-
-    A JPEG much larger than needed is decoded at a fraction of its size, at least twice ``size``: several
-    times faster, with a difference that the reduction hides.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (2 * size, 2 * size))
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(_unreadable(path, error)) from error
-    if fit == "crop":
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    else:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    reason = (error.strerror if isinstance(error, OSError) else None) or "not a whole image that Pillow reads"
-    return f"data: {path} cannot be read ({reason}); put the file in place or take it out of the data set"
+def _within_limit(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield what the loader gives; an error instead of waiting for ever for processes that may have failed."""
+    batches = iter(loader)
+    while True:
+        try:
+            found = next(batches, None)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader"):
+                raise
+            free = free_bytes()
+            room = "" if free is None else f", {SHARED} has {free / 1e6:.0f} MB free"
+            raise DataError(
+                f"data: the processes that decode images gave none ({' '.join(str(error).split())[:200]}{room}); "
+                "give them more memory, or write data.options.workers: 0"
+            ) from error
+        if found is None:
+            return
+        yield found

@@ -1,16 +1,19 @@
-"""A folder of the user's own images: one sub-folder per class, as torchvision's ``ImageFolder`` reads it."""
+"""A folder of the user's own images: one sub-folder per class, in the layout of torchvision's ``ImageFolder``."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import torch
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Lt
 
 from kdstudy.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Source, Split
-from kdstudy.data.files import GIGABYTE, Gigabytes, ImageFiles, Side, Workers
-from kdstudy.data.torchvision_import import import_torchvision
+from kdstudy.data.decode import image_suffixes
+from kdstudy.data.files import GIGABYTE, Gigabytes, ImageFiles, Side, White, Workers
+from kdstudy.data.split import hold_out
 from kdstudy.errors import DataError
 
 
@@ -23,15 +26,18 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     flip: bool = True,
     memory_gb: Gigabytes = 2.0,
     workers: Workers = 2,
+    white: White = None,
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
 ) -> Source:
-    """Load ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` where there is no ``test/``).
+    """Load ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` where there is no ``test/``; else a part of ``train/``).
 
+    Every file counts whose name ends as one that Pillow reads; hidden files and folders do not.
     Images are scaled so that the shorter side fits, and their middle is kept. In training, a random window
     (at least ``crop`` of the area, up to 4:3 or 3:4) is scaled to the full size, and half of the images are
     mirrored.
 
     Args:
-        root: Holds ``train`` and ``test``, with one folder per class, the same ones in both.
+        root: Holds ``train`` and mostly ``test``, with one folder per class, the same ones in both.
         download: There is nothing to fetch.
         size: Height and width in pixels, >= 8.
         crop: Smallest share of an image's area that a training window keeps, in (0, 1]; 1 keeps all.
@@ -39,47 +45,115 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         memory_gb: Decode once and keep the images if all splits together need at most so many gigabytes
             (1e9 bytes); else decode each batch anew. The numbers are the same.
         workers: Processes that decode batches ahead in that case, >= 0.
+        white: Level that is white in grey images of more than eight bits, such as 4095 for twelve; null for what the
+            files say, which is 65535 in most.
+        test_fraction: Share of each class in ``train/`` held out as the test split where there is neither ``test/`` nor
+            ``val/``, in (0, 1): the same images for every seed.
     """
-    folders = root / "train", root / "test" if (root / "test").is_dir() else root / "val"
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(
-                f"data.root: no image folder at {root} ({folder.name}/ is not there); name the folder that "
-                "holds train/ and test/, with one sub-folder per class in each"
-            )
-    train, test = map(_read, folders)
-    if train.classes != test.classes:
-        differing = sorted(set(train.classes) ^ set(test.classes))
+    held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if not (root / "train").is_dir():
         raise DataError(
-            f"data.root: {folders[0]} and {folders[1]} have different classes, such as '{differing[0]}'; "
-            "give both the same sub-folders"
+            f"data.root: no image folder at {root} (train/ is not there); name the folder that "
+            "holds train/ and test/, with one sub-folder per class in each"
         )
-    if len(train.classes) < 2:
-        raise DataError(f"data.root: {folders[0]} has one class, '{train.classes[0]}'; give it at least two")
-    memory = memory_gb * GIGABYTE
+    try:
+        parts = [_read(folder) for folder in (root / "train", held_out) if folder is not None]
+    except OSError as error:
+        raise DataError(
+            f"data.root: {error.filename} cannot be looked into ({error.strerror}); correct it, or take it away"
+        ) from error
+    classes, notes = parts[0].classes, [note for part in parts if (note := part.note)]
+    if held_out is not None and held_out.name == "val":
+        notes.append(f"no test/ in {root}: the images in val/ are the test split")
+    if len(classes) < 2:
+        raise DataError(f"data.root: {root / 'train'} has one class, '{classes[0]}'; give it at least two")
+    for other in parts[1:]:
+        if differing := sorted({*classes} ^ {*other.classes}):
+            raise DataError(
+                f"data.root: {parts[0].folder} and {other.folder} have different classes, such as '{differing[0]}'; "
+                "give both the same sub-folders"
+            )
     splits = [
-        Split(
-            ImageFiles(tuple(path for path, _ in part.samples), size, "crop", memory, workers),
-            torch.tensor(part.targets),
-        )
-        for part in (train, test)
+        Split(ImageFiles(part.paths, size, "crop", memory_gb * GIGABYTE, workers, white), torch.tensor(part.labels))
+        for part in parts
     ]
+    if held_out is None:
+        train, test, note = hold_out(splits[0], test_fraction, f"neither test/ nor val/ in {root}", classes)
+        splits, notes = [train, test], [*notes, note]
     return Source(
-        num_classes=len(train.classes),
+        num_classes=len(classes),
         train=splits[0],
         test=splits[1],
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         augmentation=Augmentation(flip=flip, crop=crop),
+        classes=classes,
+        place=str(root),
+        notes=tuple(notes),
     )
 
 
-def _read(folder: Path) -> Any:
-    import_torchvision()
-    from torchvision.datasets import ImageFolder
+class _Part(NamedTuple):
+    """What one of the folders holds: images by class, in the order of ``ImageFolder``."""
 
-    try:
-        return ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"data.root: {reason}; put images in one sub-folder per class") from error
+    folder: Path
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    others: tuple[str, ...]
+
+    @property
+    def note(self) -> str | None:
+        """A line about the files that were left out, if there are any."""
+        if not self.others:
+            return None
+        count = len(self.others)
+        return f"{count} file{'s' * (count > 1)} in {self.folder} left out: no image by name, such as {self.others[0]}"
+
+
+def _read(folder: Path) -> _Part:
+    classes = tuple(sorted(entry.name for entry in os.scandir(folder) if _shown(entry) and entry.is_dir()))
+    if not classes:
+        raise DataError(f"data.root: {folder} has no sub-folder; put images in one sub-folder per class")
+    seen = {os.path.realpath(folder): str(folder)}
+    paths: list[str] = []
+    labels: list[int] = []
+    others: list[str] = []
+    # All classes first: a link from one into another would give its images two labels.
+    for name in classes:
+        _visit(folder / name, seen)
+    for label, name in enumerate(classes):
+        files = [file for _, found in sorted(_walk(str(folder / name), seen)) for file in found]
+        images = [file for file in files if Path(file).suffix.lower() in image_suffixes()]
+        if not images:
+            raise DataError(
+                f"data.root: {folder / name} holds no image ({len(files)} files); put images in it, or take it away"
+            )
+        paths += images
+        labels += [label] * len(images)
+        others += sorted({*files} - {*images})
+    return _Part(folder, classes, tuple(paths), tuple(labels), tuple(others))
+
+
+def _walk(folder: str, seen: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from here down with its files in order; what a link leads to counts, but once."""
+    entries = sorted((entry for entry in os.scandir(folder) if _shown(entry)), key=lambda entry: entry.name)
+    yield folder, [entry.path for entry in entries if not entry.is_dir()]
+    for entry in entries:
+        if entry.is_dir():
+            _visit(Path(entry.path), seen)
+            yield from _walk(entry.path, seen)
+
+
+def _shown(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".")
+
+
+def _visit(folder: Path, seen: dict[str, str]) -> None:
+    """Refuse a folder whose images would count twice: a link leads into what is read anyway."""
+    place = os.path.realpath(folder)
+    if place in seen:
+        raise DataError(
+            f"data.root: {folder} and {seen[place]} are one folder, whose images would count twice; remove the link"
+        )
+    seen[place] = str(folder)

@@ -57,11 +57,11 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         DataError: It is missing, or too small for the request.
         StoreError: It cannot be fetched.
     """
-    folder = _folder(str(root or Settings.read().data or "data"))
+    location = _location(root)
     plain = json.dumps(dict(options or {}), sort_keys=True)
     dataset = _load(
         name,
-        folder=folder,
+        folder=_folder(location),
         download=download,
         options=plain,
         val_fraction=val_fraction,
@@ -77,6 +77,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         val=ready(dataset.val),
         test=ready(test) if with_test else None,
         augmentation=dataset.augmentation if augment else Augmentation(),
+        place=location if dataset.place and is_bucket(location) else dataset.place,
     )
 
 
@@ -86,9 +87,58 @@ def forget_data() -> None:
     _load.cache_clear()
 
 
+def verify_images(  # noqa: PLR0913 - as `load_data`
+    name: str,
+    *,
+    split_seeds: Sequence[int],
+    val_fraction: float,
+    root: str | Path | None = None,
+    train_images: int | None = None,
+    download: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """See that every image that a study will look at can be, before anything is trained.
+
+    Image files are decoded once: what fits in memory as `load_data` does it, which then need not.
+
+    Args:
+        name: As for `load_data`, like all but the seeds.
+        split_seeds: Of all its searches, each of which may take other training images; the study's own first.
+        val_fraction: Likewise.
+        root: Likewise.
+        train_images: Likewise.
+        download: Likewise.
+        options: Likewise.
+
+    Raises:
+        DataError: A file cannot be decoded, or a search would have no score.
+    """
+    place: dict[str, Any] = {"root": root, "download": download, "options": options}
+    whole: dict[str, Any] = {"val_fraction": val_fraction, "train_images": train_images, "with_test": True, **place}
+    known: set[str] = set()
+    for decoded in (True, False):  # those that are not are those that memory does not hold
+        data = load_data(name, split_seed=split_seeds[0], decoded=decoded, **whole)
+        for images in (part.images for part in (data.train, data.val, data.test) if part is not None):
+            if isinstance(images, ImageFiles):
+                known.update(images.paths)
+                if decoded:
+                    images.verify()
+    if len(split_seeds) == 1 or not (known or data.multilabel):
+        return
+    source: Source = DATASETS.load(name)(_folder(_location(root)), download, **(options or {}))
+    taken = [torch.cat(_divide(source, train_images, val_fraction, seed)) for seed in split_seeds[1:]]
+    if isinstance(source.train.images, ImageFiles):
+        images = source.train.images.take(torch.unique(torch.cat(taken)))
+        replace(images, paths=tuple(path for path in images.paths if path not in known)).verify()
+
+
 @functools.cache
 def _fetched(location: str) -> Path:
     return folder_at(location).on_disk(node_folder())
+
+
+def _location(root: str | Path | None) -> str:
+    return str(root or Settings.read().data or "data")
 
 
 def _folder(location: str) -> Path:
@@ -107,17 +157,10 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     split_seed: int,
 ) -> Dataset:
     source: Source = DATASETS.load(name)(folder, download, **json.loads(options))
-    kept = _subset(source, train_images, split_seed)
-    chosen = len(kept)
-    count = round(val_fraction * chosen)
-    if not 0 < count < chosen:
-        raise DataError(
-            f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
-            "choose a share that leaves images on both sides"
-        )
-    generator = torch.Generator().manual_seed(derive(split_seed, "validation split"))
-    parts = stratified(source.train.labels[kept], count, generator, "data.val_fraction")
-    val, train = (kept[part] for part in parts)
+    _refuse_unlabelled(source.test, "test")
+    if source.classes and len(source.classes) != source.num_classes:
+        raise DataError(f"data: {name} has {source.num_classes} classes and names {len(source.classes)}; correct it")
+    train, val = _divide(source, train_images, val_fraction, split_seed)
     splits = {"train": source.train.take(train), "val": source.train.take(val), "test": source.test}
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
     fingerprints["split"] = digest(train, val)
@@ -133,7 +176,38 @@ def _load(  # noqa: PLR0913 - together the key of the cache
         augmentation=source.augmentation,
         fingerprint=combine(fingerprints),
         fingerprints=fingerprints,
+        num_test=len(source.test),
+        classes=source.classes,
+        place=source.place,
+        notes=source.notes,
     )
+
+
+def _divide(
+    source: Source, train_images: int | None, val_fraction: float, split_seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which of the official training images are for training, and which for validation."""
+    kept = _subset(source, train_images, split_seed)
+    chosen = len(kept)
+    count = round(val_fraction * chosen)
+    if not 0 < count < chosen:
+        raise DataError(
+            f"data.val_fraction: {val_fraction} of {chosen} training images is {count}; "
+            "choose a share that leaves images on both sides"
+        )
+    generator = torch.Generator().manual_seed(derive(split_seed, "validation split"))
+    parts = stratified(source.train.labels[kept], count, generator, "data.val_fraction", source.classes)
+    val, train = (kept[part] for part in parts)
+    for part, indices in (("training", train), ("validation", val)):
+        _refuse_unlabelled(source.train.take(indices), part)
+    return train, val
+
+
+def _refuse_unlabelled(split: Split, part: str) -> None:
+    """Refuse images on which no score is defined, before anything is trained for them."""
+    if len(split) == 0 or (split.labels.is_floating_point() and not bool(split.labels.any())):
+        found = "no image" if len(split) == 0 else f"no label on any of its {len(split)} images"
+        raise DataError(f"data: the {part} split has {found}, so that no score is defined on it; give it some")
 
 
 def _fits(splits: Sequence[Split]) -> bool:
@@ -160,4 +234,4 @@ def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.
     if not 0 < train_images < available:
         raise DataError(f"data.train_images: the data set has {available}, got {train_images}; choose 1 to {available}")
     generator = torch.Generator().manual_seed(derive(split_seed, "train images"))
-    return stratified(source.train.labels, train_images, generator, "data.train_images")[0]
+    return stratified(source.train.labels, train_images, generator, "data.train_images", source.classes)[0]

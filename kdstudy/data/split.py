@@ -6,18 +6,53 @@ Shapes: N images.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from kdstudy.data.dataset import Split
 from kdstudy.data.files import ImageFiles
 from kdstudy.data.hashes import add_tensor
 from kdstudy.data.iterative import iterative_split
 from kdstudy.errors import DataError
+from kdstudy.seeds import derive
 
 
-def stratified(labels: Tensor, count: int, generator: torch.Generator, what: str) -> tuple[Tensor, Tensor]:
+def hold_out(split: Split, fraction: float, why: str, classes: Sequence[str]) -> tuple[Split, Split, str]:
+    """Divide the training images of a data set that has no test split: into those and one, the same for every seed.
+
+    A study's seed has no part in it, so that no search, and no other study of these files, learns from test images.
+
+    Args:
+        split: All images.
+        fraction: Share held out, in (0, 1).
+        why: Why there is no test split.
+        classes: Names of the classes.
+
+    Returns:
+        What is left for training, the test split, and a line about it.
+
+    Raises:
+        DataError: A class has too few images.
+    """
+    count = round(fraction * len(split))
+    if not 0 < count < len(split):
+        raise DataError(
+            f"data.options.test_fraction: {fraction} of {len(split)} images is {count}; choose another share"
+        )
+    generator = torch.Generator().manual_seed(derive(0, "held-out test split"))
+    test, train = stratified(split.labels, count, generator, "data.options.test_fraction", classes)
+    said = (
+        f"{why}: {count} of the {len(split)} training images ({count / len(split):.0%}, each class in proportion) are "
+        "held out as the test split, the same for every seed"
+    )
+    return split.take(train), split.take(test), said
+
+
+def stratified(
+    labels: Tensor, count: int, generator: torch.Generator, what: str, names: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
     """Divide 0 .. N-1 at random into ``count`` indices and the rest, each class in proportion.
 
     Args:
@@ -27,6 +62,7 @@ def stratified(labels: Tensor, count: int, generator: torch.Generator, what: str
         count: Size of the first part, in (0, N).
         generator: Of the draw; on the CPU.
         what: The part's name in an error.
+        names: Of the classes, for an error; empty where they have none.
 
     Returns:
         The two parts, each in ascending order.
@@ -35,11 +71,13 @@ def stratified(labels: Tensor, count: int, generator: torch.Generator, what: str
         DataError: Of single labels, a class would have no image in one of the parts.
     """
     if labels.ndim == 1:
-        return stratified_classes(labels, count, generator, what)
+        return stratified_classes(labels, count, generator, what, names)
     return iterative_split(labels, count, generator)
 
 
-def stratified_classes(labels_N: Tensor, count: int, generator: torch.Generator, what: str) -> tuple[Tensor, Tensor]:
+def stratified_classes(
+    labels_N: Tensor, count: int, generator: torch.Generator, what: str, names: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
     """Divide 0 .. N-1 at random into ``count`` indices and the rest, each class in proportion.
 
     Each class gives its share rounded down, and the classes with the largest remainders one more (of equal
@@ -50,6 +88,7 @@ def stratified_classes(labels_N: Tensor, count: int, generator: torch.Generator,
         count: Size of the first part, in (0, N).
         generator: Of the draw; on the CPU.
         what: The part's name in an error.
+        names: Of the classes, for an error; empty where they have none.
 
     Returns:
         The two parts, each in ascending order.
@@ -66,8 +105,9 @@ def stratified_classes(labels_N: Tensor, count: int, generator: torch.Generator,
         quotas[place] += 1
     for label, size, quota in zip(classes.tolist(), sizes, quotas, strict=True):
         if not 0 < quota < size:
+            name = f"'{names[label]}'" if label < len(names) else label
             raise DataError(
-                f"{what}: class {label} has {size} image(s), of which {quota} would be taken; "
+                f"{what}: class {name} has {size} image(s), of which {quota} would be taken; "
                 "every class needs one on both sides, so take more images or another share"
             )
     taken = torch.zeros(total, dtype=torch.bool)

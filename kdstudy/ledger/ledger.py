@@ -142,6 +142,22 @@ class Ledger:
             raise TypeError(f"a study's {', '.join(sorted(wrong))} cannot be set")
         self._change(study_id, lambda connection: studies.change(connection, study_id, values))
 
+    def require_unneeded(self, study_id: str) -> None:
+        """Refuse where another study learns from this one (`WarmStart`): it could not go on, nor be reproduced.
+
+        Raises:
+            RecordError: One does.
+        """
+        self._database.read(lambda connection: studies.require_unneeded(connection, study_id))
+
+    def delete_study(self, study_id: str) -> None:
+        """Remove a study with its trials and epochs, all or nothing; one that is not there is no error.
+
+        Raises:
+            RecordError: As `require_unneeded`.
+        """
+        self._change(study_id, lambda connection: studies.delete_study(connection, study_id))
+
     # The lease of a study
 
     def acquire_lease(self, study_id: str, owner: LeaseOwner) -> None:

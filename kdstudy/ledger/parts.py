@@ -63,7 +63,12 @@ class DatasetInfo(RecordPart):
         width: Of an image, in pixels.
         train: Training images, without those for validation.
         val: Validation images.
+        test: Test images.
         chance: Score of a network that knows nothing, in [0, 1], by the validation labels.
+        classes: Names of the classes in order; empty where they have none.
+        place: Folder that the files were found in, or bucket.
+        notes: What was left out or made up, as lines.
+        verified: Of how many searches every image file was decoded once, before anything was trained.
     """
 
     name: str | None = None
@@ -76,7 +81,12 @@ class DatasetInfo(RecordPart):
     width: int | None = None
     train: int | None = None
     val: int | None = None
+    test: int | None = None
     chance: float | None = None
+    classes: list[str] | None = None
+    place: str | None = None
+    notes: list[str] | None = None
+    verified: int | None = None
 
 
 @final

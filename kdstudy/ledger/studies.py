@@ -13,7 +13,7 @@ from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger.lease import Lease, LeaseOwner
 from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
-from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, SEARCHES, STUDIES, TRIALS, WARM_STARTS
+from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, METADATA, SEARCHES, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import validate_record
 from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
@@ -180,6 +180,24 @@ def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> 
         raise missing(study_id)
 
 
+def require_unneeded(connection: Connection, study_id: str) -> None:
+    """Refuse where another study learnt from this one at its start, and would again if it were resumed."""
+    if not inspect(connection).has_table(WARM_STARTS.name):
+        return
+    found = connection.scalar(select(WARM_STARTS.c.study_id).where(WARM_STARTS.c.source == study_id))
+    if found is not None:
+        raise RecordError(f"study '{study_id}': {found} learns from it (--warm-start); delete that one first")
+
+
+def delete_study(connection: Connection, study_id: str) -> None:
+    """Remove all rows of a study, those that refer to others first."""
+    require_unneeded(connection, study_id)
+    for table in reversed(METADATA.sorted_tables):
+        column = table.c.id if table is STUDIES else table.c.get("study_id")
+        if column is not None and inspect(connection).has_table(table.name):
+            connection.execute(delete(table).where(column == study_id))
+
+
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.to_json() if isinstance(value, RecordPart) else value for name, value in values.items()}
 
@@ -247,10 +265,12 @@ def clock(connection: Connection) -> datetime:
 
 
 def _status(stored: StudyStatus, row: Row[Any], now: datetime) -> StudyStatus:
-    if stored != "running":
+    """Return what a reader should see: an unfinished study runs as long as somebody drives it, and no longer."""
+    if stored == "finished":
         return stored
-    abandoned = row._mapping["lease_token"] is None or _lease(row).stale(now)
-    return "interrupted" if abandoned else "running"
+    if row._mapping["lease_token"] is not None and not _lease(row).stale(now):
+        return "running"
+    return "interrupted" if stored == "running" else stored
 
 
 def _lease(row: Row[Any]) -> Lease:

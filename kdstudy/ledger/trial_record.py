@@ -11,7 +11,7 @@ from kdstudy.ledger.records import iso, utc_now
 from kdstudy.ledger.stages import Ended, Queued, Running, Stage, stage_of
 from kdstudy.ledger.tables import TrialRow
 from kdstudy.ledger.validation import validate_row
-from kdstudy.results import Phase, State, TrialDocument, TrialResult
+from kdstudy.results import Phase, State, TrialDocument, TrialResult, reason_of
 from kdstudy.study import ArmId
 
 PLACES = 2**20
@@ -134,6 +134,11 @@ class TrialRecord:
     def error(self) -> str | None:
         """The traceback of a failed trial."""
         return self.result.error if self.result else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why a failed trial failed, in one line; None for one that did not."""
+        return reason_of(self.error) or None
 
     @property
     def numerics(self) -> dict[str, Any]:

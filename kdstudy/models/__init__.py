@@ -5,18 +5,30 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from kdstudy.models.checkpoints import fit_weights, read_file, read_weights
+from kdstudy.models.checkpoints import FileWeights, fit_weights, read_file, read_weights
 from kdstudy.models.export import Format, export_student
-from kdstudy.models.factory import NORMALISE, build_model
+from kdstudy.models.factory import build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
 from kdstudy.models.inspection import evaluating, watching
+from kdstudy.models.normalised import NORMALISE
+from kdstudy.models.randomness import (
+    GeneratorStates,
+    generator_states,
+    preserved_generators,
+    seed_generators,
+    seeded_generators,
+    set_generator_states,
+)
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.models.spec import NetworkSpec
+from kdstudy.models.trainable import require_trainable
 
 __all__ = [
     "NORMALISE",
     "FeatureExtractor",
+    "FileWeights",
     "Format",
+    "GeneratorStates",
     "Memory",
     "NetworkSpec",
     "Output",
@@ -24,10 +36,16 @@ __all__ = [
     "evaluating",
     "export_student",
     "fit_weights",
+    "generator_states",
     "load_student",
+    "preserved_generators",
     "read_file",
     "read_weights",
+    "require_trainable",
     "save_student",
+    "seed_generators",
+    "seeded_generators",
+    "set_generator_states",
     "trace",
     "watching",
 ]

@@ -1,11 +1,14 @@
-"""Reads weights that were trained elsewhere, and fits them to a network of ours."""
+"""Reads weights that were trained elsewhere, in the containers and under the names that people save them in."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +16,31 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
+from kdstudy.models.normalised import NORMALISE
+
+CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "module", "ema")
+"""Keys under which training programs save a network's weights beside other things, in order of preference."""
+WRAPPERS = ("module.", "model.", "_orig_mod.")
+"""Prefixes that wrappers put before every name: data-parallel training, Lightning, `torch.compile`."""
+COUNTERS = ("total_ops", "total_params")
+"""Buffers that thop leaves in a network it has counted the operations of."""
+
+_SHOWN = 3
+_FOREIGN = re.compile(r"(?:GLOBAL|class) ([\w.]+)")
+
+
+@final
+@dataclass(frozen=True)
+class FileWeights:
+    """Weights as a file holds them.
+
+    Args:
+        tensors: Name in the file to tensor.
+        container: Dotted keys under which they stand in the file; empty where they are all of it.
+    """
+
+    tensors: dict[str, Tensor]
+    container: str = ""
 
 
 def read_file(path: Path) -> bytes:
@@ -31,13 +59,14 @@ def read_file(path: Path) -> bytes:
         ) from error
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> FileWeights:
     """Read a safetensors file or a state dict, never running code from it.
 
-    A dict with a ``state_dict`` or ``model`` entry is unwrapped; a ``module.`` prefix on every key is removed.
+    Of a dict of other things, the entry of a name in `CONTAINERS` is taken, or else the only one that maps names to
+    tensors.
 
     Raises:
-        ModelError: The file cannot be read, or is neither.
+        ModelError: The file cannot be read, or holds no weights; says what it holds.
     """
     read_file(path)
     try:
@@ -47,56 +76,154 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise ModelError(f"teacher.path: {path} {_why_unreadable(error)}") from error
+    found = _unwrapped(content)
+    if found is None:
         raise ModelError(
-            f"teacher.path: {path} is neither safetensors nor a plain state dict "
-            f"({type(error).__name__}); save it with safetensors or torch.save(model.state_dict())"
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"teacher.path: {path} holds no state dict; save it with torch.save(model.state_dict())")
-    weights = {str(name): value for name, value in content.items()}
-    if all(name.startswith("module.") for name in weights):
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    return weights
+            f"teacher.path: {path} holds no state dict, or several under other names: it is {_contents(content)}; save "
+            "it with torch.save(model.state_dict())"
+        )
+    return found
 
 
-def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], key_map: Mapping[str, str], *, where: str) -> None:
-    """Load ``weights`` into ``module`` after renaming.
+def _why_unreadable(error: Exception) -> str:
+    foreign = _FOREIGN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if foreign is None:
+        return (
+            f"is neither safetensors nor a plain state dict ({type(error).__name__}); save it with safetensors or "
+            "torch.save(model.state_dict())"
+        )
+    return (
+        f"holds more than tensors ({foreign[1]}), which could be code and is not read; where you trust the file, take "
+        "out its weights: torch.save(torch.load(file, weights_only=False)['state_dict'], 'weights.pt')"
+    )
+
+
+def _unwrapped(content: Any) -> FileWeights | None:
+    if not isinstance(content, Mapping):
+        return None
+    if _maps_tensors(content):
+        return FileWeights({str(name): value for name, value in content.items()})
+    for key in CONTAINERS:
+        inner = _unwrapped(content.get(key))
+        if inner is not None:
+            return FileWeights(inner.tensors, f"{key}.{inner.container}".rstrip("."))
+    only = [(str(key), value) for key, value in content.items() if _maps_tensors(value)]
+    return FileWeights(dict(only[0][1]), only[0][0]) if len(only) == 1 else None
+
+
+def _maps_tensors(content: Any) -> bool:
+    return isinstance(content, Mapping) and bool(content) and all(isinstance(v, Tensor) for v in content.values())
+
+
+def _contents(content: Any) -> str:
+    """Return in a few words what a file holds."""
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    entries = [f"{key} ({type(value).__name__})" for key, value in content.items()]
+    more = f" and {len(entries) - 2 * _SHOWN} more" if len(entries) > 2 * _SHOWN else ""
+    return f"a dict of {', '.join(entries[: 2 * _SHOWN])}{more}" if entries else "an empty dict"
+
+
+def fit_weights(
+    module: nn.Module, weights: FileWeights, key_map: Mapping[str, str], *, where: str, num_classes: int
+) -> str:
+    """Load weights into ``module``, after renaming.
+
+    Prefixes of wrappers go by themselves, before ``key_map`` or after it, where the names fit without them.
 
     Args:
         module: Its own normalisation buffers are kept where the weights have none.
-        weights: Name to tensor.
-        key_map: Prefix in the file to prefix in the module, e.g. ``{linear: fc}``.
-        where: The file's name, for errors.
+        weights: What `read_weights` gives.
+        key_map: Prefix in the file to prefix in the module, whole parts of a dotted name: ``{linear: fc}``; nothing
+            removes a prefix, ``{"backbone.": ""}``, or puts one before every name, ``{"": "net."}``.
+        where: The file's name, for messages.
+        num_classes: That the module tells apart.
+
+    Returns:
+        One line on what was made of the file; empty where it was taken as it is.
 
     Raises:
         ModelError: Names or shapes differ; says which.
     """
-    renamed = {_rename(name, key_map): value for name, value in weights.items()}
     own = module.state_dict()
-    missing = [
-        name
-        for name in own
-        if name not in renamed and not name.startswith("normalise.") and not name.endswith("num_batches_tracked")
-    ]
-    surplus = [name for name in renamed if name not in own]
-    wrong = [
-        f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}"
-        for name in renamed
-        if name in own and renamed[name].shape != own[name].shape
-    ]
-    if missing or surplus or wrong:
-        raise ModelError(
-            f"teacher.path: {where} does not fit the network: missing {missing[:3]}, not in it {surplus[:3]}, "
-            f"other shape {wrong[:3]}; check teacher.model and map names with teacher.key_map"
-        )
+    counted = [name for name in weights.tensors if name.rpartition(".")[2] in COUNTERS and name not in own]
+    tensors = {name: value for name, value in weights.tensors.items() if name not in counted}
+    needed = {name for name in own if not name.startswith(f"{NORMALISE}.") and not name.endswith("num_batches_tracked")}
+    namings = list(_namings(list(tensors), key_map))
+    names, removed = min(namings, key=lambda naming: len(needed - {*naming[0]}) + len({*naming[0]} - own.keys()))
+    renamed = dict(zip(names, tensors.values(), strict=True))
+    if len(renamed) < len(tensors):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"teacher.key_map: makes '{twice}' of more than one tensor of {where}; map fewer prefixes")
+    _require_fit(own, renamed, needed, _named(where, weights), num_classes)
     module.load_state_dict({**own, **renamed})
+    made = [f"took '{weights.container}'"] if weights.container else []
+    made += [f"removed the prefix '{''.join(removed)}' of every name"] if removed else []
+    made += [f"left out {len(counted)} counters of thop's"] if counted else []
+    return f"teacher.path: {where}: {', '.join(made)}" if made else ""
+
+
+def _namings(names: list[str], key_map: Mapping[str, str]) -> Iterator[tuple[list[str], tuple[str, ...]]]:
+    """Yield the names that the tensors may be meant to have, and the wrappers' prefixes that were removed for it."""
+    for outer, first in _stripped(names):
+        for inner, then in _stripped([_rename(name, key_map) for name in outer]):
+            yield inner, (*first, *then)
+
+
+def _stripped(names: list[str]) -> Iterator[tuple[list[str], tuple[str, ...]]]:
+    """Yield the names, then without the outermost wrapper, and so on."""
+    removed: tuple[str, ...] = ()
+    yield names, removed
+    while prefix := next((wrapper for wrapper in WRAPPERS if all(name.startswith(wrapper) for name in names)), None):
+        names, removed = [name.removeprefix(prefix) for name in names], (*removed, prefix)
+        yield names, removed
+        if not names:
+            return
 
 
 def _rename(name: str, key_map: Mapping[str, str]) -> str:
-    for old, new in key_map.items():
-        if name == old or name.startswith(old + "."):
-            return new + name[len(old) :]
+    for old, new in sorted(key_map.items(), key=lambda item: not item[0]):  # the empty prefix is every name's: last
+        prefix = old.rstrip(".")
+        if not prefix or f"{name}.".startswith(f"{prefix}."):
+            rest = name[len(prefix) :].lstrip(".")
+            return ".".join(filter(None, (new.rstrip("."), rest)))
     return name
+
+
+def _named(where: str, weights: FileWeights) -> str:
+    return f"{where} (its '{weights.container}')" if weights.container else where
+
+
+def _require_fit(
+    own: Mapping[str, Tensor], renamed: Mapping[str, Tensor], needed: set[str], where: str, num_classes: int
+) -> None:
+    missing = [name for name in own if name in needed and name not in renamed]
+    surplus = [name for name in renamed if name not in own]
+    wrong = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
+    if (theirs := _other_classes(own, renamed, num_classes)) is not None:
+        raise ModelError(
+            f"teacher.path: {where} tells {theirs} classes apart, the data have {num_classes}; name a file trained on "
+            "these classes (replace the last layer and fine-tune it first), or leave path out to train one here"
+        )
+    if missing or surplus or wrong:
+        shapes = [f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}" for name in wrong]
+        raise ModelError(
+            f"teacher.path: {where} does not fit the network: missing {missing[:_SHOWN]}, not in it "
+            f"{surplus[:_SHOWN]}, other shape {shapes[:_SHOWN]}; check teacher.model and map names with teacher.key_map"
+        )
+
+
+def _other_classes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], num_classes: int) -> int | None:
+    """Return how many classes the given tensors tell apart if they differ in nothing else, whatever they are called."""
+    theirs, ours = _shapes(given), _shapes(own)
+    surplus, missing = list((theirs - ours).elements()), list((ours - theirs).elements())
+    counts = {shape[0] for shape in surplus if shape}
+    heads = missing and all(shape and shape[0] == num_classes for shape in missing)
+    alike = sorted(shape[1:] for shape in surplus) == sorted(shape[1:] for shape in missing)
+    return counts.pop() if heads and len(counts) == 1 and alike else None
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> Counter[tuple[int, ...]]:
+    kept = (name for name in tensors if not name.startswith(f"{NORMALISE}.") and not name.endswith("_tracked"))
+    return Counter(tuple(tensors[name].shape) for name in kept)

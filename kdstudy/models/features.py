@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
 from kdstudy.models.inspection import evaluating, watching
+from kdstudy.models.randomness import preserved_generators
 
 
 class Output(NamedTuple):
@@ -37,6 +38,9 @@ Memory = Callable[[Tensor, Hashable, Callable[[], Output]], Output]
 class FeatureExtractor:
     """A module whose named layers are recorded during each call.
 
+    What is recorded is what a layer gave: of a layer whose output the network goes on to write into (`relu_`, `+=`), a
+    copy. The first pass of each kind copies every layer and sees which those are.
+
     Args:
         module: Maps images (B, C, H, W) in [0, 1] to logits (B, K); normalises inside.
         layers: Dotted module names of the crucial layers, in order of execution; may be empty.
@@ -58,7 +62,9 @@ class FeatureExtractor:
         self.precision = precision
         self.layers = tuple(layers)
         self._memory = memory
-        self._recorded: dict[str, Any] = {}
+        self._recorded: dict[str, _Recorded] | None = None  # between calls
+        self._copied: frozenset[str] | None = None
+        self._overwritten: dict[Hashable, frozenset[str]] = {}
         self._hooks = contextlib.ExitStack()
         modules = dict(module.named_modules())
         for name in self.layers:
@@ -69,7 +75,8 @@ class FeatureExtractor:
         self._hooks.enter_context(watching({name: modules[name] for name in self.layers}, self._record))
 
     def _record(self, name: str, _inputs: Any, output: Any) -> None:
-        self._recorded.setdefault(name, output)  # the first call, as in `trace`
+        if self._recorded is not None and name not in self._recorded:  # the first call counts, as in `trace`
+            self._recorded[name] = _Recorded(output, copied=self._copied is None or name in self._copied)
 
     def __call__(self, images: Any, *, exact: bool = False) -> Output:
         """Run the network.
@@ -80,20 +87,29 @@ class FeatureExtractor:
 
         Returns:
             Logits and features, in the images' own type.
+
+        Raises:
+            ModelError: A layer did not run, or its output was overwritten though in earlier passes it was not.
         """
         if self._memory is None or torch.is_grad_enabled() or not isinstance(images, Tensor):
             return self._run(images, exact)
         return self._memory(images, ("output", exact), lambda: self._run(images, exact))
 
     def _run(self, images: Any, exact: bool) -> Output:
-        self._recorded.clear()
+        kind = (self.module.training, type(images))
+        self._recorded, self._copied = {}, self._overwritten.get(kind)
         if exact or self.precision is None or not isinstance(images, Tensor):
             logits = self.module(images)
         else:
             with torch.autocast(images.device.type, dtype=self.precision):
                 logits = self.module(images)
-        features = tuple(self._recorded[name] for name in self.layers)
-        self._recorded.clear()
+        recorded, self._recorded = self._recorded, None
+        for name in self.layers:
+            if name not in recorded:
+                raise ModelError(f"layers: '{name}' did not run in this pass; choose a layer that always runs")
+        if kind not in self._overwritten:
+            self._overwritten[kind] = frozenset(name for name, each in recorded.items() if each.overwritten)
+        features = (recorded[name].taken(name) for name in self.layers)
         return Output(_widened(logits, images), tuple(_widened(feature, images) for feature in features))
 
     def release(self) -> None:
@@ -103,6 +119,46 @@ class FeatureExtractor:
 
 def _widened(output: Any, images: Any) -> Any:
     return output.to(images.dtype) if isinstance(output, Tensor) and output.dtype != images.dtype else output
+
+
+class _Recorded:
+    """The output of a layer: a tensor, or a dual, whose main tensor is its ``value``.
+
+    Args:
+        output: What the layer gave.
+        copied: Whether to keep a copy; it has no part in any gradient unless it is taken.
+    """
+
+    def __init__(self, output: Any, *, copied: bool) -> None:
+        self._output, self._copy = output, output.clone() if copied and hasattr(output, "clone") else None
+        self._main, self._version = _written(output)
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether something has written into the output since."""
+        main, version = _written(self._output)
+        return main is not self._main or version != self._version
+
+    def taken(self, name: str) -> Any:
+        """Return what the layer ``name`` gave.
+
+        Raises:
+            ModelError: It has been overwritten, and there is no copy.
+        """
+        if not self.overwritten:
+            return self._output
+        if self._copy is None:
+            raise ModelError(
+                f"layers: the output of '{name}' is overwritten after the layer, though it was not in earlier passes; "
+                "write what follows it without inplace, += or a trailing underscore"
+            )
+        return self._copy
+
+
+def _written(output: Any) -> tuple[Any, int]:
+    """Return the main tensor of an output, and how often it has been written into in place, as far as that counts."""
+    main = output if isinstance(output, Tensor) else getattr(output, "value", None)
+    return main, main._version if isinstance(main, Tensor) and not main.is_inference() else 0
 
 
 def trace(module: nn.Module, image_shape: tuple[int, int, int]) -> list[tuple[str, tuple[int, ...]]]:
@@ -122,6 +178,6 @@ def trace(module: nn.Module, image_shape: tuple[int, int, int]) -> list[tuple[st
 
     layers = {name: child for name, child in module.named_modules() if name}
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    with watching(layers, record), evaluating(module), torch.no_grad():
+    with watching(layers, record), preserved_generators(), evaluating(module), torch.no_grad():
         module(torch.zeros(1, *image_shape, device=device))
     return list(order.items())

@@ -4,10 +4,9 @@ Source: torchvision.models (BSD-3), each network with the paper named below. The
 registered; any other of the families in `STEMS` is ``kdstudy.models.torchvision_models:NAME`` with the name
 that torchvision gives it, e.g. ``kdstudy.models.torchvision_models:resnext50_32x4d``.
 
-Deviations: the first convolution takes the images' channels; activations do not work in place (derivative
-maps and hooks need their input); with ``stem: small`` the first convolution is 3 x 3 with stride 1, and
-pooling right after it is left out, as is usual for images of 32 x 32 (He et al., arXiv 1512.03385, section
-4.2). Features are taken by forward hooks on the named layers, as in every other network here:
+Deviations: the first convolution takes the images' channels; with ``stem: small`` the first convolution
+is 3 x 3 with stride 1, and pooling right after it is left out, as is usual for images of 32 x 32 (He et al., arXiv
+1512.03385, section 4.2). Features are taken by forward hooks on the named layers, as in every other network here:
 `torchvision.models.feature_extraction` gives the same tensors, but from a copy of the network.
 """
 
@@ -102,9 +101,6 @@ def _build(name: str, num_classes: int, in_channels: int, stem: Stem) -> nn.Modu
     except ValueError as error:
         raise ModelError(f"model: torchvision has no network '{name}'; see torchvision.models.list_models()") from error
     _fit_stem(module, family, in_channels, stem)
-    for child in module.modules():
-        if getattr(child, "inplace", False):
-            child.inplace = False  # type: ignore[assignment]  # an attribute of activations, not a submodule
     return module
 
 

@@ -1,4 +1,4 @@
-"""The text that `kdstudy compare` prints: a sentence per comparison, a table, and what the numbers cover.
+"""The text that `kdstudy compare` prints: warnings, a sentence per comparison, the arms, and what the numbers cover.
 
 Scores are in percent, differences in percentage points. ASCII only, so that any terminal shows it.
 """
@@ -7,25 +7,39 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from kdstudy.analysis import POWER, SIGNIFICANCE, Comparison, Gain, GainDifference, Row
+from kdstudy.report.answer_text import WIDTH, render_answer, render_warnings, wrapped
 from kdstudy.report.verdicts import advice_of, decimals_of, finding, interval, name_of, verdict_of
-from kdstudy.results import UNKNOWN, count_of, points, signed_points, table
+from kdstudy.results import count_of
 from kdstudy.study import MIN_SEARCHES
-
-_WIDTH = 100
 
 
 def render_comparison(comparison: Comparison) -> str:
     """Return the text of a comparison, without a newline at the end."""
+    decimals, several = decimals_of(comparison), len(comparison.answers) > 1
+    warnings = render_warnings([warned.message for warned in comparison.warnings])
+    told = [render_answer(answer, decimals, named=several) for answer in comparison.answers]
+    blocks = [warnings, _verdicts(comparison, decimals), *told]
+    if comparison.gain_differences:
+        blocks.append(_gains(comparison.gain_differences, decimals))
+    advice = advice_of(comparison)
+    if advice is not None:
+        blocks.append(wrapped(f"Advice: {advice}."))
+    if comparison.rows:
+        blocks.append("\n".join(map(wrapped, footnotes(comparison))))
+    return "\n\n".join(filter(None, blocks))
+
+
+def _verdicts(comparison: Comparison, decimals: int) -> str:
+    """Return the sentences, those of the studies' own comparisons first."""
     if not comparison.rows:
-        return (
+        return wrapped(
             "Nothing to compare: no transfer has both a constant arm and another policy. "
             "'--baseline none' compares with plain training, if the study has it."
         )
-    decimals = decimals_of(comparison)
     blocks = []
     declared, others = comparison.verdicts, [row for row in comparison.rows if row.family == "exploratory"]
     if declared:
@@ -37,14 +51,6 @@ def render_comparison(comparison: Comparison) -> str:
             else ("Exploratory, with unadjusted p (the verdicts above stand):")
         )
         blocks.append(_sentences(said, others, comparison, decimals))
-    blocks.append(_table(comparison, decimals))
-    if comparison.gain_differences:
-        blocks.append(_gains(comparison.gain_differences, decimals))
-    wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-    advice = advice_of(comparison)
-    if advice is not None:
-        blocks.append(wrap(f"Advice: {advice}."))
-    blocks.append("\n".join(wrap(note) for note in footnotes(comparison)))
     return "\n\n".join(blocks)
 
 
@@ -67,38 +73,12 @@ def _covers(rows: Sequence[Row]) -> str:
 
 
 def _sentences(title: str, rows: Iterable[Row], comparison: Comparison, decimals: int) -> str:
-    wrap = partial(textwrap.fill, width=_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    wrap = partial(textwrap.fill, width=WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     lines = []
     for row in rows:
         verdict = "" if row.family == "exploratory" else f" {verdict_of(row)}:"
         lines.append(wrap(f"{name_of(row, comparison)}:{verdict} {finding(row, decimals)}"))
     return "\n".join([title, *lines])
-
-
-def _table(comparison: Comparison, decimals: int) -> str:
-    several = len(comparison.study_ids) > 1
-    header = ["study"] * several + [
-        *("transfer", "baseline", "treatment", "searches", "difference", "effect", "won", "diverged", "verdict"),
-    ]
-    lines = []
-    for row in comparison.rows:
-        judgement, scores = row.judgement, row.judgement.scores
-        difference = None if judgement.estimate is None else judgement.estimate.mean
-        lines.append(
-            ["+".join(row.together) or row.study_id] * several
-            + [
-                row.transfer,
-                f"{row.baseline} {_mean(judgement.baseline_mean, judgement.baseline_sd, decimals)}",
-                f"{row.treatment} {_mean(judgement.treatment_mean, judgement.treatment_sd, decimals)}",
-                f"{scores.count} x {scores.seeds}",
-                _or_unknown(difference, lambda value: signed_points(value, decimals)),
-                _or_unknown(judgement.effect_size, lambda value: f"{value:+.2f}"),
-                f"{scores.won}/{scores.count}",
-                f"{row.diverged_baseline}, {row.diverged_treatment}",
-                verdict_of(row),
-            ]
-        )
-    return table(header, lines)
 
 
 def _gains(differences: Iterable[GainDifference], decimals: int) -> str:
@@ -122,7 +102,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     """Return what the numbers cover, in paragraphs."""
     own = _families(comparison)
     units = {row.judgement.unit for row in comparison.rows if row.judgement.estimate is not None}
-    notes = ["Scores: test score after the last epoch in percent, mean (sd) over searches; differences in points."]
+    notes = ["Scores: after the last epoch, in percent, means over searches; differences in points."]
     if units != {"seed"}:
         notes.append(
             "Interval: 95%, unadjusted. It covers the luck of searches and seeds, for this teacher and these test "
@@ -143,9 +123,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     if any(row.estimand == "equal_rates" for row in comparison.rows):
         notes.append("Asked at equal rates: the policies of a transfer went together in what search.together names.")
     if any(row.diverged_baseline or row.diverged_treatment for row in comparison.rows):
-        notes.append(
-            "Diverged: confirmation runs whose loss was not finite, baseline and treatment; they score chance."
-        )
+        notes.append("Diverged: confirmation runs whose loss was not finite; they score chance.")
     return notes
 
 
@@ -156,13 +134,3 @@ def _families(comparison: Comparison) -> str:
         return "".join(f"the study's {count_of(size, 'comparison')}" for size in sizes.values())
     same = len(set(sizes.values())) == 1
     return f"each study's {count_of(next(iter(sizes.values())), 'comparison') if same else 'own comparisons'}"
-
-
-def _or_unknown(value: float | None, show: Callable[[float], str]) -> str:
-    return UNKNOWN if value is None else show(value)
-
-
-def _mean(mean: float | None, sd: float | None, decimals: int) -> str:
-    if mean is None:
-        return UNKNOWN
-    return points(mean, decimals) + ("" if sd is None else f" ({points(sd, decimals)})")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kdstudy.analysis import Answer
+from kdstudy.report.answer_text import arm_cells, footnote, ran_with_title, take_home_text, value_cells
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.model import Report, StudyReport
 from kdstudy.report.provenance import commands, facts
-from kdstudy.report.verdicts import advice_of, answers, headline, name_of
+from kdstudy.report.verdicts import advice_of, decimals_of, headline, name_of, statements
 from kdstudy.results import FINISHED_STATES, NONE, brief, duration, markdown_table, percent
 from kdstudy.study import ArmId
 
@@ -16,7 +18,7 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<
 
 def to_markdown(report: Report) -> str:
     """Return the report; figures become tables."""
-    blocks = [f"# {_text(headline(report.comparison))}", _lead(report), *_answers(report)]
+    blocks = [*_warnings(report), f"# {_text(headline(report.comparison))}", _lead(report), *_first_screen(report)]
     if report.comparison.rows:
         blocks.append("\n\n".join(_text(note) for note in footnotes(report.comparison)))
     for study in report.studies:
@@ -25,26 +27,50 @@ def to_markdown(report: Report) -> str:
 
 
 def to_summary(report: Report) -> str:
-    """Return what fits a run's description: the answer and the arms."""
-    blocks = [f"## {_text(headline(report.comparison))}", *_answers(report), *map(_arms, report.studies)]
+    """Return what fits a run's description: warnings, verdicts, the arms, and what to take home."""
+    blocks = [*_warnings(report), f"## {_text(headline(report.comparison))}", *_first_screen(report)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _answers(report: Report) -> list[str]:
+def _warnings(report: Report) -> list[str]:
+    return [f"> **Warning:** {_text(warned.message)}." for warned in report.comparison.warnings]
+
+
+def _first_screen(report: Report) -> list[str]:
+    comparison = report.comparison
+    decimals, several = decimals_of(comparison), len(comparison.answers) > 1
+    told = [block for answer in comparison.answers for block in _answer(answer, decimals, named=several)]
+    advice = advice_of(comparison)
+    return [*_statements(report), *told, *([] if advice is None else [f"Advice: {_text(advice)}."])]
+
+
+def _answer(answer: Answer, decimals: int, *, named: bool) -> list[str]:
+    """Return the arms, what they ran with, and what to take home."""
+    blocks = [f"`{answer.study_id}`:"] if named else []
+    if any(each.scores for each in answer.arms):
+        arms = arm_cells(answer, decimals)
+        blocks.append(_table(arms.header, arms.rows))
+        values = [_table(each.header, each.rows) for each in value_cells(answer)]
+        if values:
+            blocks += [ran_with_title(answer), *values, *map(_text, footnote(answer))]
+    if answer.take_home is not None:
+        blocks.append(f"{_text(take_home_text(answer, decimals))} `{answer.take_home.command}`")
+    return blocks
+
+
+def _statements(report: Report) -> list[str]:
     lines = []
-    for each in answers(report.comparison):
+    for each in statements(report.comparison):
         lines.append(
             f"- {_text(name_of(each.row, report.comparison))}: **{_text(each.verdict)}**: {_text(each.sentence)}"
         )
-    advice = advice_of(report.comparison)
-    blocks = ["\n".join(lines)] if lines else []
-    return blocks if advice is None else [*blocks, f"Advice: {_text(advice)}."]
+    return ["\n".join(lines)] if lines else []
 
 
 def _lead(report: Report) -> str:
     return "\n".join(
         f"Study `{study.record.id}`: {study.record.status}, data {_text(study.study.data.name)}, "
-        f"teacher {_text(study.study.teacher.model.name)}."
+        f"teacher {_text(study.study.teacher.model.name)}, student {_text(study.student)}."
         for study in report.studies
     )
 
@@ -64,7 +90,7 @@ def _study(study: StudyReport) -> list[str]:
 
 
 def _arms(study: StudyReport) -> str:
-    header = ["arm", "trials", *FINISHED_STATES, "best val %", "runs", "test %", "sd"]
+    header = ["arm", "trials", *FINISHED_STATES, "best val %", "runs", "test %", "sd of runs"]
     return _table(
         header,
         [

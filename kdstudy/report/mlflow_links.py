@@ -9,6 +9,8 @@ from kdstudy.ledger import StudyRecord, TrialRecord
 
 UI_ADDRESS = "http://127.0.0.1:5000"
 """Where ``kdstudy ui`` shows a local store, unless told otherwise."""
+_TRAINING = "workflowType=machine_learning"
+"""Without it MLflow opens a page of another kind, which has no runs on it."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,15 @@ class MlflowLinks:
 
     @property
     def runs(self) -> str | None:
-        """The address of the list of runs: without ``workflowType`` MLflow opens a page that has none."""
+        """The address of the list of runs."""
         if self.base is None:
             return None
-        return f"{self.base}/#/experiments/{_quoted(self.experiment)}/runs?workflowType=machine_learning"
+        return f"{self.base}/#/experiments/{_quoted(self.experiment)}/runs?{_TRAINING}"
+
+    @property
+    def experiments(self) -> str | None:
+        """The address of the list of experiments, one for each name of a study."""
+        return None if self.base is None else f"{self.base}/#/experiments?{_TRAINING}"
 
     def _run(self, run_id: str) -> str | None:
         if self.base is None:

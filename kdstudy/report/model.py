@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
 from kdstudy.report.mlflow_links import MlflowLinks
-from kdstudy.results import ArmRowDocument, ReportDocument, ReportedStudyDocument
-from kdstudy.study import Choice, Log, Range, Study
+from kdstudy.results import ArmRowDocument, ReportDocument, ReportedStudyDocument, brief
+from kdstudy.study import Choice, Log, PluginSpec, Range, Study
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,12 @@ class StudyReport:
     search: tuple[ArmSearch, ...]
     cost: Cost
     links: MlflowLinks
+
+    @property
+    def student(self) -> str:
+        """The student's network in words; all of them where the search chooses."""
+        model: PluginSpec | Choice = self.study.student.model
+        return " or ".join(map(brief, model.options)) if isinstance(model, Choice) else model.name
 
     def to_json(self) -> ReportedStudyDocument:
         """Return plain values."""
@@ -189,12 +195,12 @@ def _searches(study: Study, trials: Sequence[TrialRecord]) -> tuple[ArmSearch, .
     return tuple(found)
 
 
-def short_names(space: dict[str, Range]) -> list[str]:
+def short_names(paths: Collection[str]) -> list[str]:
     """Return for each path its shortest end that is no other's."""
     names = []
-    for path in space:
+    for path in paths:
         parts = path.split(".")
-        others = [other.split(".") for other in space if other != path]
+        others = [other.split(".") for other in paths if other != path]
         length = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
         names.append(".".join(parts[-length:]))
     return names

@@ -19,16 +19,19 @@ import jinja2
 from markupsafe import Markup
 
 from kdstudy import __version__
+from kdstudy.analysis import Answer
 from kdstudy.ledger import TrialRecord
 from kdstudy.report import figures, search_figures
-from kdstudy.report.colours import arm_colours, depth_colours
+from kdstudy.report.answer_text import arm_cells, footnote, ran_with_title, take_home_text, value_cells
+from kdstudy.report.colours import depth_colours
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.forest import forest as forest_of
 from kdstudy.report.model import ArmSearch, Report, StudyReport
 from kdstudy.report.provenance import commands, facts
-from kdstudy.report.verdicts import advice_of, answers, headline, name_of
+from kdstudy.report.verdicts import advice_of, decimals_of, headline, name_of, statements
 from kdstudy.results import PLUS_MINUS, brief, duration, percent
+from kdstudy.study import arm_colours
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def to_html(report: Report) -> str:
     return _template().render(
         report=report,
         headline=headline(report.comparison),
-        answers=answers(report.comparison),
+        statements=statements(report.comparison),
+        warnings=[warned.message for warned in report.comparison.warnings],
+        answers=[_answer(answer, decimals_of(report.comparison)) for answer in report.comparison.answers],
         advice=(advice_of(report.comparison) or "").replace("+-", PLUS_MINUS),
         name_of=name_of,
         comparison=report.comparison,
@@ -92,6 +97,20 @@ def to_html(report: Report) -> str:
         figures=Markup(_json(shown.held)),  # noqa: S704  escaped by _json
         version=__version__,
     )
+
+
+def _answer(answer: Answer, decimals: int) -> dict[str, Any]:
+    """Return what the template shows of one study's arms, and of the student to take home."""
+    scored = any(each.scores for each in answer.arms)
+    return {
+        "id": answer.study_id,
+        "arms": arm_cells(answer, decimals) if scored else None,
+        "values": value_cells(answer) if scored else [],
+        "title": ran_with_title(answer) if scored else "",
+        "notes": footnote(answer),
+        "take_home": answer.take_home,
+        "take_home_text": take_home_text(answer, decimals),
+    }
 
 
 def _study(study: StudyReport, colours: dict[str, str], shown: _Figures, number: int) -> dict[str, Any]:
@@ -152,7 +171,7 @@ def _trial(study: StudyReport, trial: TrialRecord) -> dict[str, Any]:
         "test": (percent(trial.test), -1 if trial.test is None else trial.test),
         "time": (duration(trial.seconds), trial.seconds),
         "run": study.links.trial(trial),
-        "problem": trial.error.strip().splitlines()[-1] if trial.error and trial.error.strip() else None,
+        "problem": trial.reason,
     }
 
 

@@ -32,6 +32,7 @@ def facts(study: StudyReport) -> list[tuple[str, str]]:
     versions = environment.get("versions") or {}
     found: list[tuple[str, Any]] = [
         ("seed", record.seed),
+        ("data folder", record.dataset.place),
         ("data fingerprint", record.dataset.fingerprint),
         ("teacher weights (sha256)", record.teacher.sha256),
         ("best student weights (sha256)", getattr(best_of(study.trials), "weights_sha256", None)),

@@ -23,7 +23,7 @@ _WORDS: dict[Verdict, str] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Statement:
     """What one comparison says.
 
     Args:
@@ -39,11 +39,11 @@ class Answer:
     sentence: str
 
 
-def answers(comparison: Comparison) -> list[Answer]:
-    """Return one answer per comparison, in its order."""
+def statements(comparison: Comparison) -> list[Statement]:
+    """Return one statement per comparison, in its order."""
     decimals = decimals_of(comparison)
     return [
-        Answer(row, verdict_of(row), signed(_mean(row), decimals), f"{finding(row, decimals, MINUS)}.")
+        Statement(row, verdict_of(row), signed(_mean(row), decimals), f"{finding(row, decimals, MINUS)}.")
         for row in comparison.rows
     ]
 

@@ -4,6 +4,13 @@ Every ``to_json`` whose result a command prints returns one of the ``...Document
 that is missing, new or of another type; `kdstudy.cli.schemas` makes their JSON Schemas.
 """
 
+from kdstudy.results.answer_document import (
+    AnswerDocument,
+    ArmAnswerDocument,
+    RanWithDocument,
+    TakeHomeDocument,
+    WarningDocument,
+)
 from kdstudy.results.comparison_document import (
     ComparisonDocument,
     DivergedDocument,
@@ -27,6 +34,7 @@ from kdstudy.results.formatting import (
     p_value,
     percent,
     points,
+    reason_of,
     signed_points,
     table,
 )
@@ -66,6 +74,7 @@ from kdstudy.results.values import (
     State,
     StudyStatus,
     Verdict,
+    WarningKind,
 )
 
 __all__ = [
@@ -74,6 +83,8 @@ __all__ = [
     "NONE",
     "PLUS_MINUS",
     "UNKNOWN",
+    "AnswerDocument",
+    "ArmAnswerDocument",
     "ArmCostDocument",
     "ArmDocument",
     "ArmRowDocument",
@@ -95,6 +106,7 @@ __all__ = [
     "LayerRecord",
     "Phase",
     "Quantity",
+    "RanWithDocument",
     "ReportDocument",
     "ReportedStudyDocument",
     "ReportedTrialDocument",
@@ -106,12 +118,15 @@ __all__ = [
     "State",
     "StudyStatus",
     "SummaryDocument",
+    "TakeHomeDocument",
     "TrialCountsDocument",
     "TrialDocument",
     "TrialHistoryDocument",
     "TrialResult",
     "Verdict",
     "WarmStartDocument",
+    "WarningDocument",
+    "WarningKind",
     "brief",
     "byte_count",
     "clock",
@@ -124,6 +139,7 @@ __all__ = [
     "p_value",
     "percent",
     "points",
+    "reason_of",
     "signed_points",
     "table",
 ]

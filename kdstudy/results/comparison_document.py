@@ -7,6 +7,7 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from kdstudy.results.answer_document import AnswerDocument, WarningDocument
 from kdstudy.results.values import Count, Estimand, Family, FirstStudyId, NonNegative, Share, StudyId, Verdict
 
 
@@ -101,6 +102,8 @@ class ComparisonDocument(TypedDict):
 
     study_id: FirstStudyId
     comparisons: list[RowDocument]
+    warnings: list[WarningDocument]
+    answers: Annotated[list[AnswerDocument], Field(description="One for each study.")]
     gain_differences: NotRequired[
         Annotated[list[GainDifferenceDocument], Field(description="Of several studies only.")]
     ]

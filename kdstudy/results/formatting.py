@@ -45,8 +45,34 @@ def byte_count(size: int) -> str:
 
 
 def brief(value: Any) -> str:
-    """Return a searched value: real numbers to four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a value of a study file in words: real numbers to four digits, a plug-in with its options in brackets.
+
+    Args:
+        value: Plain, as the file writes it: a scalar, a list, or a mapping such as ``{resnet8: {shortcut: A}}``.
+    """
+    match value:
+        case bool() | None:
+            return {True: "true", False: "false", None: "null"}[value]
+        case float():
+            return f"{value:.4g}"
+        case list() | tuple():
+            return f"[{', '.join(map(brief, value))}]"
+        case dict():
+            return ", ".join(f"{key} {_inner(inner)}".rstrip() for key, inner in value.items()) or "{}"
+        case _:
+            return str(value)
+
+
+def _inner(value: Any) -> str:
+    return f"({brief(value)})" * bool(value) if isinstance(value, dict) else brief(value)
+
+
+def reason_of(error: str | None) -> str:
+    """Return why a trial failed: of a traceback the first line of its last exception; empty for one that did not."""
+    lines = (error or "").strip().splitlines()
+    stacks = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    said = [line for line in lines[stacks[-1] + 1 :] if line[:1].strip()] if stacks else lines
+    return next(iter(said), "")
 
 
 def decimal(value: float | None, digits: int = 4) -> str:

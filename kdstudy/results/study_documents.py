@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from kdstudy.results.answer_document import AnswerDocument, WarningDocument
 from kdstudy.results.comparison_document import RowDocument
 from kdstudy.results.values import (
     Count,
@@ -62,6 +63,8 @@ class RunDocument(TypedDict):
         BestDocument | None, Field(description="Of the search, by validation score; null if no trial completed.")
     ]
     comparison: Annotated[list[RowDocument], Field(description="As kdstudy compare --json.")]
+    warnings: list[WarningDocument]
+    answer: AnswerDocument
 
 
 class SummaryDocument(TypedDict):

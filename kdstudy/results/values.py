@@ -23,6 +23,17 @@ Verdict = Literal[
 ]
 """Of a treatment. ``_by_less``: than the smallest difference that would matter; ``no_difference``: none larger than
 that; the two about configurations: of what one search picked, never of the policies."""
+WarningKind = Literal[
+    "few_trials",
+    "at_chance",
+    "does_nothing",
+    "below_plain",
+    "teacher_below_plain",
+    "edge_of_range",
+    "teacher_seen",
+    "other_values",
+]
+"""What may spoil a study's answer; see `kdstudy.analysis.study_warnings`."""
 Estimand = Literal["tuned", "equal_rates"]
 Family = Literal["study", "exploratory"]
 Quantity = Literal["divergence", "momentum", "multiplier"]

@@ -1,6 +1,7 @@
 """One study from start to finish: teacher, search, confirmation, result. Knows neither Ray nor torch."""
 
 from kdstudy.runner.checks import check_cluster, check_study
+from kdstudy.runner.deletion import delete_study
 from kdstudy.runner.doctor import examine
 from kdstudy.runner.driver import confirm_study, resume_study, run_study
 from kdstudy.runner.outcome import StudyResult, deliver
@@ -11,6 +12,7 @@ __all__ = [
     "check_cluster",
     "check_study",
     "confirm_study",
+    "delete_study",
     "deliver",
     "examine",
     "resume_study",

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from kdstudy.cluster import check_address, connected, local_cpus, room
 from kdstudy.errors import StudyError
 from kdstudy.plugins import PRUNERS, SAMPLERS
-from kdstudy.study import Place, Problems, ResourcesConfig, Study, key_paths, problems_of
+from kdstudy.study import Place, Problems, ResourcesConfig, Study, problems_of
 
 if TYPE_CHECKING:
-    from kdstudy.trial import Fault, Inspection
+    from kdstudy.trial import Inspection
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def check_study(study: Study, where: str, *, address: str | None = None, prepare
             f"note: the data are not here yet and will be downloaded; what needs them is checked then: {found.awaited}"
         )
     for fault in found.faults:
-        place, message = _told(study, fault)
+        path, message = fault.told()
+        place = _place(study, path)
         if address is not None and place.name.startswith(ELSEWHERE):
             log.info(f"note: {place.name}: not on this machine ({message}); looked at again on the cluster")
         else:
@@ -125,17 +126,6 @@ def check_cluster(study: Study, where: str, address: str, folder: Path) -> None:
             f"no node at {address} has what one trial takes, got {wanted}; lower it, or add one",
         )
         raise StudyError(problems.told())
-
-
-def _told(study: Study, fault: Fault) -> tuple[Place, str]:
-    """Return where in the study file a fault stands, and what to say there."""
-    path, message = fault.path, str(fault.error)
-    head, _, rest = message.partition(": ")
-    if head in key_paths():
-        path, message = head, rest
-    elif rest and head == path.rpartition(".")[2]:
-        message = rest
-    return _place(study, path), message
 
 
 def _place(study: Study, path: str) -> Place:

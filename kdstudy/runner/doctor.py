@@ -24,6 +24,9 @@ ROOM_GB = 2.0
 """Free space, in 1e9 bytes, below which a study is likely to end on a full disk."""
 SKEW_SECONDS = 5.0
 """Difference of two clocks above which times in record and MLflow mislead."""
+SHARED = Path("/dev/shm")  # noqa: S108 - not a temporary file: where Linux keeps shared memory
+LITTLE_SHARED_MB = 512
+"""Below this, images decoded on the fly may have to be decoded by fewer processes than asked for."""
 MOUNTED = Path("/run/secrets")
 """Where containers find the secrets that they are handed; their owner and mode are the host's."""
 SHOWN = ("kdstudy", "torch", "ray", "optuna", "mlflow")
@@ -58,6 +61,7 @@ def examine(store: Store, address: str | None) -> Iterator[Finding]:
     questions: list[tuple[str, Callable[[], str]]] = [
         ("versions", _versions),
         ("processors", _processors),
+        ("shared memory", _shared_memory),
         ("plug-ins", _plugins),
         ("storage", lambda: _storage(store)),
         ("record", lambda: _record(store)),
@@ -95,6 +99,17 @@ def _processors() -> str:
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     threads = foreign("OMP_NUM_THREADS") or "not set"
     return f"{cores} cores, OMP_NUM_THREADS {threads}; GPUs: {', '.join(gpus) or 'none'}"
+
+
+def _shared_memory() -> str:
+    """Say how much there is for what decoding processes hand over; with little, kdstudy uses fewer of them, or none."""
+    try:
+        usage = shutil.disk_usage(SHARED)
+    except OSError:
+        return f"no {SHARED} here: it is not limited"
+    said = f"{usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB free at {SHARED}"
+    little = "; little for images that are decoded on the fly (docker run --shm-size=1g gives more)"
+    return said + (little if usage.free < LITTLE_SHARED_MB * 1e6 else "")
 
 
 def _plugins() -> str:

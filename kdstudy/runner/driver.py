@@ -7,55 +7,49 @@ and it may be killed at any moment: what the ledger says then is what `resume_st
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
-import shutil
-import time
+import os
+from pathlib import Path
 
 from kdstudy.cluster import Cluster, RayCluster, check_address
-from kdstudy.errors import ClusterError, KdstudyError, StoreError
+from kdstudy.errors import StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
 from kdstudy.plugins import tell_places
-from kdstudy.results import StudyStatus, clock
 from kdstudy.runner.checks import require_runnable
-from kdstudy.runner.execution import Execution
+from kdstudy.runner.drive import Drive
+from kdstudy.runner.mended import remember_file, require_unchanged
 from kdstudy.runner.open_study import OpenStudy, new_record
-from kdstudy.runner.outcome import StudyResult, deliver, publish_result, result_of, write_page
-from kdstudy.runner.preparation import prepare, score_teacher
+from kdstudy.runner.outcome import StudyResult, deliver, result_of
 from kdstudy.runner.signals import interrupt_study, terminable
-from kdstudy.runner.times import Times
-from kdstudy.search import check_numbers, check_warm_start, choose_warm_start, warm_start_lines
+from kdstudy.search import check_numbers, choose_warm_start, warm_start_lines
 from kdstudy.storage import Store, require_download_inside
 from kdstudy.study import Study, require_plugins
-from kdstudy.tracking import Publisher, Tracker, mlflow_environment
+from kdstudy.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
-PUBLISH_SECONDS = 60.0
-"""How long the end of a study waits for MLflow; what is not delivered then stays in the ledger."""
-LEAVE_SECONDS = 5.0
-"""The same where the study is left unfinished."""
 
-
-def run_study(
+def run_study(  # noqa: PLR0913 - all that can be said of a new study
     study: Study,
     store: Store,
     *,
-    where: str | None = None,
     address: str | None = None,
     warm_start: str | None = None,
     cluster: Cluster | None = None,
+    file: Path | None = None,
+    workplace: Path | None = None,
 ) -> StudyResult:
     """Run a new study to its end.
 
     Args:
         study: A valid study; every call makes a new one in the ledger.
         store: Created if missing.
-        where: What messages call the study: its file; None for its name.
         address: Ray cluster; None starts one here.
         warm_start: An earlier study in the same ledger, from whose trials the samplers learn: ID, unique prefix, or
             ``latest``.
         cluster: Where its work is done; None: Ray.
+        file: Where the study file is, for messages; whoever goes on with a failed study is told if it was mended.
+        workplace: The working directory from here on, made if missing; None: as it is.
 
     Raises:
         KdstudyError: It cannot be run here, or the earlier study cannot serve it.
@@ -67,17 +61,24 @@ def run_study(
     if warm_start is not None:
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
-    require_runnable(study, where or study.name, address=address)
+    require_runnable(study, study.name if file is None else str(file), address=address)
     store.create()
+    # A mistyped address, or a database that cannot be used, is told before there is a study.
+    tracker = Tracker(store.tracking_uri, store.artifacts)
     record = new_record(study)
+    file = None if file is None else file.absolute()
+    if workplace is not None:
+        os.chdir(workplace)
     with Ledger.open(store.ledger_url, create=True) as ledger:
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)
         log.info(f"study {record.id}")
+        if file is not None:
+            remember_file(store.study(record.id), file)
         for line in () if warm is None else warm_start_lines(warm, study):
             log.info(line)
         opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds, study.confirm.searches)
-        return _Drive(opened, address, cluster or RayCluster()).run(owner)
+        return Drive(opened, address, cluster or RayCluster()).run(owner, tracker)
 
 
 def resume_study(
@@ -99,6 +100,8 @@ def resume_study(
         record = ledger.study(ledger.resolve(reference))
         if record.status == "finished":
             return _conclude(record, ledger, store)
+        if record.status == "failed":
+            require_unchanged(record, store.study(record.id))
         opened = _reopen(record, ledger, store)
         return _continue(opened, address, cluster or RayCluster())
 
@@ -149,14 +152,11 @@ def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> Study
     require_runnable(opened.study, opened.id, address=address, prepared=prepared)
     if opened.study.data.download:
         require_download_inside(opened.id, opened.study.data.root, opened.store.local)
-    tracking = dataclasses.replace(opened.record.tracking, complete=None)
+    before = opened.record.status
     owner = LeaseOwner.here()
     opened.ledger.acquire_lease(opened.id, owner)
-    opened.ledger.requeue(opened.id)
-    asked = {"seeds": opened.seeds, "searches": opened.searches, "tracking": tracking}
-    opened.ledger.update_study(opened.id, status="running", message=None, **asked)
     log.info(f"study {opened.id}")
-    return _Drive(opened, address, cluster).run(owner)
+    return Drive(opened, address, cluster, before).run(owner)
 
 
 def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> StudyResult:
@@ -167,127 +167,11 @@ def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> StudyResult:
     ledger.acquire_lease(record.id, owner)
     try:
         with terminable(), keep_lease(ledger, record.id, owner, interrupt_study):
-            deliver(ledger, record.id, store)
+            troubles = deliver(ledger, record.id, store)
     except StoreError as error:
         log.warning(str(error))
         return result_of(ledger, record.id, max(1, len(ledger.unpublished(record.id))))
     finally:
         with contextlib.suppress(StoreError):  # then the lease goes stale
             ledger.release_lease(record.id, owner)
-    return result_of(ledger, record.id)
-
-
-def _left_as(error: BaseException) -> tuple[StudyStatus, str | None]:
-    """Return the status of a study that an error ends, and what a reader should know about it."""
-    match error:
-        case ClusterError() | StoreError():  # what is amiss is not the study's fault
-            return "interrupted", str(error)
-        case KdstudyError():
-            return "failed", str(error)
-        case _:
-            return "interrupted", None
-
-
-class _Drive:
-    """One driver's work on one study."""
-
-    def __init__(self, opened: OpenStudy, address: str | None, cluster: Cluster) -> None:
-        self._open, self._address, self._cluster = opened, address, cluster
-        self._publisher: Publisher | None = None
-        self._times = Times()
-
-    def run(self, owner: LeaseOwner) -> StudyResult:
-        """Run to the end; whatever stops it is written down first."""
-        opened = self._open
-        try:
-            with terminable(), keep_lease(opened.ledger, opened.id, owner, interrupt_study), mlflow_environment():
-                return self._run()
-        except BaseException as error:
-            self._leave(*_left_as(error))
-            raise
-        finally:
-            with contextlib.suppress(StoreError):  # then the lease goes stale
-                opened.ledger.release_lease(opened.id, owner)
-
-    def _run(self) -> StudyResult:
-        self._times = Times()
-        identity = self._claim_store()
-        tracker = self._tracker()
-        with self._cluster.connected(self._address, self._open.store.local), terminable():  # Ray takes SIGTERM itself
-            capacity = self._wait_for_room(identity)
-            teacher, sharing = prepare(self._open, self._cluster)
-            check_warm_start(self._open.ledger, self._open.id)
-            self._times.prepared = time.monotonic()
-            execution = Execution(
-                self._open,
-                self._cluster,
-                self._publish(tracker),
-                teacher=teacher,
-                sharing=sharing,
-                capacity=capacity,
-            )
-            phases = execution.run()
-            score_teacher(self._open, self._cluster)
-        result = self._finish(tracker)
-        log.info(self._times.summary(phases))
-        return result
-
-    def _claim_store(self) -> str:
-        """Return the identity of the study's store, which a new study takes from where it is begun."""
-        environment = self._open.record.environment
-        identity = self._open.store.create(environment.get("store"))
-        self._open.ledger.update_study(self._open.id, environment={**environment, "store": identity})
-        return identity
-
-    def _tracker(self) -> Tracker:
-        # The address of a new study may be mistyped, so it is tried at once; one that was in use may be away a while.
-        known = self._open.record.tracking.run_id is not None
-        return Tracker(self._open.store.tracking_uri, self._open.store.artifacts, check=not known)
-
-    def _wait_for_room(self, identity: str) -> int:
-        """Return how many trials the cluster holds at once."""
-        capacity = self._cluster.room(self._address, self._open.study.resources, self._open.store.folder, identity)
-        self._times.connected = time.monotonic()
-        seconds = self._times.connected - self._times.began
-        log.info(f"ray is up with room for {capacity} trial{'s' * (capacity != 1)} at once ({clock(seconds)})")
-        return capacity
-
-    def _publish(self, tracker: Tracker) -> Publisher:
-        self._publisher = Publisher(tracker, self._open.ledger, self._open.id)
-        self._publisher.catch_up()
-        return self._publisher
-
-    def _finish(self, tracker: Tracker) -> StudyResult:
-        """Have MLflow get the rest, mark the study finished, write its page, publish its result."""
-        assert self._publisher is not None
-        ledger, study_id, store = self._open.ledger, self._open.id, self._open.store
-        unpublished = self._publisher.close(PUBLISH_SECONDS)
-        ledger.update_study(study_id, status="finished", message=None)
-        write_page(ledger, study_id, store)
-        shutil.rmtree(store.cache / study_id, ignore_errors=True)
-        result = result_of(ledger, study_id, unpublished)
-        if unpublished:  # the tracker may still be in use; `sync` delivers the rest
-            return result
-        try:
-            publish_result(tracker, ledger, result, store)
-            tracker.close()
-        except StoreError as error:
-            log.warning(str(error))
-            return dataclasses.replace(result, unpublished=1)
-        return result
-
-    def _leave(self, status: StudyStatus, message: str | None) -> None:
-        """Mark an unfinished study interrupted or failed, and requeue its running trials.
-
-        Where not even that can be written, the record says the same once the lease is stale.
-        """
-        opened = self._open
-        opened.ledger.shorten_retries()
-        with contextlib.suppress(StoreError):  # a lease that was lost: the study is another driver's now
-            if opened.record.status == "finished":
-                return
-            opened.ledger.requeue(opened.id)
-            opened.ledger.update_study(opened.id, status=status, message=message)
-        if self._publisher is not None:
-            self._publisher.close(LEAVE_SECONDS)
-        log.info(f"study {opened.id} is {status}; continue with `kdstudy resume {opened.id}`")
+    return result_of(ledger, record.id, len(troubles))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from kdstudy.analysis import Comparison, best_json, compare
+from kdstudy.analysis import Answer, Comparison, best_json, compare
 from kdstudy.errors import StoreError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of
 from kdstudy.report import PAGE, report_of, to_summary, write_report
 from kdstudy.results import RunDocument, TrialCountsDocument
 from kdstudy.storage import Store, node_folder
-from kdstudy.tracking import Tracker, sync_study
+from kdstudy.tracking import Tracker, UnavailableError, sync_study
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +27,14 @@ class StudyResult:
         study: As the ledger has it at the end.
         trials: All of them.
         comparison: Of its arms; None if nothing was confirmed.
+        answer: What it answers beside its verdicts.
         unpublished: Runs of which MLflow lacks something.
     """
 
     study: StudyRecord
     trials: tuple[TrialRecord, ...]
     comparison: Comparison | None
+    answer: Answer
     unpublished: int
 
     @property
@@ -58,6 +62,8 @@ class StudyResult:
             "trials": self.counts,
             "best": best_json(self.trials),
             "comparison": rows,
+            "warnings": [warned.to_json() for warned in self.answer.warnings],
+            "answer": self.answer.to_json(),
         }
 
 
@@ -65,46 +71,122 @@ def result_of(ledger: Ledger, study_id: str, unpublished: int = 0) -> StudyResul
     """Return the result of a study as the ledger has it."""
     trials = ledger.trials(study_id)
     confirmed = any(trial.phase == "confirm" for trial in trials)
-    return StudyResult(ledger.study(study_id), trials, compare(ledger, [study_id]) if confirmed else None, unpublished)
+    comparison = compare(ledger, [study_id])
+    (answer,) = comparison.answers
+    return StudyResult(ledger.study(study_id), trials, comparison if confirmed else None, answer, unpublished)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A closing step of a study that did not succeed.
+
+    Args:
+        what: The step.
+        error: Why.
+    """
+
+    what: str
+    error: Exception
+
+    def tell(self) -> None:
+        """Log one line; for a fault of ours, or of a plug-in, the traceback too where details are shown."""
+        if isinstance(self.error, StoreError):
+            log.warning(str(self.error))
+            return
+        reason = " ".join(str(self.error).split())[:200]
+        log.error(
+            f"{self.what}: cannot be made ({type(self.error).__name__}: {reason}), a fault of the program; all else is "
+            "recorded and published; --debug shows where"
+        )
+        log.debug("traceback", exc_info=self.error)
+
+
+def conclude(ledger: Ledger, study_id: str, store: Store, tracker: Tracker | None) -> list[Trouble]:
+    """Write a finished study's page, put the result on its run in MLflow, end that, and note that it is complete.
+
+    Each step is on its own: none that fails keeps another from being done, but for a server that is away.
+
+    Args:
+        ledger: The record.
+        study_id: The study.
+        store: For its page.
+        tracker: Connected to MLflow; None: only the page is written.
+
+    Returns:
+        What did not succeed.
+    """
+    troubles: list[Trouble] = []
+
+    def attempt(what: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  the other steps are done all the same
+            troubles.append(Trouble(what, error))
+
+    attempt("report", lambda: write_page(ledger, study_id, store))
+    if tracker is None:
+        return troubles
+    for what, step in _closing_steps(ledger, study_id, store, tracker):
+        attempt(what, step)
+        if any(isinstance(trouble.error, UnavailableError) for trouble in troubles):
+            break
+    if not troubles:
+        tracking = replace(ledger.study(study_id).tracking, complete=True)
+        attempt("record", lambda: ledger.update_study(study_id, tracking=tracking))
+    return troubles
+
+
+def _closing_steps(
+    ledger: Ledger, study_id: str, store: Store, tracker: Tracker
+) -> list[tuple[str, Callable[[], object]]]:
+    result = result_of(ledger, study_id)
+    study, best = result.study, result.best
+    comparison: Mapping[str, Any] = {} if result.comparison is None else result.comparison.to_json()
+
+    def publish_page() -> None:
+        page = store.study(study_id).read(PAGE)
+        if page is not None:
+            tracker.publish_page(study, page.decode())
+
+    def publish_model() -> None:
+        if best is not None:
+            tracker.publish_model(study, (store.trial(study_id, best.number) / "student").on_disk(node_folder()))
+
+    return [
+        ("verdict in MLflow", lambda: tracker.publish_comparison(study, comparison)),
+        ("description in MLflow", lambda: tracker.describe_study(study, to_summary(report_of(ledger, [study_id])))),
+        ("page in MLflow", publish_page),
+        ("model in MLflow", publish_model),
+        ("end of the run in MLflow", lambda: tracker.end_study(study)),
+    ]
 
 
 def write_page(ledger: Ledger, study_id: str, store: Store) -> None:
-    """Write the study's report into the store, and say where; trouble with the disk is only a warning."""
+    """Write the study's report into the store, and say where.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
     try:
         write_report(ledger, [study_id], store.study(study_id), PAGE)
     except StoreError as error:
-        log.warning(f"{error}; `kdstudy report {study_id}` writes it later")
-    else:
-        log.info(f"report: {store.study(study_id)}/{PAGE}")
+        raise StoreError(f"{error}; `kdstudy report {study_id}` writes it later") from error
+    log.info(f"report: {store.study(study_id)}/{PAGE}")
 
 
-def publish_result(tracker: Tracker, ledger: Ledger, result: StudyResult, store: Store) -> None:
-    """Put comparison, report and best student on the study's run in MLflow, end it, and note in the ledger that it is.
-
-    Raises:
-        StoreError: The server cannot be used, or refuses.
-    """
-    study_id, comparison, best = result.study.id, result.comparison, result.best
-    page = store.study(study_id).read(PAGE)
-    tracker.close_study(
-        result.study,
-        {} if comparison is None else comparison.to_json(),
-        to_summary(report_of(ledger, [study_id])),
-        None if best is None else (store.trial(study_id, best.number) / "student").on_disk(node_folder()),
-        None if page is None else page.decode(),
-    )
-    ledger.update_study(study_id, tracking=replace(result.study.tracking, complete=True))
-
-
-def deliver(ledger: Ledger, study_id: str, store: Store) -> None:
+def deliver(ledger: Ledger, study_id: str, store: Store) -> list[Trouble]:
     """Bring MLflow up to date with a study; of a finished one, write the report and publish the result as well.
+
+    Returns:
+        The closing steps that did not succeed.
 
     Raises:
         StoreError: The server cannot be used, or something is still missing after ten minutes.
     """
     tracker = Tracker(store.tracking_uri, store.artifacts)
     sync_study(ledger, study_id, tracker)
-    if ledger.study(study_id).status == "finished":
-        write_page(ledger, study_id, store)
-        publish_result(tracker, ledger, result_of(ledger, study_id), store)
+    troubles = conclude(ledger, study_id, store, tracker) if ledger.study(study_id).status == "finished" else []
     tracker.close()
+    for trouble in troubles:
+        trouble.tell()
+    return troubles

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kdstudy.cluster import Cluster
-from kdstudy.errors import ModelError, PluginError, StoreError
+from kdstudy.cluster import Cluster, ImagesToVerify
+from kdstudy.errors import DataError, ModelError, PluginError, StoreError
 from kdstudy.ledger import DatasetInfo, StudyRecord, TeacherInfo
 from kdstudy.results import clock
 from kdstudy.runner.open_study import OpenStudy
@@ -35,9 +35,14 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
         opened.store.teachers,
         record.teacher.key,
         study.resources,
+        ImagesToVerify(opened.searches, _verified(opened)),
     )
     _raise_if_failed(found)
-    _require_the_same(record, found)
+    _require_the_same(opened, found)
+    for line in found["lines"]:
+        log.info(line)
+    for line in found["warnings"]:
+        log.warning(line)
     known = TeacherInfo.from_json({**record.teacher.to_json(), **found["teacher"]})
     opened.ledger.update_study(opened.id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
     log.info(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
@@ -58,11 +63,27 @@ def _raise_if_failed(found: Mapping[str, Any]) -> None:
         log.info(found["traceback"])
         raise PluginError(f"preparing the study failed ({found['error']}); its traceback stands above")
     if "error" in found:
-        raise ModelError(found["error"])
+        error = (DataError if found["data"] else ModelError)(found["error"])
+        if found["cause"]:
+            error.add_note(found["cause"])  # shown with the traceback, by --debug
+        raise error
 
 
-def _require_the_same(record: StudyRecord, found: Mapping[str, Any]) -> None:
-    """Refuse data or a teacher that are not those of the study's first driver."""
+def _verified(opened: OpenStudy) -> str | None:
+    """Return the fingerprint of the data whose images were decoded once for as many searches; None if none were."""
+    data = opened.record.dataset
+    return data.fingerprint if (data.verified or 0) >= opened.searches else None
+
+
+def _require_the_same(opened: OpenStudy, found: Mapping[str, Any]) -> None:
+    """Refuse data or a teacher that are not those of the study's first driver.
+
+    Test images may have been repaired as long as nothing has been scored on them: no number depends on them yet.
+    """
+    record = opened.record
+    if _only_test_differs(record, found) and not _test_scored(opened):
+        log.warning("data: other test images than when the study began; nothing was scored on them, so these count")
+        record = replace(record, dataset=replace(record.dataset, fingerprint=None))
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
         before = getattr(getattr(record, part), key)
         if before not in (None, found[part][key]):
@@ -70,6 +91,16 @@ def _require_the_same(record: StudyRecord, found: Mapping[str, Any]) -> None:
                 f"{part}: its {key} is {found[part][key][:16]}, but the study started with {before[:16]}; "
                 "restore the original, or start a new study"
             )
+
+
+def _only_test_differs(record: StudyRecord, found: Mapping[str, Any]) -> bool:
+    before, now = record.dataset.fingerprints or {}, found["dataset"]["fingerprints"]
+    return {part for part in {*before, *now} if before.get(part) != now.get(part)} == {"test"}
+
+
+def _test_scored(opened: OpenStudy) -> bool:
+    scored = (trial.state in ("completed", "diverged") for trial in opened.ledger.trials(opened.id, "confirm"))
+    return opened.record.teacher.test is not None or any(scored)
 
 
 def score_teacher(opened: OpenStudy, cluster: Cluster) -> None:
@@ -80,4 +111,7 @@ def score_teacher(opened: OpenStudy, cluster: Cluster) -> None:
     score = cluster.score_teacher(
         opened.study.corner(opened.study.arms[0], 0), opened.store.teachers, str(teacher.key), opened.study.resources
     )
-    opened.ledger.update_study(opened.id, teacher=replace(teacher, test=score))
+    if score is None:
+        log.warning("teacher: its answers to test images are not finite numbers, so it has no test score")
+    else:
+        opened.ledger.update_study(opened.id, teacher=replace(teacher, test=score))

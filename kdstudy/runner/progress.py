@@ -20,6 +20,8 @@ from kdstudy.study import Study
 
 log = logging.getLogger(__name__)
 
+REASON_LETTERS = 200
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -81,15 +83,16 @@ class Progress:
         self.total = max(total, self._done)
         gone = time.monotonic() - self._began
         left = gone / self._finished_here * (self.total - self._done)
-        if self._table is not None:
+        if self._table is not None and trial.state != "failed":
             return
         score = "" if trial.val is None else f" val {trial.val:.4f}"
         test = "" if trial.test is None else f" test {trial.test:.4f}"
         label = f"seed {trial.index}" if trial.phase == "confirm" else f"trial {trial.number}"
         if trial.phase == "confirm" and (trial.search or self._study.confirm.searches > 1):
             label += f" of search {trial.search}"
+        reason = f", {trial.reason[:REASON_LETTERS]}" if trial.reason else ""
         log.info(
-            f"[{self._done}/{self.total}] {trial.phase} {trial.arm} {label}: {trial.state}{score}{test}"
+            f"[{self._done}/{self.total}] {trial.phase} {trial.arm} {label}: {trial.state}{reason}{score}{test}"
             f" ({clock(trial.seconds)}) | elapsed {clock(gone)}, about {clock(left)} left"
         )
 

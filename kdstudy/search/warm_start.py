@@ -12,7 +12,7 @@ from typing import Any
 
 from kdstudy.errors import StudyError
 from kdstudy.ledger import Ledger, TrialRecord, WarmStart
-from kdstudy.plugins import SAMPLERS
+from kdstudy.plugins import DATASETS, SAMPLERS
 from kdstudy.search.samplers import PastTrial, past_trial
 from kdstudy.study import Study, TrialConfig, flatten
 
@@ -142,10 +142,17 @@ def _comparable(config: TrialConfig) -> dict[str, Any]:
         for path, value in flatten(config).items()
         if path.partition(".")[0] not in _FREE and path not in ("data.root", "data.download")
     }
+    kept["data.options"] = {**_data_defaults(config.data.name), **config.data.options}
     kept["teacher.path"] = config.teacher.path and "a file"
     kept["cache.dtype"] = config.cache.dtype
     kept["cache.views"] = config.cache.views if config.cache.mode == "views" else None
     return kept
+
+
+def _data_defaults(name: str) -> dict[str, Any]:
+    """Return the options of a data set of ours as they are by default: earlier versions knew fewer."""
+    known = DATASETS.options(name) if name in [*DATASETS] else {}
+    return {option.name: option.default for option in known.values()}
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Study files: read, validated and described to editors; the configuration of a study and of one trial."""
 
+from kdstudy.study.arm_colours import arm_colours
 from kdstudy.study.arm_id import ArmId
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
@@ -51,6 +52,7 @@ __all__ = [
     "TrainConfig",
     "TrialConfig",
     "Uniform",
+    "arm_colours",
     "check",
     "flatten",
     "json_schema",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 
 from kdstudy.errors import StudyError
@@ -18,14 +20,35 @@ from kdstudy.study.yaml_text import parse_text, read_text
 def load_study(path: Path | str) -> Study:
     """Read and check the study file at ``path``; nothing is run or created.
 
-    Modules beside it can be imported if they were allowed: see `kdstudy.plugins.allow_beside`.
+    Its relative paths are meant from the file's folder and become absolute, so that whatever is done with the study,
+    from wherever, finds the same files. Modules beside it can be imported if they were allowed: see
+    `kdstudy.plugins.allow_beside`.
 
     Raises:
         StudyError: The file cannot be read or is wrong; one line per problem, all of them.
     """
     text = read_text(Path(path))
     allow_beside(Path(path))
-    return parse_study(text, str(path))
+    study = parse_study(text, str(path))
+    folder = _folder_of(Path(path))
+    return dataclasses.replace(
+        study,
+        data=dataclasses.replace(study.data, root=_absolute(study.data.root, folder)),
+        teacher=dataclasses.replace(study.teacher, path=_absolute(study.teacher.path, folder)),
+    )
+
+
+def _folder_of(file: Path) -> Path:
+    """Return the folder that a study file is in; of a pipe, such as /dev/stdin, the one that the user stands in."""
+    piped = file.absolute().is_relative_to("/dev") or file.absolute().is_relative_to("/proc")
+    return Path.cwd() if piped else file.parent.resolve()
+
+
+def _absolute(path: str | None, folder: Path) -> str | None:
+    """Return a path of a study file, meant from ``folder``; None, and the location of a bucket, stay what they are."""
+    if path is None or "://" in path:
+        return path
+    return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111 - Path's raises for users unknown here
 
 
 def parse_study(text: str, where: str = "study", *, recorded: bool = False) -> Study:

@@ -32,7 +32,12 @@ class DataConfig:
         Key("Share of the training images carved out, stratified, for validation; search sees no other score."),
     ] = 0.1
     root: Annotated[
-        str | None, Key("Folder that holds the data set; null for `$KDSTUDY_DATA`, or `./data`.", "data")
+        str | None,
+        Key(
+            "Folder that holds the data set, from the study file's own folder; null for `$KDSTUDY_DATA`, or `data` "
+            "where the command is given.",
+            "../data",
+        ),
     ] = None
     train_images: Annotated[
         Annotated[int, Ge(2)] | None,
@@ -54,7 +59,7 @@ class TeacherConfig:
     model: Annotated[PluginSpec, Key("The teacher's network.", "resnet20", plugin="model")]
     path: Annotated[
         Annotated[str, MinLen(1)] | None,
-        Key("File of trained weights, from the working directory; give this or `epochs`.", "weights.safetensors"),
+        Key("File of trained weights, from the study file's own folder; give this or `epochs`.", "weights.safetensors"),
     ] = None
     epochs: Annotated[
         Annotated[int, Ge(1)] | None, Key("Train the teacher here for so many epochs; give this or `path`.", 20)
@@ -72,7 +77,10 @@ class TeacherConfig:
     ] = None
     key_map: Annotated[
         dict[str, str],
-        Key("For a loaded file: prefix of a tensor's name in the file to its name in the network.", {"linear": "fc"}),
+        Key(
+            "For a loaded file: prefix of a tensor's name in the file to that in the network, which may be empty.",
+            {"linear": "fc"},
+        ),
     ] = field(default_factory=dict)
     allow_weak: Annotated[bool, Key("Accept a teacher whose score is near chance.")] = False
 

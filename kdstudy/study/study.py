@@ -251,6 +251,9 @@ class Study:
         if not isinstance(values.get("text"), str):
             problems.add(Place().key("text"), "must be the study file; restore a copy")
         parsed = read_recorded(StudyFile, {name: values[name] for name in values if name != "text"}, TAGGED, problems)
+        search = parsed.get("search", {})
+        if "trials" in (search.get("budget") or ()):
+            search["trials_per_arm"] = None  # it was derived from the budget, and will be again
         check_recorded(parsed, problems)
         if problems:
             raise StudyError(problems.told())

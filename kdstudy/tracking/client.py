@@ -6,19 +6,22 @@ server in global state, which a driver with a background thread cannot share.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
+import shlex
 import sqlite3
 import urllib.parse
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kdstudy.errors import StoreError
 from kdstudy.settings import foreign, scoped_environment
+from kdstudy.tracking.local import check_database, database_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +36,7 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+_OTHER_SCHEMA = re.compile(r"database schema \(found version (\w+), but expected (\w+)\)")
 # Their errors reach the user as ours, in one line.
 _LOGGERS = {"alembic": logging.ERROR, "mlflow": logging.ERROR, "mlflow.store": logging.CRITICAL}
 
@@ -71,9 +75,9 @@ def connect(uri: str, *, check: bool = True) -> MlflowClient:
         )
     if scheme == "sqlite":
         _prepare_database(uri)
-    client = _client(uri)
-    if check:
-        with translated(uri):
+    with translated(uri):
+        client = _client(uri)
+        if check:
             client.search_experiments(max_results=1)
     return client
 
@@ -89,10 +93,17 @@ def translated(uri: str) -> Iterator[None]:
         with mlflow_environment():
             yield
     except MlflowException as error:
+        if found := _OTHER_SCHEMA.search(str(error)):
+            raise RejectedError(f"{where}: {_upgrade(uri, *found.groups())}") from error
         kind = UnavailableError if _may_pass(error) else RejectedError
-        raise kind(f"{where}: {_one_line(error, uri)}; {_advice(kind)}") from error
+        raise kind(f"{where}: {_one_line(error, uri)}; {_advice(kind, uri)}") from error
     except (requests.RequestException, OSError) as error:
-        raise UnavailableError(f"{where}: {_one_line(error, uri)}; {_advice(UnavailableError)}") from error
+        raise UnavailableError(f"{where}: {_one_line(error, uri)}; {_advice(UnavailableError, uri)}") from error
+    except Exception as error:
+        reason = getattr(error, "orig", None)  # what SQLAlchemy wraps: MLflow lets it through when it opens a database
+        if not isinstance(reason, sqlite3.Error):
+            raise
+        raise UnavailableError(f"{where}: {_one_line(reason, uri)}; {_advice(UnavailableError, uri)}") from error
 
 
 def _may_pass(error: Any) -> bool:
@@ -100,7 +111,16 @@ def _may_pass(error: Any) -> bool:
     return bool(error.get_http_status_code() >= 500 or error.get_http_status_code() == 429)
 
 
-def _advice(kind: type[StoreError]) -> str:
+def _upgrade(uri: str, found: str, expected: str) -> str:
+    return (
+        f"another version of MLflow made it (schema {found}, not {expected}); back it up, then run "
+        f"`mlflow db upgrade {shlex.quote(redact(uri))}`, or install the MLflow that made it"
+    )
+
+
+def _advice(kind: type[StoreError], uri: str) -> str:
+    if kind is UnavailableError and uri.startswith("sqlite:"):
+        return "see that the disk has room and that the file can be written, or choose another --store"
     if kind is UnavailableError:
         return "check that the server runs and the address is right"
     return "check the address, the login and the run's state in MLflow"
@@ -119,6 +139,9 @@ def _client(uri: str) -> MlflowClient:
     with mlflow_environment():
         with _quiet():
             from mlflow import MlflowClient
+            from mlflow.tracking._tracking_service import utils
+        # By a run's ID, whatever database it is in: of a store that was copied, the original's places.
+        utils._artifact_repos_cache.clear()
         for name, level in _LOGGERS.items():
             logging.getLogger(name).setLevel(level)
         return MlflowClient(uri, uri)
@@ -175,42 +198,26 @@ def _prepare_database(uri: str) -> None:
     Raises:
         StoreError: The file or its folder cannot be used.
     """
-    path = Path(urllib.parse.unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    path = database_of(uri)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             check_database(path)
             return
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        client = _client(f"sqlite:///{temporary.resolve().as_posix()}")
-        with mlflow_environment():
-            client.search_experiments(max_results=1)
-        close(client)
         try:
-            os.link(temporary, path)  # fails where another driver was first: then theirs is used
-        except FileExistsError:
-            pass
+            temporary.touch()  # MLflow would try for minutes to open what cannot be made
+            with translated(uri):
+                client = _client(f"sqlite:///{temporary.resolve().as_posix()}")
+                client.search_experiments(max_results=1)
+            close(client)
+            with contextlib.suppress(FileExistsError):  # another driver was first: then theirs is used
+                os.link(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(f"tracking: {path} cannot be used ({reason}); choose another --store") from error
-
-
-def check_database(path: Path) -> None:
-    """Refuse a file that is no SQLite database.
-
-    Raises:
-        StoreError: It cannot be read as one.
-    """
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"tracking: {path} is not a usable database ({error}); move it away or choose another --store"
-        ) from error
 
 
 def close(client: MlflowClient) -> None:

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from kdstudy.errors import StoreError
 from kdstudy.tracking.client import close, connect, redact
+from kdstudy.tracking.local import check_database, database_of
 
 _SECONDS = 10.0
 _REQUEST = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -40,6 +41,10 @@ def check_access(uri: str) -> Access:
     """
     place = redact(uri)
     if uri.startswith("sqlite:"):
+        database = database_of(uri)
+        if database.exists():
+            check_database(database, write=True)
+            close(connect(uri))
         return Access(place, "a database here; the file's permissions say who may read it", None)
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme in {"http", "https"}:

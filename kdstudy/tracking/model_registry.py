@@ -51,6 +51,21 @@ def register_student(client: MlflowClient, study: StudyRecord, run_id: str, mode
     return version
 
 
+def forget_student(client: MlflowClient, study: StudyRecord, experiment_id: str) -> None:
+    """Remove a study's version of its registered model; the last takes the model along, else `best` moves."""
+    versions = client.search_model_versions(f"name = '{study.name}'")
+    rest = [each for each in versions if each.tags.get(STUDY_TAG) != study.id]
+    if len(rest) == len(versions):
+        return
+    if not rest:
+        client.delete_registered_model(study.name)
+        return
+    for each in versions:
+        if each.tags.get(STUDY_TAG) == study.id:
+            client.delete_model_version(study.name, each.version)
+    client.set_registered_model_alias(study.name, BEST, str(_newest(client, experiment_id, rest)))
+
+
 def _newest(client: MlflowClient, experiment_id: str, versions: Iterable[ModelVersion]) -> int:
     """Return the version of the newest study, whose run starts when it was created: it may be delivered first."""
     runs = client.search_runs([experiment_id], f"tags.`{KIND_TAG}` = 'study'", order_by=["attributes.start_time DESC"])

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from kdstudy.ledger import StudyRecord, TrialRecord, git_state
 from kdstudy.results import EpochRecord
-from kdstudy.study import TrialConfig, flatten
+from kdstudy.study import TrialConfig, arm_colours, flatten
 
 STUDY_TAG = "kdstudy.study_id"
 TRIAL_TAG = "kdstudy.trial"
@@ -81,9 +81,14 @@ def trial_tags(trial: TrialRecord) -> dict[str, str]:
     }
     if trial.weights_sha256:
         tags["kdstudy.weights_sha256"] = trial.weights_sha256
-    if trial.error:
-        tags["error"] = trial.error.strip().splitlines()[-1][:MAX_VALUE]
+    if trial.reason:
+        tags["error"] = trial.reason[:MAX_VALUE]
     return tags
+
+
+def run_colour(study: StudyRecord, trial: TrialRecord) -> str:
+    """Return the colour of the trial's arm, ``#rrggbb``, as in the report; by default MLflow gives each run its own."""
+    return arm_colours([arm.name for arm in study.study().arms])[trial.arm][0]
 
 
 def trial_params(trial: TrialRecord) -> dict[str, str]:

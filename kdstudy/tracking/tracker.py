@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdstudy.ledger import Ended, StudyRecord, TrackingRef, TrialRecord, git_state
+from kdstudy.ledger import Ended, StudyRecord, TrackingRef, TrialRecord
 from kdstudy.results import EpochRecord
 from kdstudy.tracking import naming
 from kdstudy.tracking.client import RejectedError, close, connect, log_system_metrics, redact, translated
+from kdstudy.tracking.local import database_of, follow_store
+from kdstudy.tracking.origin import log_data, log_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,6 +45,8 @@ class Tracker:
         self.uri = uri
         self._artifacts = artifacts
         self._client: MlflowClient = connect(uri, check=check)
+        if uri.startswith("sqlite:"):
+            follow_store(database_of(uri), artifacts)
         # Run ID to the epochs it holds, for the runs this tracker has met.
         self._epochs: dict[str, set[int]] = {}
         # Run ID to the state it shows, as far as this tracker has set it.
@@ -67,8 +71,8 @@ class Tracker:
             self._describe(run, naming.study_params(record), naming.study_tags(record))
             self._client.update_run(run_id, naming.STUDY_STATUS[record.status])
             self._client.log_text(run_id, record.text, "study.yaml")
-            self._log_environment(run_id, record)
-            self._log_data(run_id, record)
+            log_environment(self._client, run_id, record)
+            log_data(self._client, run_id, record)
             if "mlflow.note.content" not in run.data.tags:
                 self._client.set_tag(run_id, "mlflow.note.content", naming.note(record, run.info.experiment_id))
             if record.status == "running" and self._system_metrics is None:
@@ -105,45 +109,67 @@ class Tracker:
                 del self._epochs[run_id], self._states[run_id]
             return run_id, max((record.epoch for record in epochs), default=0)
 
-    def close_study(
-        self,
-        study: StudyRecord,
-        comparison_json: Mapping[str, Any],
-        summary: str,
-        best_model_dir: Path | None,
-        report: str | None = None,
-    ) -> None:
-        """Put the result on the study's run and end it.
+    # The result of a finished study, in steps of which none needs another. Each raises a StoreError where the server
+    # cannot be used, or refuses.
+
+    def publish_comparison(self, study: StudyRecord, comparison_json: Mapping[str, Any]) -> None:
+        """Put the verdict on the study's run, as a file and as metrics.
 
         Args:
-            study: Opened before; its status becomes the run's.
+            study: Opened before.
             comparison_json: What ``kdstudy compare --json`` prints; empty if there is nothing to compare.
-            summary: The same for a reader, as Markdown, for the run's description.
-            best_model_dir: The best student (`kdstudy.models.saved.save_student`), logged as a model; None: none.
-            report: The study's page (HTML), kept with the run; None: none.
+        """
+        with translated(self.uri):
+            run = self._study_run(study)
+            self._client.log_text(run.info.run_id, json.dumps(comparison_json, indent=2) + "\n", "comparison.json")
+            self._log_points(run.info.run_id, naming.comparison_points(study, comparison_json))
 
-        Raises:
-            StoreError: The server cannot be used, or refuses.
+    def describe_study(self, study: StudyRecord, summary: str) -> None:
+        """Put the same for a reader, Markdown, on the study's run, as a file and as its description."""
+        with translated(self.uri):
+            run = self._study_run(study)
+            self._client.log_text(run.info.run_id, summary, "comparison.md")
+            note = naming.note(study, run.info.experiment_id, summary)
+            self._client.set_tag(run.info.run_id, "mlflow.note.content", note)
+
+    def publish_page(self, study: StudyRecord, page: str) -> None:
+        """Keep the study's page (HTML) with its run."""
+        with translated(self.uri):
+            self._client.log_text(self._study_run(study).info.run_id, page, "report.html")
+
+    def publish_model(self, study: StudyRecord, directory: Path) -> None:
+        """Log the best student as a model, and register it.
+
+        Args:
+            study: Opened before.
+            directory: What `kdstudy.models.saved.save_student` wrote.
         """
         from kdstudy.tracking.model import log_student
         from kdstudy.tracking.model_registry import register_student
 
+        with translated(self.uri):
+            run = self._study_run(study)
+            model_id = log_student(self._client, run.info.run_id, run.info.experiment_id, directory)
+            register_student(self._client, study, run.info.run_id, model_id)
+
+    def end_study(self, study: StudyRecord) -> None:
+        """Bring parameters and tags of the study's run up to date, and end it with the study's status."""
         self._stop_system_metrics()
         with translated(self.uri):
             run = self._study_run(study)
-            run_id = str(run.info.run_id)
             self._describe(run, naming.study_params(study), naming.study_tags(study))
-            self._client.log_text(run_id, json.dumps(comparison_json, indent=2) + "\n", "comparison.json")
-            self._client.log_text(run_id, summary, "comparison.md")
-            self._log_points(run_id, naming.comparison_points(study, comparison_json))
-            note = naming.note(study, run.info.experiment_id, summary)
-            self._client.set_tag(run_id, "mlflow.note.content", note)
-            if report is not None:
-                self._client.log_text(run_id, report, "report.html")
-            if best_model_dir is not None:
-                model_id = log_student(self._client, run_id, run.info.experiment_id, best_model_dir)
-                register_student(self._client, study, run_id, model_id)
-            self._client.set_terminated(run_id, naming.STUDY_STATUS[study.status])
+            self._client.set_terminated(run.info.run_id, naming.STUDY_STATUS[study.status])
+
+    def delete_study(self, study: StudyRecord) -> None:
+        """Remove a study's runs, models and model versions, and of a local database their files.
+
+        Raises:
+            StoreError: The server cannot be used, or refuses.
+        """
+        from kdstudy.tracking.deletion import delete_runs
+
+        with translated(self.uri):
+            delete_runs(self._client, study, self._artifacts.resolve())
 
     def close(self) -> None:
         """Close the connections to a local database."""
@@ -204,8 +230,9 @@ class Tracker:
             run = self._client.create_run(experiment_id, start, tags, naming.run_name(trial))
         run_id = str(run.info.run_id)
         if run_id not in self._epochs:
-            self._describe(run, naming.trial_params(trial), naming.trial_tags(trial))
-            self._log_data(run_id, study)
+            tags = {**naming.trial_tags(trial), "mlflow.runColor": naming.run_colour(study, trial)}
+            self._describe(run, naming.trial_params(trial), tags)
+            log_data(self._client, run_id, study)
             self._epochs[run_id] = {point.step for point in self._client.get_metric_history(run_id, _MARKER)}
         return run_id
 
@@ -247,39 +274,8 @@ class Tracker:
             self._client.update_run(run_id, status)
         self._states[run_id] = trial.state
 
-    def _log_environment(self, run_id: str, record: StudyRecord) -> None:
-        """Write the environment, and the uncommitted changes as a patch of their own."""
-        if not record.environment:
-            return
-        state = git_state(record.environment)
-        diff = state.get("diff") if state else None
-        if diff:
-            self._client.log_text(run_id, diff, "git.diff")
-        git = {name: _without_diff(part) for name, part in (record.environment.get("git") or {}).items()}
-        text = json.dumps({**record.environment, "git": git}, indent=2)
-        self._client.log_text(run_id, text + "\n", "environment.json")
 
-    def _log_data(self, run_id: str, record: StudyRecord) -> None:
-        """Name the data set as the run's input."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        fingerprint, name = record.dataset.fingerprint, record.dataset.name or "data"
-        if not fingerprint:
-            return
-        source = json.dumps({"name": name, "fingerprint": fingerprint})
-        known = record.dataset.to_json()
-        profile = json.dumps({key: known[key] for key in _PROFILE if key in known})
-        dataset = Dataset(name, fingerprint[:32], "kdstudy", source, profile=profile)
-        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-
-
-# What MLflow shows of a data set.
-_PROFILE = ("train", "val", "num_classes", "channels", "height", "width", "multilabel")
 _SOURCE = {"mlflow.source.name": "kdstudy", "mlflow.source.type": "LOCAL"}
-
-
-def _without_diff(part: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if part is None else {key: value for key, value in part.items() if key != "diff"}
 
 
 def _batches(epochs: Iterable[list[naming.Point]]) -> list[list[naming.Point]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -15,20 +16,23 @@ from pathlib import Path
 from kdstudy.errors import StoreError
 from kdstudy.settings import child_environment
 from kdstudy.storage import wait_until
-from kdstudy.tracking.client import check_database
+from kdstudy.tracking.local import check_database, database_of, follow_store
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
 
-def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
+def serve(uri: str, artifacts: Path, port: int, ready: Callable[[str], None]) -> int:
     """Run the UI until Ctrl-C.
 
     Args:
         uri: SQLite tracking URI of the store.
+        artifacts: The store's folder of artifacts.
         port: On loopback.
-        ready: Called with the address of the runs once the UI answers.
+        ready: Called with the UI's address, without a slash at the end, once it answers.
 
     Returns:
         The server's exit code; 0 after Ctrl-C.
@@ -36,11 +40,15 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     Raises:
         StoreError: There is no database yet, the port is taken, or the server does not come up.
     """
-    database = Path(uri.removeprefix("sqlite:///"))
+    database = database_of(uri)
     if not database.exists():
         raise StoreError(f"ui: {database} does not exist; run a study first, or name its --store")
     check_database(database)
     _require_free(port)
+    try:
+        follow_store(database, artifacts)
+    except StoreError as error:  # it is read all the same
+        log.warning(str(error))
     process = subprocess.Popen(  # noqa: S603  our own interpreter
         [
             sys.executable,
@@ -68,8 +76,7 @@ def serve(uri: str, port: int, ready: Callable[[str], None]) -> int:
     )
     try:
         _wait_until_it_answers(process, port)
-        # Without workflowType MLflow opens a page of another kind, with no runs on it.
-        ready(f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning")
+        ready(f"http://{HOST}:{port}")
         return process.wait()
     except KeyboardInterrupt:
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,12 +21,13 @@ class Evaluation(NamedTuple):
     """The scores of a network on a split.
 
     Attributes:
-        score: The objective, in [0, 1]: accuracy, or of several labels macro mean average precision.
+        score: The objective, in [0, 1]: accuracy, or of several labels macro mean average precision. None where it is
+            not defined: of a network whose loss or logits are not finite, or without any positive.
         loss: Mean cross-entropy with the labels; may be NaN or infinite for a diverged network.
         scores: Further scores by name; empty for single labels and for a network whose logits are not finite.
     """
 
-    score: float
+    score: float | None
     loss: float
     scores: Mapping[str, float] = NONE
 
@@ -52,7 +54,7 @@ def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:
             count += len(labels)
     loss = float(total_loss) / count
     if not several:
-        return Evaluation(float(correct) / count, loss)
+        return Evaluation(float(correct) / count if math.isfinite(loss) else None, loss)
     logits, labels = (torch.cat(parts) for parts in zip(*several, strict=True))
-    scores = multilabel_scores(logits, labels) if bool(logits.isfinite().all() & labels.any()) else NONE
-    return Evaluation(scores.get("map", 0.0), loss, scores)
+    scores = multilabel_scores(logits, labels)
+    return Evaluation(scores.get("map"), loss, scores)

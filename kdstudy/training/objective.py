@@ -36,16 +36,20 @@ def label_loss(logits_BK: Tensor, labels: Tensor, reduction: Literal["mean", "su
 
 
 def multilabel_scores(logits_NK: Tensor, labels_NK: Tensor) -> dict[str, float]:
-    """Return the scores of multi-label predictions, by torchmetrics.
+    """Return the scores of multi-label predictions, by torchmetrics; none where they are not defined.
 
     ``map``: average precision, mean over the P classes that have a positive here; ``map_classes``: P;
     ``f1_micro`` and ``f1_macro``: F1 with yes from probability 1/2, over all decisions, and its mean over the
     P classes.
 
+    They are not defined without a positive, nor for logits that are not finite.
+
     Args:
-        logits_NK: Finite.
-        labels_NK: In {0, 1}, at least one positive.
+        logits_NK: Unscaled predictions.
+        labels_NK: In {0, 1}.
     """
+    if not bool(logits_NK.isfinite().all() & labels_NK.any()):
+        return {}
     from kdstudy.data import import_torchvision
 
     import_torchvision()  # torchmetrics imports it, and cannot where its native library does not load
@@ -75,7 +79,7 @@ def chance_score(labels: Tensor, num_classes: int) -> float:
         Bulletin of Mathematical Linguistics 103.
 
     Args:
-        labels: Of the split.
+        labels: Of the split; of several, at least one positive.
         num_classes: K.
     """
     if not is_multilabel(labels):
@@ -83,6 +87,7 @@ def chance_score(labels: Tensor, num_classes: int) -> float:
     count = len(labels)
     positives_P = labels.sum(dim=0, dtype=torch.float64)
     positives_P = positives_P[positives_P > 0]
+    assert len(positives_P), "no score is defined where there is no positive"
     harmonic = float((1 / torch.arange(1, count + 1, dtype=torch.float64)).sum())
     if count == 1:
         return 1.0

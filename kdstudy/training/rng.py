@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from kdstudy.models import seed_generators
 from kdstudy.seeds import derive
 
 
@@ -22,5 +23,5 @@ def generator(seed: int, stream: str, epoch: int = 0) -> torch.Generator:
 
 
 def seed_global_rng(seed: int, epoch: int) -> None:
-    """Seed torch's global generators at the start of an epoch, for modules that draw from them (dropout)."""
-    torch.manual_seed(derive(seed, "ambient", epoch))
+    """Seed the global generators at the start of an epoch, for modules that draw from them (dropout)."""
+    seed_generators(derive(seed, "ambient", epoch))

@@ -4,10 +4,12 @@ from kdstudy.trial.build import (
     build_transfer,
     dataset_of,
     describe_dataset,
+    largest_batch,
     networks,
     student_spec,
     teacher_spec,
     training_batches,
+    verify_data,
 )
 from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
@@ -37,6 +39,7 @@ __all__ = [
     "failure",
     "find_teacher",
     "inspect_parts",
+    "largest_batch",
     "matched_layers",
     "networks",
     "open_teacher",
@@ -52,4 +55,5 @@ __all__ = [
     "teacher_spec",
     "teacher_trial",
     "training_batches",
+    "verify_data",
 ]

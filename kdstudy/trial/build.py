@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 
-from kdstudy.data import Batch, Dataset, batches, load_data
+from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
 from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
-from kdstudy.models import FeatureExtractor, NetworkSpec, trace
+from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace
 from kdstudy.plugins import TRANSFERS
-from kdstudy.seeds import derive
+from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.training import (
     Distiller,
@@ -25,6 +25,9 @@ from kdstudy.training import (
     teacher_network,
 )
 from kdstudy.transfer import MapTransfer, Transfer, TransferContext
+
+EVAL_BATCH = 512
+"""Images that are scored at once."""
 
 
 class TrialNetworks(NamedTuple):
@@ -65,6 +68,28 @@ def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True, do
     )
 
 
+def verify_data(config: TrialConfig, searches: int) -> None:
+    """See that every image that so many searches of a study, and their confirmation, look at can be decoded.
+
+    Args:
+        config: Any trial of the study.
+        searches: How many, >= 1.
+
+    Raises:
+        DataError: One cannot.
+    """
+    data, seed = config.data, config.as_study.split_seed
+    verify_images(
+        data.name,
+        split_seeds=[search_seed(seed, search) for search in range(searches)],
+        val_fraction=data.val_fraction,
+        root=data.root,
+        train_images=data.train_images,
+        download=data.download,
+        options=data.options,
+    )
+
+
 def training_batches(config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
     """Yield the batches of one epoch, a function of the configuration's data seed."""
     seed = config.data_seed
@@ -76,6 +101,11 @@ def training_batches(config: TrialConfig, data: Dataset, device: torch.device, e
         order=generator(seed, "order", epoch),
         augment=generator(seed, "augment", view_of(config, epoch)),
     )
+
+
+def largest_batch(trials: Iterable[TrialConfig]) -> int:
+    """Return how many images the largest batch has of these trials, of their scoring and of their teacher."""
+    return max(EVAL_BATCH, *(max(trial.train.batch_size, trial.teacher.batch_size) for trial in trials))
 
 
 def view_of(config: TrialConfig, epoch: int) -> int:
@@ -97,7 +127,11 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
         "width": width,
         "train": len(data.train),
         "val": len(data.val),
+        "test": data.num_test,
         "chance": chance_score(data.val.labels, data.num_classes),
+        "classes": list(data.classes),
+        "place": data.place,
+        "notes": list(data.notes),
     }
 
 
@@ -182,9 +216,7 @@ def build_transfer(name: str, options: dict[str, Any], context: TransferContext,
         seed: The trial's initialisation seed; adaptors draw from a stream of their own.
     """
     method = TRANSFERS.load(name)
-    # Only the CPU generator is touched, and put back: building must not shift any other random stream.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(derive(seed, "transfer"))
+    with seeded_generators(derive(seed, "transfer")):
         transfer: Transfer = method(context, **options)
     return transfer
 

@@ -6,20 +6,18 @@ Each check looks at one part and notes all that is wrong with it; what needs a p
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdstudy.data import Dataset, count_views
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
 from kdstudy.layerwise import layer_sizes
-from kdstudy.models import NORMALISE, fit_weights, read_weights
-from kdstudy.study import PluginSpec, TrialConfig, show
+from kdstudy.models import require_trainable
+from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
 from kdstudy.training import schedule
 from kdstudy.trial.build import (
     TrialNetworks,
@@ -28,8 +26,10 @@ from kdstudy.trial.build import (
     build_transfer,
     dataset_of,
     networks,
+    student_spec,
     teacher_spec,
 )
+from kdstudy.trial.teacher import filled_teacher
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,14 @@ class Fault(NamedTuple):
     path: str
     error: Exception
 
+    def told(self) -> tuple[str, str]:
+        """Return the key of the study file that it stands under and what to say there: each told once."""
+        message = str(self.error)
+        head, _, rest = message.partition(": ")
+        if head in key_paths():
+            return head, rest
+        return self.path, rest if rest and head == self.path.rpartition(".")[2] else message
+
 
 @dataclass
 class Inspection:
@@ -54,6 +62,7 @@ class Inspection:
         configs: Trials of the study, all of one teacher and data set: the corners of its arms, say.
         teacher_file: Whether the teacher's file will be read; not where the store has the teacher.
         faults: What was found.
+        notes: Lines on what was made of the teacher's file.
         awaited: Why the data are not there yet, where they may be downloaded.
         data: The data set; None before, or where it cannot be had.
         teacher: The teacher's network, untrained; likewise.
@@ -62,6 +71,7 @@ class Inspection:
     configs: Sequence[TrialConfig]
     teacher_file: bool = True
     faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     awaited: DataError | None = None
     data: Dataset | None = None
     teacher: nn.Module | None = None
@@ -86,6 +96,17 @@ class Inspection:
             told.__cause__ = error
             self.faults.append(Fault(path, told))
 
+    def raise_faults(self) -> None:
+        """Raise what is wrong, all of it in one line.
+
+        Raises:
+            ModelError: Something is.
+        """
+        if self.faults:
+            raise ModelError("; ".join(": ".join(fault.told()) for fault in self.faults)) from (
+                self.faults[0].error.__cause__
+            )
+
     def networks(self, config: TrialConfig) -> TrialNetworks | None:
         """Return the networks of a trial, matched; None where they cannot be had, which is noted once."""
         model = config.student.model
@@ -93,6 +114,7 @@ class Inspection:
         if key not in self._networks and self.data is not None and self.teacher is not None:
             self._networks[key] = None
             with self.noting("student.model", config.teacher.model, model):
+                require_trainable(student_spec(config, self.data))
                 built = networks(config, self.data, self.teacher, CPU)
                 self._networks[key] = built
                 if built.teacher is not None:
@@ -121,17 +143,16 @@ def check_teacher(found: Inspection) -> None:
     if data is None:
         return
     model = config.teacher.model
+    spec = teacher_spec(config, data)
     with found.noting("teacher.model", model):
-        found.teacher = teacher_spec(config, data).build(seed=0)
+        if config.teacher.path is None:
+            require_trainable(spec)
+        found.teacher = spec.build(seed=0)
     if found.teacher is None or config.teacher.path is None or not found.teacher_file:
         return
     with found.noting("teacher.path", model):
-        weights = read_weights(Path(config.teacher.path))
-        try:
-            fit_weights(found.teacher, weights, config.teacher.key_map, where=config.teacher.path)
-        except ModelError as error:
-            _tell_other_classes(config.teacher.path, weights, found.teacher.state_dict(), data.num_classes)
-            raise error from None
+        found.teacher, made = filled_teacher(config, spec)
+        found.notes.extend(filter(None, [made]))
 
 
 def check_layers(found: Inspection) -> None:
@@ -182,26 +203,3 @@ def inspect_parts(configs: Sequence[TrialConfig], *, teacher_file: bool = True) 
 
 def _name_of(plugin: PluginSpec | str) -> str:
     return plugin if isinstance(plugin, str) else plugin.name
-
-
-def _tell_other_classes(where: str, weights: Mapping[str, Tensor], own: Mapping[str, Tensor], classes: int) -> None:
-    """Say it where a file differs from its network in the number of classes alone, whatever its tensors are called.
-
-    Raises:
-        ModelError: It does.
-    """
-    theirs, ours = _shapes(weights), _shapes(own)
-    surplus, missing = list((theirs - ours).elements()), list((ours - theirs).elements())
-    counts = {shape[0] for shape in surplus if shape}
-    heads = missing and all(shape and shape[0] == classes for shape in missing)
-    if heads and len(counts) == 1 and sorted(s[1:] for s in surplus) == sorted(s[1:] for s in missing):
-        raise ModelError(
-            f"teacher.path: {where} is of a network with {counts.pop()} classes, the data have {classes}; give weights "
-            "that were trained on these classes (replace the last layer and fine-tune it first), or train the teacher "
-            "here with teacher.epochs"
-        )
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> Counter[tuple[int, ...]]:
-    kept = (name for name in tensors if not name.startswith(f"{NORMALISE}.") and not name.endswith("_tracked"))
-    return Counter(tuple(tensors[name].shape) for name in kept)

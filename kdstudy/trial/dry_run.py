@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 
 from kdstudy.errors import KdstudyError, StudyError
+from kdstudy.models import preserved_generators
 from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, fixed_numerics, generator
-from kdstudy.trial.build import dataset_of, teacher_spec
+from kdstudy.trial.build import dataset_of, teacher_spec, verify_data
 from kdstudy.trial.inputs import OwnInputs
 from kdstudy.trial.run import TrialRun
 
@@ -43,6 +44,7 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     inputs = OwnInputs()
     with (
         fixed_numerics(config.resources.cpus),
+        preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(TrialRun(config, inputs, teacher=teacher)) as trial,
     ):
@@ -74,9 +76,10 @@ def run_corners(study: Study) -> int:
 
     Raises:
         StudyError: Every corner that cannot be run, one line each.
-        DataError: The data set is not available.
+        DataError: The data set is not available, or an image of it, of the test split too, cannot be decoded.
     """
     problems, corners = [], study.corners()
+    verify_data(corners[0][1], study.confirm.searches)
     for where, config in corners:
         try:
             _dry_run(config)

@@ -1,4 +1,4 @@
-"""Lists the crucial layers that a study will use, for `kdstudy check --layers`: pairs, shapes, parameters."""
+"""Lists the crucial layers that a study will use, before anything is trained."""
 
 from __future__ import annotations
 

@@ -10,14 +10,15 @@ import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdstudy.errors import ClusterError, DataError, KdstudyError, StoreError
+from kdstudy.models import GeneratorStates, generator_states, preserved_generators, set_generator_states
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
@@ -75,7 +76,12 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         settings: dict[str, Any] = {"teacher": teacher, "folder": own, "cache": cache, "with_test": with_test}
         return _Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
 
-    with fixed_numerics(first.resources.cpus), contextlib.closing(inputs), contextlib.ExitStack() as stack:
+    with (
+        fixed_numerics(first.resources.cpus),
+        preserved_generators(),
+        contextlib.closing(inputs),
+        contextlib.ExitStack() as stack,
+    ):
         members = [member(number, config) for number, config in configs.items()]
         for each in members:
             stack.callback(each.close)
@@ -112,7 +118,7 @@ def _take_turns(members: list[_Member], at_safe_point: Callable[[], None]) -> No
 
 @final
 class _Member:
-    """One trial of a pack, with its own clock and its own state of torch's global random generators.
+    """One trial of a pack, with its own clock and its own states of the global random generators.
 
     Args:
         number: The trial's.
@@ -130,7 +136,7 @@ class _Member:
         self._number, self._build, self._report, self._alone = number, build, report, alone
         self._trial: TrialRun | None = None
         self._seconds = self._turn_began = 0.0
-        self._rng_states: list[Tensor] = []
+        self._generators: GeneratorStates | None = None
 
     def start(self) -> None:
         """Build the trial and restore it from its checkpoint."""
@@ -176,8 +182,8 @@ class _Member:
 
     def _take_turn(self, turn: Callable[[], None]) -> None:
         self._turn_began = time.perf_counter()
-        if self._rng_states:
-            _set_global_rng(self._rng_states)
+        if self._generators is not None:
+            set_generator_states(self._generators)
         try:
             turn()
         except INFRASTRUCTURE_ERRORS:
@@ -188,19 +194,8 @@ class _Member:
         if not self.active:
             self.close()
         elif not self._alone:
-            self._rng_states = _global_rng()
+            self._generators = generator_states()
         self._seconds += time.perf_counter() - self._turn_began
 
     def _clock(self) -> float:
         return self._seconds + time.perf_counter() - self._turn_began
-
-
-def _global_rng() -> list[Tensor]:
-    """Return the state of torch's global random generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
-
-
-def _set_global_rng(states: Sequence[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if states[1:]:
-        torch.cuda.set_rng_state_all(states[1:])

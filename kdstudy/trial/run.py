@@ -18,7 +18,7 @@ import torch
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
 from kdstudy.layerwise import layer_sizes
-from kdstudy.models import save_student
+from kdstudy.models import preserved_generators, save_student
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
 from kdstudy.study import TrialConfig
@@ -36,6 +36,7 @@ from kdstudy.training import (
 )
 from kdstudy.transfer import Transfer
 from kdstudy.trial.build import (
+    EVAL_BATCH,
     TrialNetworks,
     build_distiller,
     build_policy,
@@ -47,8 +48,6 @@ from kdstudy.trial.build import (
 )
 from kdstudy.trial.inputs import OwnInputs, TrialInputs
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe
-
-EVAL_BATCH = 512
 
 Report = Callable[[EpochRecord, TrialResult | None], None]
 
@@ -85,6 +84,7 @@ def run_trial(
     inputs = OwnInputs()
     with (
         fixed_numerics(config.resources.cpus),
+        preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(
             TrialRun(config, inputs, teacher=teacher, folder=folder, cache=cache, with_test=with_test)
@@ -214,7 +214,7 @@ class TrialRun:
         epoch = len(self.history) + 1
         val = evaluate(self.student.module, eval_batches(self.data.val, EVAL_BATCH, self.device))
         layers: tuple[LayerRecord, ...] = ()
-        healthy = math.isfinite(totals.loss) and math.isfinite(val.loss)
+        healthy = math.isfinite(totals.loss) and math.isfinite(val.loss) and val.score is not None
         if healthy:
             try:
                 layers = self._update_policy(epoch)
@@ -246,13 +246,15 @@ class TrialRun:
         """Return the result; of a completed trial also score the test split, if asked for, and save the student."""
         last, numerics = self.history[-1], describe_numerics(self.device)
         seconds = sum(record.seconds for record in self.history)
-        if last.val is None:
-            return TrialResult("diverged", epochs=last.epoch - 1, seconds=seconds, numerics=numerics)
+        test = self._test_score() if self.with_test and last.val is not None else None
+        if last.val is None or (self.with_test and test is None):
+            finished = last.epoch - (last.val is None)
+            return TrialResult("diverged", epochs=finished, seconds=seconds, numerics=numerics)
         result = TrialResult(
             "completed",
             epochs=last.epoch,
             val=last.val,
-            test=self._test_score(),
+            test=test,
             weights_sha256=weights_sha256(self.student.module),
             seconds=seconds,
             numerics=numerics,
@@ -263,8 +265,7 @@ class TrialRun:
         return result
 
     def _test_score(self) -> float | None:
-        if not self.with_test:
-            return None
+        """Return the score of the test split; None where the student's answers there are not finite numbers."""
         assert self.data.test is not None
         return evaluate(self.student.module, eval_batches(self.data.test, EVAL_BATCH, self.device)).score
 

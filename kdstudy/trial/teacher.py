@@ -15,15 +15,15 @@ from typing import Any, final, get_type_hints
 import torch
 from torch import nn
 
-from kdstudy.data import Dataset, eval_batches
+from kdstudy.data import Dataset, Split, eval_batches
 from kdstudy.errors import ModelError
-from kdstudy.models import fit_weights, load_student, read_file, read_weights, save_student
+from kdstudy.models import NetworkSpec, fit_weights, load_student, read_file, read_weights, save_student
 from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig, check
 from kdstudy.training import chance_score, evaluate, fixed_numerics, weights_sha256
-from kdstudy.trial.build import dataset_of, teacher_spec
-from kdstudy.trial.run import EVAL_BATCH, run_trial
+from kdstudy.trial.build import EVAL_BATCH, dataset_of, teacher_spec
+from kdstudy.trial.run import run_trial
 
 CHANCE_MARGIN = 0.1
 """A teacher must be at least this share of the way from chance to perfect."""
@@ -131,14 +131,14 @@ def open_teacher(folder: Path | Folder) -> nn.Module:
     return module
 
 
-def score_teacher(config: TrialConfig, teachers: Path | Folder, key: str) -> float:
-    """Return the teacher's test score: the study's difficulty is 1 minus it. For the confirmation phase only."""
+def score_teacher(config: TrialConfig, teachers: Path | Folder, key: str) -> float | None:
+    """Return the teacher's test score: the study's difficulty is 1 minus it. For the confirmation phase only.
+
+    None where its answers are not finite numbers.
+    """
     data = dataset_of(config, with_test=True)
     assert data.test is not None
-    with fixed_numerics(config.resources.cpus):
-        return evaluate(
-            open_teacher(folder_at(teachers) / key), eval_batches(data.test, EVAL_BATCH, torch.device("cpu"))
-        ).score
+    return _score(config, open_teacher(folder_at(teachers) / key), data.test)
 
 
 def teacher_key(config: TrialConfig, data: Dataset) -> str:
@@ -199,15 +199,38 @@ def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
 
 
 def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
-    teacher = config.teacher
-    assert teacher.path is not None
     spec = teacher_spec(config, data)
-    module = spec.build(seed=0)
-    fit_weights(module, read_weights(Path(teacher.path)), teacher.key_map, where=teacher.path)
-    with fixed_numerics(config.resources.cpus):
-        val = evaluate(module, eval_batches(data.val, EVAL_BATCH, torch.device("cpu"))).score
+    module, _ = filled_teacher(config, spec)
+    val = _score(config, module, data.val)
+    if val is None:
+        raise ModelError(
+            f"teacher.path: with the weights of {config.teacher.path} the answers are not finite numbers; check the "
+            "file, teacher.mean, std and key_map"
+        )
     save_student(module, folder / "student", spec)
     return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
+
+
+def _score(config: TrialConfig, module: nn.Module, split: Split) -> float | None:
+    with fixed_numerics(config.resources.cpus):
+        return evaluate(module, eval_batches(split, EVAL_BATCH, torch.device("cpu"))).score
+
+
+def filled_teacher(config: TrialConfig, spec: NetworkSpec) -> tuple[nn.Module, str]:
+    """Return the network with the weights of the teacher's file, and a line on what was made of it, maybe empty.
+
+    Args:
+        config: Any trial of a study whose teacher is loaded.
+        spec: The teacher's network.
+
+    Raises:
+        ModelError: The file cannot be read, or does not fit.
+    """
+    teacher, module = config.teacher, spec.build(seed=0)
+    assert teacher.path is not None
+    weights = read_weights(Path(teacher.path))
+    made = fit_weights(module, weights, teacher.key_map, where=teacher.path, num_classes=spec.num_classes)
+    return module, made
 
 
 def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:

@@ -63,6 +63,14 @@ def test_shipped_studies_of_bundled_data_can_be_run_anywhere(study: str, capsys:
     assert json.loads(capsys.readouterr().out)["valid"] is True
 
 
+def test_check_tells_images_and_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(STUDIES / "smoke.yaml")]) == 0
+    told = capsys.readouterr().out
+    # 700 of the training images, a fifth of them for validation; the test split is every fifth of each class.
+    assert "data: digits, images of 1 x 8 x 8: 560 to train, 140 to validate, 355 to test" in told
+    assert "data: 10 classes (training and validation images): 0 70, 1 71" in told
+
+
 def test_check_misses_data_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (STUDIES / "smoke.yaml").read_text().replace("{name: digits, val", f"{{name: cifar10, root: {tmp_path}, val")
     (tmp_path / "study.yaml").write_text(text)

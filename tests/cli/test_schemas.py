@@ -188,15 +188,19 @@ def test_one_trial_shown_has_its_epochs(ledger: Ledger) -> None:
 
 
 def test_a_run(ledger: Ledger) -> None:
+    compared = compare(ledger, ["latest"]).to_json()
     document = {
         "study_id": "digits-00000000",
         "status": "finished",
         "trials": {"completed": 6, "stopped": 2, "diverged": 2, "failed": 2},
         "best": {"trial": 2, "arm": "kd/constant", "values": {"a.b": 1}, "val": 0.2},
-        "comparison": compare(ledger, ["latest"]).to_json()["comparisons"],
+        "comparison": compared["comparisons"],
+        "warnings": compared["warnings"],
+        "answer": compared["answers"][0],
     }
+    assert document["warnings"] and document["answer"]["take_home"]
     validate("run", document)
-    validate("run", {**document, "best": None, "comparison": []})
+    validate("run", {**document, "best": None, "comparison": [], "warnings": []})
 
 
 def test_a_reproduction() -> None:
@@ -249,9 +253,27 @@ def test_every_field_of_a_row_is_required(ledger: Ledger) -> None:
                 "compare",
                 {
                     "study_id": "digits-00000000",
+                    "warnings": [],
+                    "answers": [],
                     "comparisons": [{key: value for key, value in row.items() if key != name}],
                 },
             )
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        {"kind": "surprise", "arm": None, "message": "x"},
+        {"kind": "at_chance", "message": "x"},
+        {"kind": "at_chance", "arm": 1, "message": "x"},
+        {"kind": "at_chance", "arm": None, "message": "x", "study_id": "x"},
+    ],
+)
+def test_a_wrong_warning_is_refused(ledger: Ledger, warning: dict[str, Any]) -> None:
+    document = compare(ledger, ["latest"]).to_json()
+    assert [{*each} for each in document["warnings"]] == [{"kind", "arm", "message"}]
+    with pytest.raises(ValidationError):
+        validate("compare", {**document, "warnings": [warning]})
 
 
 def test_times_are_utc(ledger: Ledger) -> None:

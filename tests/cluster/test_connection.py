@@ -31,13 +31,17 @@ def test_an_address_that_cannot_do_is_one_line(address: str, message: str) -> No
 
 
 START = """
-import sys
+import os, signal, sys
 import ray
 from pathlib import Path
 from kdstudy.cluster.connection import connected
 
 with connected(None, Path(sys.argv[1])):
-    print(ray.is_initialized())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+        os.killpg(0, number)
+    priority = ray.remote(lambda: os.getpriority(os.PRIO_PROCESS, 0))
+    print(ray.is_initialized(), ray.get(priority.remote(), timeout=30) - os.getpriority(os.PRIO_PROCESS, 0))
 """
 
 
@@ -49,14 +53,15 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=100,
-        env={**os.environ, **environment},
+        env={name: value for name, value in {**os.environ, **environment}.items() if name != "RAY_worker_niceness"},
+        start_new_session=True,
     )
 
 
-def test_whoever_imported_ray_before_still_gets_an_instance_with_a_token(tmp_path: Path) -> None:
-    done = start(tmp_path)
-    assert done.stdout == "True\n", done.stderr
-    assert (tmp_path / "ray-token").exists()
+def test_an_instance_starts_wherever_and_is_out_of_the_way_of_signals_to_the_drivers_group(tmp_path: Path) -> None:
+    done = start(tmp_path, TMPDIR=str(tmp_path / ("slurm_jobdir" * 6)))
+    assert done.stdout == "True 0\n", f"{done.stderr}: it answers after the signals, at the driver's priority"
+    assert (tmp_path / "ray-token").exists(), "though Ray was imported before"
 
 
 def test_an_instance_that_cannot_start_is_said_without_an_address(tmp_path: Path) -> None:

@@ -77,6 +77,16 @@ def test_coco_2017_as_distributed_is_found(root: Path) -> None:
         (lambda c: c.update(categories=c["categories"][:1], annotations=[]), "12 images and 1 categories"),
         (lambda c: c["categories"][0].update(name="other"), "different categories for train and val"),
         (lambda c: c["images"][0].update(file_name="gone.jpg"), "1 of 12 images of .* such as gone.jpg"),
+        (lambda c: c["images"][0].update(file_name=""), "1 of 12 images of .* are not in"),
+        (lambda c: c["images"].append(dict(c["images"][3])), r"lists image 9 more than once \(1 such\)"),
+        (lambda c: c["images"].append({**c["images"][3], "id": "9"}), r"lists image 9 more than once"),
+        (lambda c: c["images"].append({**c["images"][0], "file_name": c["images"][1]["file_name"]}), "lists image 12 "),
+        (lambda c: c["categories"].append({"id": 3, "name": "van"}), r"lists category 3 more than once"),
+        (lambda c: c["images"][0].update(id=""), r"\(ValueError: invalid literal"),
+        (lambda c: c["images"][0].update(id=None), r"\(TypeError: an id is a whole number, got null\)"),
+        (lambda c: c["images"][0].update(id=1.5), r"\(TypeError: an id is a whole number, got 1.5\)"),
+        (lambda c: c["categories"][0].update(id=True), r"\(TypeError: an id is a whole number, got true\)"),
+        (lambda c: c.update(annotations=[]), "has no annotation, so that nothing could be scored"),
     ],
 )
 def test_annotations_that_do_not_fit_are_one_line(
@@ -99,3 +109,51 @@ def test_broken_json_is_one_line(root: Path) -> None:
     with pytest.raises(DataError, match="JSONDecodeError") as error:
         load(root, False)
     assert "\n" not in str(error.value)
+
+
+def test_a_val_file_without_any_annotation_is_refused(root: Path) -> None:
+    change(root, lambda content: content.update(annotations=[]), "val")
+    with pytest.raises(DataError, match=r"instances_val.json has no annotation"):
+        load(root, False)
+
+
+def test_the_last_image_twice_without_annotations_is_refused(root: Path) -> None:
+    """The labels of the second would be those of nobody."""
+    last = 12
+
+    def edit(content: dict[str, Any]) -> None:
+        content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != last]
+        content["images"].append(next(dict(image) for image in content["images"] if image["id"] == last))
+
+    change(root, edit)
+    with pytest.raises(DataError, match="lists image 12 more than once"):
+        load(root, False)
+
+
+def test_ids_may_be_digits_or_whole_reals(root: Path) -> None:
+    expected = load(root, False, size=8)
+
+    def spell(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["id"] = str(image["id"])
+        for entry in content["annotations"]:
+            entry["image_id"] = float(entry["image_id"])
+
+    change(root, spell)
+    found = load(root, False, size=8)
+    assert torch.equal(found.train.labels, expected.train.labels)
+    assert found.train.images.paths == expected.train.images.paths
+
+
+def test_without_a_val_file_a_part_of_train_is_held_out(tmp_path: Path) -> None:
+    make_coco(tmp_path, train=60, val=6)
+    whole = load(tmp_path, False, size=8)
+    (tmp_path / "annotations" / "instances_val.json").unlink()
+    found = load(tmp_path, False, size=8, test_fraction=0.25)
+    assert (len(found.train), len(found.test)) == (45, 15)
+    assert {*found.train.images.paths, *found.test.images.paths} == {*whole.train.images.paths}
+    assert found.test.labels.sum(dim=0).tolist() == [
+        pytest.approx(0.25 * count, abs=1) for count in whole.train.labels.sum(dim=0).tolist()
+    ]
+    (note,) = found.notes
+    assert note.startswith(f"no annotations of val in {tmp_path}/annotations: 15 of the 60 training images")

@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdstudy.data import Augmentation, Dataset, Source, Split, batches, eval_batches, load_data
+from kdstudy.data import (
+    Augmentation,
+    Dataset,
+    Source,
+    Split,
+    batches,
+    data_lines,
+    eval_batches,
+    load_data,
+    verify_images,
+)
+from kdstudy.data.decode import decode
 from kdstudy.data.files import ImageFiles
 from kdstudy.data.load import _load
 from kdstudy.errors import DataError, PluginError
@@ -274,3 +285,125 @@ def test_an_unknown_data_set_is_refused_with_the_nearest_name() -> None:
 def test_a_data_set_cannot_be_changed_by_accident() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().val = None  # type: ignore[misc]
+
+
+def copied(name: str, root: Path, target: Path) -> tuple[Path, Source]:
+    """A data set of one's own to damage."""
+    original = root / "coco" if name == "coco" else root
+    shutil.copytree(original, target, ignore=shutil.ignore_patterns("cifar*", "coco"))
+    return target, DATASETS.load(name)(target, False, **SMALL[name])
+
+
+@pytest.mark.parametrize("memory_gb", [2.0, 0.0])
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_a_damaged_file_of_any_split_is_found_before_anything_is_trained(
+    name: str, part: str, memory_gb: float, root: Path, tmp_path: Path
+) -> None:
+    copy, source = copied(name, root, tmp_path / "copy")
+    settings = {"root": copy, "val_fraction": 0.2, "options": {**SMALL[name], "memory_gb": memory_gb}}
+    verify_images(name, split_seeds=[0], **settings)
+    damaged = Path(getattr(source, part).images.paths[-1])
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    _load.cache_clear()
+    with pytest.raises(DataError, match=f"^data: {damaged} cannot be read"):
+        verify_images(name, split_seeds=[0], **settings)
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_a_damaged_file_that_a_later_search_takes_is_found_too(name: str, root: Path, tmp_path: Path) -> None:
+    copy, _ = copied(name, root, tmp_path / "copy")
+    settings = {"root": copy, "train_images": 60, "options": SMALL[name]}
+    first, later = ({*_files(load(name, split_seed=seed, decoded=False, **settings))} for seed in (0, 7))
+    damaged = Path(min(later - first))
+    damaged.write_text("no image")
+    verify_images(name, split_seeds=[0], val_fraction=0.2, **settings)
+    with pytest.raises(DataError, match=f"^data: {damaged} cannot be read"):
+        verify_images(name, split_seeds=[0, 7], val_fraction=0.2, **settings)
+
+
+def _files(data: Dataset) -> tuple[str, ...]:
+    return data.train.images.paths + data.val.images.paths
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_what_fits_in_memory_is_decoded_once(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def counted(path: str, *settings: Any) -> Tensor:
+        decoded.append(path)
+        return decode(path, *settings)
+
+    monkeypatch.setattr("kdstudy.data.files.decode", counted)
+    settings = {"root": root, "options": {**SMALL[name], "workers": 1}}
+    verify_images(name, split_seeds=[0, 1], val_fraction=0.2, **settings)
+    data = load(name, with_test=True, **settings)
+    assert data.test is not None
+    assert len(decoded) == len({*decoded}) == len(data.train) + len(data.val) + len(data.test)
+
+
+def unlabelled(root: Path, download: bool, *, where: str = "test", first: int = 0) -> Source:
+    """Several labels an image, of which a part has none at all; or the first training images alone have some."""
+    images, none = torch.zeros(20, 1, 2, 2, dtype=torch.uint8), torch.zeros(20, 2)
+    some = torch.zeros(20, 2)
+    some[: first or 20] = 1
+    train, test = (Split(images, none if part == where else some) for part in ("train", "test"))
+    return Source(2, train, test, (0.5,), (0.25,), Augmentation(), multilabel=True)
+
+
+@pytest.mark.parametrize(("where", "said"), [("test", "test"), ("train", "training")])
+def test_images_on_which_no_score_is_defined_are_refused(where: str, said: str) -> None:
+    with pytest.raises(DataError, match=rf"^data: the {said} split has no label on any of its \d+ images") as caught:
+        load(f"{__name__}:unlabelled", options={"where": where})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_search_whose_validation_images_have_no_label_is_found_before_the_first() -> None:
+    name, settings = f"{__name__}:unlabelled", {"val_fraction": 0.2, "options": {"where": "", "first": 10}}
+    verify_images(name, split_seeds=[0, 1, 2], **settings)
+    sparse = {"val_fraction": 0.2, "options": {"where": "", "first": 1}}
+    with pytest.raises(DataError, match=r"the (training|validation) split has no label"):
+        verify_images(name, split_seeds=[0], **sparse)
+
+
+def misnamed(root: Path, download: bool) -> Source:
+    """A data set with a name too few."""
+    return dataclasses.replace(tiny(root, download), classes=("first",))
+
+
+def test_names_that_are_not_those_of_the_classes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"misnamed has 2 classes and names 1"):
+        load(f"{__name__}:misnamed")
+
+
+def empty(root: Path, download: bool) -> Source:
+    """A data set without any test image."""
+    whole = tiny(root, download)
+    return dataclasses.replace(whole, test=whole.test.take(torch.tensor([], dtype=torch.int64)))
+
+
+def test_a_test_split_without_images_is_refused() -> None:
+    with pytest.raises(DataError, match="the test split has no image"):
+        load(f"{__name__}:empty")
+
+
+def test_lines_tell_place_parts_and_classes(root: Path) -> None:
+    data = named("imagefolder")
+    assert list(data_lines(data)) == [
+        f"data: imagefolder in {root}, images of 3 x 16 x 16: 96 to train, 24 to validate, 24 to test",
+        "data: 3 classes (training and validation images): ant 40, bee 40, cat 40",
+    ]
+    assert next(data_lines(load("synthetic"))).startswith("data: synthetic, images of 1 x 8 x 8: ")
+    several = list(data_lines(dataclasses.replace(named("coco"), notes=("something was left out",))))
+    assert several[1].startswith("data: 3 labels (training and validation images): person 95, car 49, toothbrush 21")
+    assert several[2] == "data: something was left out"
+    (_, many) = data_lines(load("synthetic", options={"num_classes": 20, "count": 400}))
+    assert many == "data: 20 classes with 20 to 20 training and validation images each"
+
+
+def test_a_class_that_is_too_small_is_told_by_its_folder(root: Path, tmp_path: Path) -> None:
+    copy, source = copied("imagefolder", root, tmp_path / "copy")
+    for path in source.train.images.paths[41:80]:
+        Path(path).unlink()
+    with pytest.raises(DataError, match=r"data\.val_fraction: class 'bee' has 1 image\(s\)"):
+        named("imagefolder", root=copy)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from kdstudy.ledger import Ledger
+from kdstudy.models import build_model
 from tests.configs import fresh_teacher
 from tests.data.layouts import make_folders
 
@@ -170,12 +171,24 @@ def test_an_address_without_a_cluster_is_one_line(tmp_path: Path, address: str) 
     assert not (tmp_path / "store").exists()
 
 
-def test_paths_of_a_study_are_relative_to_where_the_user_stands(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_paths_of_a_study_are_meant_from_its_file_for_every_command_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "elsewhere").mkdir()
     make_folders(tmp_path / "pictures")
-    text = PRUNED.replace("{name: synthetic}", "{name: imagefolder, root: pictures, options: {size: 16}}")
+    shape, statistics = (3, 16, 16), {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+    teacher = build_model("resnet8", {}, num_classes=3, image_shape=shape, seed=1, **statistics)
+    torch.save(teacher.state_dict(), tmp_path / "teacher.pt")
+    text = PRUNED.replace("{name: synthetic}", "{name: imagefolder, root: ../pictures, options: {size: 16}}")
     text = text.replace("{asha: {grace: 1, reduction: 2}}", "none").replace("trials_per_arm: 6", "trials_per_arm: 1")
-    outcome, _ = run(tmp_path, text.replace("epochs: 2}", "epochs: 2, allow_weak: true}"), code=0)
-    assert outcome["trials"] == {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0}
+    text = text.replace("resnet8, epochs: 2}", "resnet8, path: ../teacher.pt, allow_weak: true}")
+    (tmp_path / "studies" / "study.yaml").write_text(text)
+    ran = command(tmp_path, "run", "studies/study.yaml", "--json")
+    assert ran.returncode == 0, ran.stderr
+    again = command(tmp_path / "elsewhere", "reproduce", "--json", store=tmp_path / "store")
+    assert json.loads(again.stdout)["verdict"] == "identical", again.stderr
+    more = command(tmp_path / "elsewhere", "confirm", "--seeds", "1", "--json", store=tmp_path / "store")
+    assert more.returncode == 0, more.stderr
 
 
 @pytest.mark.slow
@@ -197,8 +210,8 @@ def test_a_loaded_teacher_is_needed_no_more_once_the_store_has_it(tmp_path: Path
     assert "teacher.path: there is no file" in refused.stderr
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KDSTUDY_STORE": str(folder / "store")}
+def command(folder: Path, *arguments: str, store: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "KDSTUDY_STORE": str(store or folder / "store")}
     return subprocess.run(
         [sys.executable, "-m", "kdstudy", *arguments],
         capture_output=True,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from kdstudy.errors import ModelError, PluginError
 from kdstudy.layerwise import layer_groups, match_layers
 from kdstudy.models import build_model
-from kdstudy.models.factory import NORMALISE
 from kdstudy.models.features import FeatureExtractor, trace
+from kdstudy.models.normalised import NORMALISE
 from kdstudy.plugins import MODELS
 
 SHAPE = (3, 8, 8)
@@ -140,7 +140,7 @@ def test_normalisation_survives_export() -> None:
         ({"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
         ({"name": f"{__name__}:no_module"}, "gave str"),
         ({"name": f"{__name__}:Occupied"}, "'normalise'"),
-        ({"name": f"{__name__}:Scores"}, "gave tuple for one image"),
+        ({"name": f"{__name__}:Scores"}, "gave tuple of 2 for one image"),
         ({"name": f"{__name__}:Fixed"}, "does not take images of 3x8x8"),
         ({"name": "vgg8", "image_shape": (3, 7, 8)}, "does not take images of 3x7x8.*choose larger"),
     ],

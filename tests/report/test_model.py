@@ -9,13 +9,13 @@ import pytest
 
 from kdstudy.ledger import Ended, Ledger, Publication, Running, StudyRecord, TeacherInfo, TrackingRef, TrialRecord
 from kdstudy.report import Report
-from kdstudy.report.colours import arm_colours, depth_colours
+from kdstudy.report.colours import depth_colours
 from kdstudy.report.cost import cost_of
 from kdstudy.report.curves import layer_curves, learning_curves
 from kdstudy.report.mlflow_links import MlflowLinks
 from kdstudy.report.model import Axis, short_names
 from kdstudy.results import EpochRecord, LayerRecord
-from kdstudy.study import ArmId, Choice, Log, parse_study
+from kdstudy.study import ArmId, Choice, Log, arm_colours, parse_study
 from tests.stages import START, ended
 
 

@@ -6,6 +6,7 @@ import base64
 import copy
 import dataclasses
 import hashlib
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -15,11 +16,13 @@ from typing import Any
 import jsonschema
 import pytest
 
+from kdstudy.analysis import compare
 from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
 from kdstudy.ledger import DatasetInfo, Ledger
-from kdstudy.report import FORMATS, PAGE, Report, render, report_of, write_report
-from kdstudy.report.verdicts import answers, headline, signed
+from kdstudy.report import FORMATS, PAGE, Report, render, render_comparison, report_of, to_summary, write_report
+from kdstudy.report.answer_text import arm_cells, footnote, take_home_text, value_cells
+from kdstudy.report.verdicts import headline, signed, statements, verdict_of
 from kdstudy.results import in_points, p_value
 from kdstudy.storage import DiskFolder
 from kdstudy.study import ArmId
@@ -95,6 +98,7 @@ def hostile(report: Report) -> Report:
 def test_every_section_is_there(page: str) -> None:
     heads = re.findall(r"<h2>(.*?)</h2>", page)
     assert heads == [
+        "The arms, and the student to take home",
         "One difference per search",
         "Learning curves",
         "What the controller did",
@@ -200,7 +204,7 @@ def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(ledger: L
 
 
 def test_the_answer_says_size_interval_and_what_could_have_been_seen(report: Report) -> None:
-    for answer, row in zip(answers(report.comparison), report.comparison.rows, strict=True):
+    for answer, row in zip(statements(report.comparison), report.comparison.rows, strict=True):
         found = row.judgement.estimate
         assert found is not None and found.ci_low is not None and found.ci_high is not None
         assert f"{100 * abs(found.mean):.1f}" in answer.difference
@@ -247,6 +251,40 @@ def test_every_trial_tells_its_search(repeated: Ledger) -> None:
     text = render(report, "md").partition("### Trials")[2]
     lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "/" in line]
     assert {int(line[1]): int(line[4]) for line in lines} == trials
+
+
+def test_the_answer_is_the_same_on_every_surface(repeated: Ledger) -> None:
+    report = report_of(repeated, ["latest"])
+    (answer,), (warning, *_) = report.comparison.answers, report.comparison.warnings
+    assert answer.take_home is not None
+    page, text = render(report, "html"), render_comparison(report.comparison)
+    told = [warning.message, take_home_text(answer), answer.take_home.command, *footnote(answer)]
+    cells = [cell for table in (arm_cells(answer), *value_cells(answer)) for row in table.rows for cell in row if cell]
+    assert len(cells) > 40
+    shown = html.unescape(page)
+    for each in told + cells:
+        assert each in shown
+        assert " ".join(each.split()) in " ".join(text.split())
+        for form in (render(report, "md"), to_summary(report)):
+            assert each in re.sub(r"\\(?=[`*_\[\]<>|#])", "", form)
+    document = json.loads(render(report, "json"))
+    assert document["answers"] == [answer.to_json()]
+    assert document["warnings"] == [each.to_json() for each in report.comparison.warnings]
+
+
+def test_warnings_stand_above_the_verdict(repeated: Ledger) -> None:
+    report = report_of(repeated, ["latest"])
+    forms = {form: render(report, form) for form in ("html", "md")} | {"summary": to_summary(report)}
+    for text in (*forms.values(), render_comparison(report.comparison)):
+        assert 0 <= text.index("Warning:") < text.index(verdict_of(report.comparison.rows[0]))
+
+
+def test_two_studies_have_an_answer_each_and_warnings_name_theirs(ledger: Ledger, repeated: Ledger) -> None:
+    first, second = (compare(each, ["latest"]) for each in (ledger, repeated))
+    both = dataclasses.replace(first, answers=(*first.answers, *second.answers))
+    assert [warned.message.partition(":")[0] for warned in both.warnings][:1] == [first.study_ids[0]]
+    assert len(both.warnings) == len(first.warnings) + len(second.warnings)
+    assert render_comparison(both).count("Take home:") == 2
 
 
 def test_numbers_in_words() -> None:

@@ -29,6 +29,9 @@ def test_numbers() -> None:
         "1.23 GB",
     ]
     assert [brief(value) for value in (0.123456, 7, "adam")] == ["0.1235", "7", "adam"]
+    plain = [True, None, [1, 0.25], {"resnet8": {}}, {"resnet14": {"shortcut": "A", "width": 0.5}}, {"int": 4}, {}]
+    words = ["true", "null", "[1, 0.25]", "resnet8", "resnet14 (shortcut A, width 0.5)", "int 4", "{}"]
+    assert [brief(value) for value in plain] == words
     assert [decimal(0.5), decimal(None), percent(0.98765), percent(None)] == ["0.5000", "-", "98.77", "\N{EN DASH}"]
 
 

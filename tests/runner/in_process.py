@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from kdstudy.cluster import EpochFinished, PackJob, PackSource, TrialEnded, TrialEvent, TrialStarted
+from kdstudy.cluster import EpochFinished, ImagesToVerify, PackJob, PackSource, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.cluster.worker import Host, PackRun, Training, prepare_in_worker, score_teacher_in_worker
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
@@ -31,18 +31,27 @@ class InProcess:
     def __init__(self, before: Callable[[TrialEvent], None] = lambda _event: None) -> None:
         self._before = before
 
-    def connected(self, address: str | None, folder: Path) -> AbstractContextManager[None]:
+    def connected(
+        self, address: str | None, folder: Path, lost: Callable[[Exception], None]
+    ) -> AbstractContextManager[None]:
         return nullcontext()
 
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:
         return 1
 
     def prepare_teacher(
-        self, configs: Sequence[TrialConfig], teachers: Folder, key: str | None, resources: ResourcesConfig
+        self,
+        configs: Sequence[TrialConfig],
+        teachers: Folder,
+        key: str | None,
+        resources: ResourcesConfig,
+        images: ImagesToVerify,
     ) -> dict[str, Any]:
-        return prepare_in_worker([config.to_json() for config in configs], teachers, key)
+        return prepare_in_worker([config.to_json() for config in configs], teachers, key, images)
 
-    def score_teacher(self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig) -> float:
+    def score_teacher(
+        self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
+    ) -> float | None:
         return score_teacher_in_worker(config.to_json(), teachers, key)
 
     def run_packs(self, job: PackJob, source: PackSource, stopping: Callable[[], bool]) -> None:

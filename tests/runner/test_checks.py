@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdstudy.cli import run
-from kdstudy.cluster.worker import prepare_in_worker
+from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
 from kdstudy.errors import StudyError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TeacherInfo
 from kdstudy.models import build_model
@@ -92,13 +92,13 @@ def faults(text: str, **options: object) -> list[str]:
             NETWORK,
             f"student: {{model: {{'{HERE}:Net': {{width: {{int: [8, 16]}}}}}}}}",
             "4: student.model",
-            f"'{HERE}:Net' with {{\"width\": 16}} raised KeyError: 'no such width'; mend it (--debug shows where)",
+            f"'{HERE}:Net' cannot be built (KeyError: 'no such width'); `kdstudy --debug` shows where",
         ),
         (
             NETWORK,
             f"student: {{model: {{choice: [resnet8, {{'{HERE}:Net': {{width: 13}}}}]}}}}",
             "4: student.model",
-            "raised KeyError",
+            "cannot be built (KeyError: 'no such width')",
         ),
         (
             TRANSFER,
@@ -168,8 +168,8 @@ def cut_short(path: Path) -> None:
         ("a.pt", lambda path: path.write_bytes(b"nonsense"), "is neither safetensors nor a plain state dict"),
         ("a.safetensors", cut_short, "is neither safetensors nor a plain state dict"),
         ("a.pt", another_network, "does not fit the network: missing ['conv1.weight'"),
-        ("a.pt", thousand, "is of a network with 1000 classes, the data have 4; give weights that were trained on"),
-        ("a.safetensors", thousand_by_other_names, "is of a network with 1000 classes, the data have 4"),
+        ("a.pt", thousand, "tells 1000 classes apart, the data have 4; name a file trained on these classes"),
+        ("a.safetensors", thousand_by_other_names, "tells 1000 classes apart, the data have 4"),
     ],
 )
 def test_a_teachers_file_is_read_and_fitted(
@@ -239,6 +239,6 @@ def test_a_study_that_cannot_go_on_stays_as_it_was(tmp_path: Path, status: str) 
 def test_data_that_only_the_nodes_have_are_checked_there_before_the_teacher_is_trained(tmp_path: Path) -> None:
     study = parse_study(STUDY + "layers: [[midd, layer2]]\n")
     configs = [study.corner(arm, 0).to_json() for arm in study.arms]
-    found = prepare_in_worker(configs, DiskFolder(tmp_path / "teachers"), None)
+    found = prepare_in_worker(configs, DiskFolder(tmp_path / "teachers"), None, ImagesToVerify(1))
     assert "layers: the student has no layer 'midd'" in found["error"] and "\n" not in found["error"]
     assert not (tmp_path / "teachers").exists()

@@ -37,12 +37,33 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_laptop_is_well(capsys: pytest.CaptureFixture[str], here: Path) -> None:
     code, found = findings(capsys)
     assert (code, [question for question in found if not found[question]["good"]]) == (0, [])
-    assert list(found) == ["versions", "processors", "plug-ins", "storage", "record", "tracking", "token"]
+    assert list(found) == [
+        "versions",
+        "processors",
+        "shared memory",
+        "plug-ins",
+        "storage",
+        "record",
+        "tracking",
+        "token",
+    ]
     assert not list((here / "store").glob("probe-*"))
     assert run(["doctor", "--store", "store"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(found), "one line each"
     assert all(line.startswith("ok ") for line in lines)
+
+
+@pytest.mark.parametrize(("free", "little"), [(64 * 10**6, True), (8 * 10**9, False)])
+def test_shared_memory_is_told_and_little_of_it_is_called_so(
+    free: int, little: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: Usage(8 * 10**9, 8 * 10**9 - free, free))
+    _, found = findings(capsys)
+    assert found["shared memory"]["good"]
+    said = str(found["shared memory"]["said"])
+    assert said.startswith(f"{free / 1e6:,.0f} of 8,000 MB free at /dev/shm")
+    assert ("--shm-size" in said) == little
 
 
 def test_a_full_disk_and_a_damaged_record_are_trouble_and_the_rest_is_still_told(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent
+from kdstudy.analysis import reproduce_trial
+from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent, TrialStarted
+from kdstudy.data.load import _decoded, _load
 from kdstudy.errors import ClusterError, ModelError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, TrialRecord
 from kdstudy.runner import confirm_study, resume_study, run_study
 from kdstudy.storage import Store
-from kdstudy.study import Study, parse_study
+from kdstudy.study import Study, load_study, parse_study
+from tests.data.layouts import make_folders
 from tests.runner.in_process import InProcess
 
 TEXT = """
@@ -106,6 +110,85 @@ def test_a_study_runs_to_its_end_wherever_it_was_interrupted(
     later = confirm_study("latest", other, seeds=1, cluster=InProcess())
     assert later.counts["completed"] == 8
     assert [trial.exploratory for trial in trials(other)] == [False] * 6 + [True] * 2
+
+
+PICTURES = """
+name: pictures
+seed: 1
+data: {{name: imagefolder, root: {root}, val_fraction: 0.25, options: {{size: 8, workers: 1}}}}
+teacher: {{model: resnet8, epochs: 1, allow_weak: true}}
+student: {{model: resnet8}}
+train: {{epochs: 1, batch_size: 16, base_lr: 0.01}}
+arms: {{transfers: [attention], policies: [constant]}}
+search: {{trials_per_arm: 1, sampler: random}}
+confirm: {{seeds: 1}}
+cache: {{mode: "off"}}
+"""
+
+
+def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out_from_anywhere(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "kdstudy")
+    make_folders(tmp_path / "pictures", train=8, test=3)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "pictures.yaml").write_text(PICTURES.format(root="../pictures"))
+    monkeypatch.chdir(tmp_path)
+    last = tmp_path / "pictures" / "test" / "cat" / "002.png"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:40])
+    with pytest.raises(ModelError, match=f"^data: {last} cannot be read .*put the file in place or take it out"):
+        run_study(load_study("studies/pictures.yaml"), store, cluster=InProcess())
+    assert trials(store) == ()
+    monkeypatch.chdir("/")
+    assert list(Path(str(store.teachers)).glob("*")) == [], "nothing was trained"
+    last.write_bytes(whole)
+    forget()
+    stopped = at(1, TrialStarted, ClusterError("ray: lost"))
+    with pytest.raises(ClusterError):
+        resume_study("latest", store, cluster=InProcess(stopped))
+    assert [trial.state for trial in trials(store)] == ["completed", "queued"]
+    found = trials(store)[0].weights_sha256
+    last.unlink()
+    forget()
+    caplog.clear()
+    resumed = resume_study("latest", store, cluster=InProcess())
+    assert "data: other test images than when the study began; nothing was scored on them, so these count" in (
+        caplog.messages
+    )
+    assert f"data: imagefolder in {tmp_path}/pictures, images of 3 x 8 x 8: 18 to train, 6 to validate, 8 to test" in (
+        caplog.messages
+    )
+    assert [trial.state for trial in trials(store)] == ["completed", "completed"]
+    assert trials(store)[0].weights_sha256 == found
+    assert resumed.study.dataset.test == 8
+    assert (resumed.study.dataset.place, resumed.study.dataset.classes) == (
+        str(tmp_path / "pictures"),
+        ["ant", "bee", "cat"],
+    )
+    with Ledger.open(store.ledger_url) as ledger:
+        assert reproduce_trial(ledger, store, trials(store)[1]).verdict == "identical"
+    last.write_bytes(whole)
+    forget()
+    with pytest.raises(StoreError, match="dataset: its fingerprint is"):
+        confirm_study("latest", store, seeds=1, cluster=InProcess())
+
+
+def test_other_training_images_are_refused_even_before_the_first_test_score(store: Store, tmp_path: Path) -> None:
+    make_folders(tmp_path / "pictures", train=8, test=3)
+    text = PICTURES.format(root=tmp_path / "pictures")
+    with pytest.raises(ClusterError):
+        run_study(parse_study(text), store, cluster=InProcess(at(1, TrialStarted, ClusterError("ray: lost"))))
+    shutil.copy(tmp_path / "pictures/train/ant/000.png", tmp_path / "pictures/train/ant/001.png")
+    forget()
+    with pytest.raises(StoreError, match="dataset: its fingerprint is"):
+        resume_study("latest", store, cluster=InProcess())
+
+
+def forget() -> None:
+    """What another process would not know."""
+    _load.cache_clear()
+    _decoded.cache_clear()
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ from kdstudy.errors import StudyError
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, WarmStart, best_of
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.search.planner import TrialPlanner
-from kdstudy.search.warm_start import check_warm_start, choose_warm_start, known_results, warm_start_lines
-from kdstudy.study import Study, parse_study
+from kdstudy.search.warm_start import _comparable, check_warm_start, choose_warm_start, known_results, warm_start_lines
+from kdstudy.study import Study, TrialConfig, parse_study
 from tests.stages import ended
 
 TEXT = """
@@ -156,6 +156,16 @@ def test_other_places_and_resources_may_differ_but_not_the_data_found_there(ledg
     ledger.update_study(NEW, dataset=DatasetInfo(fingerprint="other"))
     with pytest.raises(StudyError, match=r"fingerprint of this study's dataset is other, that of warm-00000000 is d"):
         check_warm_start(ledger, NEW)
+
+
+def test_options_of_a_data_set_that_are_new_since_then_stand_at_their_defaults(ledger: Ledger) -> None:
+    trial = ledger.trial(OLD, 0)
+    config = TrialConfig.from_json(trial.config)
+    earlier = replace(config, data=replace(config.data, options={"num_classes": 4}))
+    assert config.data.options.keys() > earlier.data.options.keys()
+    assert _comparable(earlier) == _comparable(config)
+    other = replace(config, data=replace(config.data, options={"num_classes": 5}))
+    assert _comparable(other) != _comparable(config)
 
 
 def test_a_ledger_from_before_warm_starts_is_read_and_written(ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kdstudy.cli import cli
 from kdstudy.errors import StudyError
-from kdstudy.study import PluginSpec, TrialConfig, load_study, parse_study
+from kdstudy.study import PluginSpec, Study, TrialConfig, load_study, parse_study
 from kdstudy.study.fields import REGISTRIES
 from kdstudy.study.other_names import OTHER_KEYS, OTHER_OPTIONS, key_paths
 from kdstudy.study.range_notation import KINDS as RANGE_KINDS
@@ -534,6 +534,67 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             load_study(path)
         told = f"{path}: cannot be read ({reason}); give the path of a study file"
         assert caught.value.problems == (told,)
+
+
+def placed(folder: Path, root: str, weights: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = spoilt("epochs: 4}", f"path: {weights}}}").replace("{name: digits,", f"{{name: digits, root: {root},")
+    (folder / "study.yaml").write_text(text)
+    return folder / "study.yaml"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("pictures", "{tmp}/a/b/pictures"),
+        ("./pictures/", "{tmp}/a/b/pictures"),
+        ("../pictures", "{tmp}/a/pictures"),
+        ("../../x/../pictures", "{tmp}/pictures"),
+        ("/srv/pictures", "/srv/pictures"),
+        ("~/pictures", "{home}/pictures"),
+        ("~nobody-of-that-name/pictures", "{tmp}/a/b/~nobody-of-that-name/pictures"),
+    ],
+)
+def test_relative_paths_are_meant_from_the_study_files_folder(
+    written: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = placed(tmp_path / "a" / "b", written, written)
+    expected = meant.format(tmp=tmp_path.resolve(), home=Path.home())
+    for here, named in ((tmp_path, "a/b/study.yaml"), (tmp_path / "a" / "b", "study.yaml"), (Path("/"), str(file))):
+        monkeypatch.chdir(here)
+        study = load_study(named)
+        assert (study.data.root, study.teacher.path) == (expected, expected)
+        assert study.text == file.read_text(), "the file stays as it is"
+        assert Study.from_json(study.to_json()) == study, "the record holds where that was"
+
+
+def test_buckets_and_the_default_place_are_no_relative_paths(tmp_path: Path) -> None:
+    assert load_study(placed(tmp_path, "s3://bucket/pictures", "w.pt")).data.root == "s3://bucket/pictures"
+    (tmp_path / "plain.yaml").write_text(STUDY)
+    assert load_study(tmp_path / "plain.yaml").data.root is None
+
+
+def test_a_link_to_a_folder_of_studies_means_that_folder(tmp_path: Path) -> None:
+    placed(tmp_path / "real" / "studies", "../pictures", "w.pt")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "studies")
+    assert load_study(tmp_path / "link" / "study.yaml").data.root == str(tmp_path.resolve() / "real" / "pictures")
+
+
+def test_from_a_pipe_or_a_record_paths_keep_their_meaning(tmp_path: Path) -> None:
+    text = placed(tmp_path / "studies", "pictures", "weights.pt").read_text()
+    assert parse_study(text, recorded=True).data.root == "pictures"
+    script = "from kdstudy.study import load_study; s = load_study('/dev/stdin'); print(s.data.root, s.teacher.path)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=text, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split() == [f"{tmp_path.resolve()}/{name}" for name in ("pictures", "weights.pt")]
+
+
+def test_shipped_studies_keep_their_data_beside_the_folder_of_studies() -> None:
+    for file in sorted(STUDIES.glob("*.yaml")):
+        study = load_study(file)
+        for place in (study.data.root, study.teacher.path):
+            assert place is None or Path(place).is_relative_to(STUDIES.parent.resolve() / "data"), file
 
 
 def test_reading_studies_imports_nothing_heavy() -> None:

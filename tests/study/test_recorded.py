@@ -26,7 +26,11 @@ RICH = parse_study(
         TRAIN, TRAIN + "  weight_decay: {int: [0, 3]}\n"
     )
 )
-STUDIES = {**SHIPPED, "example": parse_study(STUDY), "rich": RICH}
+BUDGETS = {
+    f"{size} {kind}": parse_study(spoilt("trials_per_arm: 6", f"budget: {{{kind}: {size}}}"))
+    for kind, size in (("trials", 80), ("hours", 2.5))
+}
+STUDIES = {**SHIPPED, "example": parse_study(STUDY), "rich": RICH, **BUDGETS}
 
 shares = st.lists(st.floats(0, 1, exclude_max=True), min_size=20, max_size=20)
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from kdstudy.ledger import DatasetInfo, Running, StudyRecord, TeacherInfo, TrialRecord
 from kdstudy.results import EpochRecord, LayerRecord
 from kdstudy.study import ArmId
+from kdstudy.tracking import Tracker
+from tests.command_line import SMOKE
 from tests.stages import START
 
 BEGUN = START + timedelta(seconds=10)
@@ -19,7 +23,7 @@ def make_study(**changes: Any) -> StudyRecord:
         id="smoke-0123abcd",
         name="smoke",
         seed=3,
-        text="name: smoke\nseed: 3\n",
+        text=SMOKE.read_text(),
         created=START,
         environment={
             "python": "3.11.7",
@@ -32,6 +36,24 @@ def make_study(**changes: Any) -> StudyRecord:
         teacher=TeacherInfo("k", "7ea", 0.98),
     )
     return dataclasses.replace(study, **changes)
+
+
+def close_study(
+    tracker: Tracker,
+    study: StudyRecord,
+    comparison: Mapping[str, Any],
+    summary: str,
+    student: Path | None,
+    page: str | None = None,
+) -> None:
+    """Put a result on a study's run and end it, as a driver does."""
+    tracker.publish_comparison(study, comparison)
+    tracker.describe_study(study, summary)
+    if page is not None:
+        tracker.publish_page(study, page)
+    if student is not None:
+        tracker.publish_model(study, student)
+    tracker.end_study(study)
 
 
 def make_trial(**changes: Any) -> TrialRecord:

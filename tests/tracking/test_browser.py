@@ -53,7 +53,9 @@ def server(store: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert address.startswith(f"http://127.0.0.1:{port}/#/")
+        address, _, study_id = address.partition("  ")
+        assert study_id.startswith("digits-smoke-")
+        assert address == f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning"
         yield address.partition("/#/")[0]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0

@@ -16,7 +16,7 @@ from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import UnavailableError
 from tests.servers import free_port, mlflow_server
 from tests.stages import ended
-from tests.tracking.records import make_epoch, make_trial
+from tests.tracking.records import close_study, make_epoch, make_trial
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def test_a_study_goes_to_a_server_whole_and_once(
         tracker = Tracker(uri, tmp_path / "unused")
         opened = dataclasses.replace(study, status="finished", tracking=tracker.open_study(study))
         run_id, last = tracker.publish_trial(opened, trial, epochs)
-        tracker.close_study(opened, {"comparisons": []}, "table", saved, "<p>")
+        close_study(tracker, opened, {"comparisons": []}, "table", saved, "<p>")
     client = MlflowClient(uri)
     assert last == 40
     assert len(client.search_runs([opened.tracking.experiment_id])) == 2

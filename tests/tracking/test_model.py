@@ -19,6 +19,7 @@ from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import pyfunc
 from kdstudy.tracking.model import write_model
 from tests.servers import default_uri
+from tests.tracking.records import close_study
 
 SHAPE = (1, 8, 8)
 SPEC = NetworkSpec("resnet8", {}, num_classes=10, image_shape=SHAPE, mean=(0.3,), std=(0.4,))
@@ -47,7 +48,7 @@ def test_the_best_student_is_logged_once_and_loads_to_the_same_logits(
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     opened = dataclasses.replace(study, status="finished", tracking=tracker.open_study(study))
     for _ in range(2):
-        tracker.close_study(opened, {}, "", saved)
+        close_study(tracker, opened, {}, "", saved)
     client = MlflowClient(default_uri(store))
     (model,) = client.search_logged_models([opened.tracking.experiment_id])
     assert model.source_run_id == opened.tracking.run_id
@@ -76,7 +77,7 @@ def test_the_best_student_of_the_newest_study_has_the_alias(
     best = []
     # Study 1 is delivered after the younger study 2, and study 0 once more, as `sync` does.
     for number, student in ((0, saved), (2, other), (1, saved), (0, saved)):
-        tracker.close_study(opened[number], {}, "", student)
+        close_study(tracker, opened[number], {}, "", student)
         best.append(client.get_model_version_by_alias("smoke", "best").run_id)
     assert best == [opened[number].tracking.run_id for number in (0, 2, 2, 2)]
     (registered,) = client.search_registered_models()
@@ -136,4 +137,4 @@ def test_code_that_came_with_a_model_folder_is_not_run_by_our_loader(saved: Path
 def test_what_is_not_a_student_is_refused(tracker: Tracker, study: StudyRecord, tmp_path: Path) -> None:
     opened = dataclasses.replace(study, tracking=tracker.open_study(study))
     with pytest.raises(StoreError, match="not a saved student"):
-        tracker.close_study(opened, {}, "", tmp_path / "nowhere")
+        close_study(tracker, opened, {}, "", tmp_path / "nowhere")

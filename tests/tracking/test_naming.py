@@ -6,8 +6,8 @@ import json
 from collections import Counter
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.study import ArmId, parse_study
-from kdstudy.tracking.naming import comparison_points, run_name, trial_params, trial_tags
+from kdstudy.study import ArmId, arm_colours, parse_study
+from kdstudy.tracking.naming import comparison_points, run_colour, run_name, trial_params, trial_tags
 from tests.tracking.records import START, make_study, make_trial
 
 STUDY = """
@@ -93,6 +93,14 @@ def test_a_run_is_called_by_its_arm_and_what_tells_it_from_the_others() -> None:
     seeds = [make_trial(phase="confirm", search=search, index=index) for search in (0, 2) for index in (0, 1)]
     names = ["search 0 seed 0", "search 0 seed 1", "search 2 seed 0", "search 2 seed 1"]
     assert [run_name(trial) for trial in seeds] == [f"attention/layerwise {name}" for name in names]
+
+
+def test_runs_have_the_colour_of_their_arm() -> None:
+    study, colours = make_study(), arm_colours(["attention/constant", "attention/layerwise"])
+    for policy in ("constant", "layerwise"):
+        arm = ArmId("attention", policy)
+        assert run_colour(study, make_trial(arm_id=arm)) == colours[arm.name][0]
+    assert run_colour(study, make_trial()) != run_colour(study, make_trial(arm_id=ArmId("attention", "constant")))
 
 
 def test_runs_are_found_and_grouped_by_search() -> None:

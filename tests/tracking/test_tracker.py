@@ -15,7 +15,7 @@ from kdstudy.tracking import Tracker
 from kdstudy.tracking.client import RejectedError
 from tests.servers import default_uri
 from tests.stages import START, ended
-from tests.tracking.records import BEGUN, make_epoch, make_trial
+from tests.tracking.records import BEGUN, close_study, make_epoch, make_trial
 
 COMPARISON = {
     "study_id": "smoke-0123abcd",
@@ -202,7 +202,7 @@ def test_closing_puts_the_comparison_on_the_study_and_ends_it(
 ) -> None:
     finished = dataclasses.replace(opened, status="finished")
     for _ in range(2):
-        tracker.close_study(finished, COMPARISON, "| attention | inconclusive |", None, "<p>page</p>")
+        close_study(tracker, finished, COMPARISON, "| attention | inconclusive |", None, "<p>page</p>")
     run_id = opened.tracking.run_id
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"

@@ -62,7 +62,9 @@ def test_the_ui_serves_the_runs_on_loopback_and_ends_with_all_its_processes(
     with user_interface(store, port) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments\S*", address)
+        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments\S*  all studies", address), (
+            "no study in the ledger"
+        )
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=smoke"
         with urllib.request.urlopen(url, timeout=20) as answer:
             assert json.load(answer)["experiment"]["name"] == "smoke"
@@ -92,7 +94,7 @@ def test_sigterm_while_the_server_starts_leaves_nothing_behind(store: Path) -> N
 
 def test_without_a_study_there_is_nothing_to_show(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run a study first"):
-        serve(default_uri(tmp_path), free_port(), print)
+        serve(default_uri(tmp_path), tmp_path / "artifacts", free_port(), print)
 
 
 def test_a_taken_port_is_one_line(store: Path) -> None:
@@ -100,4 +102,4 @@ def test_a_taken_port_is_one_line(store: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(StoreError, match="choose another --port"):
-            serve(default_uri(store), int(other.getsockname()[1]), print)
+            serve(default_uri(store), store / "artifacts", int(other.getsockname()[1]), print)

@@ -56,6 +56,17 @@ def test_confident_logits_keep_their_order() -> None:
     assert scores["map_classes"] == 1
 
 
+@pytest.mark.parametrize("logits", [LOGITS, LOGITS * math.inf, LOGITS * math.nan])
+def test_what_is_not_defined_is_no_number(logits: torch.Tensor) -> None:
+    assert multilabel_scores(logits, torch.zeros_like(LABELS)) == {}
+    assert bool(multilabel_scores(logits, LABELS)) == bool(logits.isfinite().all())
+
+
+def test_chance_of_labels_that_nobody_has_is_no_number_either() -> None:
+    with pytest.raises(AssertionError, match="no positive"):
+        chance_score(torch.zeros(4, 2), 2)
+
+
 class Lookup(nn.Module):
     """Gives the logits that it was told, by the image's first pixel."""
 
@@ -89,11 +100,18 @@ def test_evaluation_of_one_label_is_accuracy_and_nothing_else() -> None:
     assert dict(found.scores) == {}
 
 
-def test_a_diverged_network_of_several_labels_has_no_score() -> None:
-    found = evaluate(Lookup(LOGITS / 0), parts(LABELS, 3))
+@pytest.mark.parametrize("labels", [LABELS, torch.tensor([0, 0, 1, 0])], ids=["several labels", "one label"])
+def test_a_diverged_network_has_no_score(labels: torch.Tensor) -> None:
+    found = evaluate(Lookup(LOGITS / 0), parts(labels, 3))
     assert not math.isfinite(found.loss)
-    assert found.score == 0
+    assert found.score is None
     assert dict(found.scores) == {}
+
+
+def test_images_without_any_label_give_no_score() -> None:
+    found = evaluate(Lookup(LOGITS), parts(torch.zeros_like(LABELS), 3))
+    assert math.isfinite(found.loss)
+    assert (found.score, dict(found.scores)) == (None, {})
 
 
 def test_chance_of_one_label_is_one_in_the_number_of_classes() -> None:

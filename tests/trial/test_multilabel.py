@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from kdstudy.data import Batch
-from kdstudy.errors import ModelError
+from kdstudy.data.load import _decoded, _load
+from kdstudy.errors import DataError, ModelError
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, parse_study
 from kdstudy.trial.build import dataset_of, describe_dataset
+from kdstudy.trial.dry_run import run_corners
 from kdstudy.trial.inputs import OwnInputs
 from kdstudy.trial.run import TrialRun, run_trial
 from kdstudy.trial.teacher import open_teacher, prepare_teacher
@@ -109,3 +112,45 @@ def test_the_labels_are_independent_questions_in_training(root: Path) -> None:
     epoch = trial.distiller.begin_epoch(1, [batch], steps=1, directions=torch.Generator(), multipliers={})
     totals = epoch.run()
     assert totals.terms["cross_entropy"] > 0.1, "a cross-entropy over the classes would be 0 without any"
+
+
+@pytest.mark.parametrize("with_test", [True, False])
+def test_a_student_whose_answers_to_test_images_are_no_numbers_has_diverged(root: Path, with_test: bool) -> None:
+    trial = TrialRun(config(root / "coco", "none"), OwnInputs(), with_test=with_test)
+    while not trial.done:
+        trial.begin_epoch()
+        while trial.step():
+            pass
+        trial.end_epoch()
+    with torch.no_grad():
+        trial.student.module.fc.bias.fill_(torch.nan)  # finite for validation, as far as the history knows
+    result = trial.finish()
+    assert (result.state, result.epochs, result.test) == ("diverged" if with_test else "completed", 2, None)
+
+
+def test_a_teacher_of_no_numbers_is_refused(root: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    trial = config(root / "coco")
+    module = open_teacher(root / prepare_teacher(trial, root).key)
+    with torch.no_grad():
+        module.fc.bias.fill_(torch.nan)
+    save_file(module.state_dict(), tmp_path / "weights.safetensors")
+    loaded = dataclasses.replace(trial.teacher, path=str(tmp_path / "weights.safetensors"), epochs=None)
+    with pytest.raises(ModelError, match="the answers are not finite numbers") as caught:
+        prepare_teacher(dataclasses.replace(trial, teacher=loaded), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("memory", [1, 0])
+def test_corners_look_at_test_images_too(root: Path, tmp_path: Path, memory: float) -> None:
+    shutil.copytree(root / "coco", tmp_path / "coco")
+    text = TEXT.format(root=tmp_path / "coco", transfer="none", policy="constant", memory=memory)
+    study = parse_study(text, "several.yaml")
+    assert run_corners(study) == 1
+    damaged = sorted((tmp_path / "coco" / "images").iterdir())[-1]
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    _load.cache_clear()
+    _decoded.cache_clear()
+    with pytest.raises(DataError, match=f"^data: {damaged} cannot be read"):
+        run_corners(study)

@@ -98,7 +98,7 @@ class Bomb:
     [
         (None, "cannot be read"),
         (b"not weights", "neither safetensors nor"),
-        ("bomb", "neither safetensors nor"),
+        ("bomb", "holds more than tensors"),
         ("list", "holds no state dict"),
         ("other", "does not fit the network"),
     ],

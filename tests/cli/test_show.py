@@ -1,0 +1,91 @@
+"""`kdstudy show ID`: a line for every trial, and why one failed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from kdstudy.cli import run
+from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord
+from kdstudy.results import TrialResult, reason_of
+from kdstudy.study import ArmId
+from tests.confirmed import ID, record
+
+ERROR = "Traceback (most recent call last):\n  File 'terms.py', line 3\nKeyError: 'layer9'\n"
+KNOWN = {"teacher": TeacherInfo(val=0.98, test=0.97), "dataset": DatasetInfo("digits", train=9, val=1, num_classes=10)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """One search and one seed of two arms, a search trial that failed and one that waits."""
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", create=True) as ledger:
+        record(ledger, {"kd/constant": [(0.9,)], "kd/placebo": [(0.8,)]}, **KNOWN)
+        for number in (7, 8):
+            values = {"train.base_lr": 0.0512345, "student.model": {"resnet14": {"shortcut": "A"}}}
+            ledger.add_trial(TrialRecord(ID, number, "search", ArmId("kd", "placebo"), number, 1, 1, values, search=2))
+        ledger.finish_trial(ID, 7, TrialResult("failed", 0, error=ERROR, seconds=1.26))
+    return tmp_path
+
+
+def test_every_trial_has_a_line(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", ID, "--store", str(store)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("trial "))
+    assert lines[place].split() == [
+        "trial", "search", "phase", "arm", "state", "val", "test", "seconds", "values", "reason",
+    ]  # fmt: skip
+    rows = [line.split() for line in lines[place + 2 : lines.index("", place)]]
+    assert [row[0] for row in rows] == ["0", "1", "2", "3", "7", "8"]
+    assert rows[0] == ["0", "0", "search", "kd/constant", "completed", "0.5000", "-", "3.0"]
+    assert rows[2] == ["2", "0", "confirm", "seed", "0", "kd/constant", "completed", "0.5000", "0.9000", "3.0"]
+    values = ["base_lr", "0.05123,", "model", "resnet14", "(shortcut", "A)"]
+    assert rows[4] == ["7", "2", "search", "kd/placebo", "failed", "-", "-", "1.3", *values, "KeyError:", "'layer9'"]
+    assert rows[5] == ["8", "2", "search", "kd/placebo", "queued", "-", "-", "0.0", *values]
+    assert lines[lines.index("", place) + 1].startswith("arm "), "the summary is what stands on the screen at the end"
+
+
+def test_the_command_that_takes_a_student_home_runs_as_printed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", ID, "--store", str(store)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " export " in line)
+    program, *words = shlex.split(line)
+    assert program.endswith("kdstudy")
+    assert words == [
+        *("export", ID, "--trial", "2", "--format", "safetensors", "-o", "student"),
+        *("--store", str(store)),
+    ]
+
+
+def test_json_has_them_as_before(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", ID, "--json", "--store", str(store)]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert {trial["trial"]: trial["error"] for trial in trials} == {
+        0: None,
+        1: None,
+        2: None,
+        3: None,
+        7: ERROR,
+        8: None,
+    }
+
+
+def test_a_study_without_trials_or_failures_has_no_empty_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", create=True) as ledger:
+        record(ledger, {"kd/constant": [(0.9,)]}, study_id="whole-00000001", **KNOWN)
+        record(ledger, {"kd/constant": []}, "seeds: 1", study_id="empty-00000001", **KNOWN)
+    assert run(["show", "whole", "--store", str(tmp_path)]) == 0
+    assert "reason" not in capsys.readouterr().out
+    assert run(["show", "empty", "--store", str(tmp_path)]) == 0
+    assert "trial " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ERROR, "KeyError: 'layer9'"), ("x", "x"), ("one\ntwo\n\n", "two"), ("  \n", ""), ("", ""), (None, "")],
+)
+def test_the_reason_is_the_last_line(error: str | None, reason: str) -> None:
+    assert reason_of(error) == reason
