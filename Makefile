@@ -26,6 +26,7 @@ help: ## this list
 
 quickstart: $(READY) ## set up, then run a complete study on embedded data: studies/quickstart.yaml
 	$(BIN)/kdstudy run studies/quickstart.yaml
+	@echo "kdstudy is $(BIN)/kdstudy; 'source $(BIN)/activate' puts it on this shell's path"
 
 test: lint ## set up, then lint and the tests, whole studies on real Ray and MLflow included
 	$(BIN)/python $(SUITE)

@@ -32,7 +32,7 @@ INTERRUPTED = 130
 
 # Name to module and line of help: listing commands imports none of them.
 COMMANDS = {
-    "check": ("kdstudy.cli.check", "Validate a study file, plug-in options included."),
+    "check": ("kdstudy.cli.check", "Find what is wrong with a study, before it is run."),
     "schema": ("kdstudy.cli.check", "Print the study file's JSON Schema, for editors."),
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
     "submit": ("kdstudy.cli.submit", "Send a study to a Ray cluster, where its driver runs."),
@@ -53,6 +53,7 @@ COMMANDS = {
     "models": ("kdstudy.cli.plugins", "List networks, or document one."),
     "datasets": ("kdstudy.cli.plugins", "List data sets, or document one."),
     "samplers": ("kdstudy.cli.plugins", "List search algorithms, or document one."),
+    "schedules": ("kdstudy.cli.plugins", "List learning-rate schedules, or document one."),
     "pruners": ("kdstudy.cli.plugins", "List rules that stop trials early, or document one."),
 }
 
@@ -81,7 +82,11 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="kdstudy")
 @click.option("--debug", is_flag=True, help="Show the traceback of errors; also after the command.")
 def cli(debug: bool) -> None:
-    """Hyper-parameter studies of knowledge distillation with layer-wise learning rates."""
+    """Hyper-parameter studies of knowledge distillation with layer-wise learning rates.
+
+    Write a study file, look at it with `check`, then `run` it. Where a command takes an ID, a unique prefix is enough,
+    and without one it takes the latest study.
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:

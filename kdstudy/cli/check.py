@@ -15,7 +15,7 @@ from kdstudy.study import MIN_SEARCHES, Study, load_study
 
 if TYPE_CHECKING:
     from kdstudy.analysis import Forecast
-    from kdstudy.trial import Matched
+    from kdstudy.trial import Inspection, Matched
 
 FAIR_SEARCHES = 5
 """With fewer a verdict sees large differences only."""
@@ -55,7 +55,7 @@ def check_command(  # noqa: PLR0913 - one per command-line option
     from kdstudy.runner import check_cluster, check_study
 
     study = load_study(path)
-    check_study(study, str(path), address=address)
+    found = check_study(study, str(path), address=address)
     if address is not None:
         check_cluster(study, str(path), address, store.local)
     if corners:
@@ -69,7 +69,7 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         print_json(_summary(study) | shown | ({} if forecast is None else {"forecast": forecast.to_json()}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
-    for line in _data(study) if corners else ():
+    for line in _about(found, study):
         click.echo(line)
     click.echo(
         f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
@@ -82,12 +82,17 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         _show_layers(each)
 
 
-def _data(study: Study) -> Iterator[str]:
-    """Yield what the study's images are, as `run` says it."""
-    from kdstudy.data import data_lines
-    from kdstudy.trial import dataset_of
+def _about(found: Inspection, study: Study) -> Iterator[str]:
+    """Yield what was found of data and teacher; nothing of data that are not here."""
+    from kdstudy.data import data_lines, shortages
+    from kdstudy.trial import largest_batch
 
-    return data_lines(dataset_of(study.corner(study.arms[0], 0), with_test=False, decoded=False))
+    if found.data is None:
+        return
+    yield from data_lines(found.data)
+    yield from found.notes
+    for line in shortages(found.data, largest_batch([config for _, config in study.corners()])):
+        yield f"warning: {line}"
 
 
 def _show_arms(study: Study) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @study_argument
-@click.option("--trial", "number", type=TRIAL_NUMBER, help="Trial number; the best search trial by default.")
+@click.option(
+    "--trial", "number", type=TRIAL_NUMBER, metavar="N", help="Trial number; the best search trial by default."
+)
 @click.option(
     "--format",
     "form",

@@ -46,7 +46,7 @@ plugin_option = click.option(
     help="Run this module's code where file or record names module:Name: a package, or DIR/mymodule.py for one that is "
     "not installed (its name is enough where it lies beside STUDY.yaml) [KDSTUDY_ALLOW_PLUGINS]; repeatable.",
 )
-study_argument = click.argument("study", metavar="ID", default="latest")
+study_argument = click.argument("study", metavar="[ID]", default="latest")
 
 
 def nothing_printed() -> AbstractContextManager[object]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS, Registry
+from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS, Registry
 
 
 def _command(name: str, registry: Registry) -> click.Command:
@@ -78,4 +78,5 @@ policies_command = _command("policies", POLICIES)
 models_command = _command("models", MODELS)
 datasets_command = _command("datasets", DATASETS)
 samplers_command = _command("samplers", SAMPLERS)
+schedules_command = _command("schedules", SCHEDULES)
 pruners_command = _command("pruners", PRUNERS)

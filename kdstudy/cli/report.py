@@ -12,7 +12,7 @@ from kdstudy.storage import DiskFolder, Folder, Store
 
 
 @click.command("report")
-@click.argument("studies", metavar="ID...", nargs=-1)
+@click.argument("studies", metavar="[ID]...", nargs=-1)
 @click.option(
     "-o",
     "--output",

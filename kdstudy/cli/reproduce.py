@@ -12,7 +12,9 @@ from kdstudy.storage import Store
 
 @click.command("reproduce")
 @study_argument
-@click.option("--trial", "number", type=TRIAL_NUMBER, help="Trial number; the best search trial by default.")
+@click.option(
+    "--trial", "number", type=TRIAL_NUMBER, metavar="N", help="Trial number; the best search trial by default."
+)
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference of any number that still exits 0.")
 @plugin_option
 @store_options

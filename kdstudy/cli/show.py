@@ -67,7 +67,7 @@ def list_command(store: Store, as_json: bool) -> None:
 
 @click.command("show")
 @study_argument
-@click.option("--trial", "wanted", type=TRIAL_NUMBER, help="Show this trial and its epochs.")
+@click.option("--trial", "wanted", type=TRIAL_NUMBER, metavar="N", help="Show this trial and its epochs.")
 @click.option(
     "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without ranges."
 )
@@ -118,7 +118,7 @@ def show_command(  # noqa: PLR0913 - one per command-line option
 
 
 @click.command("compare")
-@click.argument("studies", metavar="ID...", nargs=-1)
+@click.argument("studies", metavar="[ID]...", nargs=-1)
 @click.option(
     "--baseline",
     metavar="POLICY",

@@ -4,7 +4,7 @@ from kdstudy.data.batches import Batch, batches, count_views, eval_batches, num_
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.describe import data_lines, shortages
 from kdstudy.data.hashes import tensors_sha256
-from kdstudy.data.load import load_data, verify_images
+from kdstudy.data.load import forget_data, load_data, verify_images
 from kdstudy.data.torchvision_import import import_torchvision
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "count_views",
     "data_lines",
     "eval_batches",
+    "forget_data",
     "import_torchvision",
     "load_data",
     "num_batches",

@@ -81,6 +81,12 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     )
 
 
+def forget_data() -> None:
+    """Give back the memory of data sets that this process has loaded and needs no more."""
+    _decoded.cache_clear()
+    _load.cache_clear()
+
+
 def verify_images(  # noqa: PLR0913 - as `load_data`
     name: str,
     *,

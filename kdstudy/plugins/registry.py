@@ -9,12 +9,16 @@ A study file may also name a plug-in of the user's own as ``package.module:Name`
 from __future__ import annotations
 
 import importlib
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kdstudy.errors import PluginError, did_you_mean
 from kdstudy.plugins.options import Option, declaration, options_of, plain_arguments, require_callable
 from kdstudy.plugins.trust import place_told, require_allowed
+
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class Registry:
@@ -55,6 +59,9 @@ class Registry:
         if ":" not in target:
             raise PluginError(f"{self.kind}: no {self.kind} is called '{name}'; {self.suggest(name)}")
         module_name, _, attribute = target.partition(":")
+        if not _TARGET.fullmatch(target):
+            told = f"{self.kind}: must be a name or package.module:Name, got {json.dumps(name)}"
+            raise PluginError(f"{told}; {self.suggest(name)}")
         if name not in self._entries and not self._is_ours(module_name, attribute):
             require_allowed(self.kind, name)
         try:
@@ -81,9 +88,13 @@ class Registry:
         Those of a class that ends its arguments in ``**options`` come after those of the class it derives from.
 
         Raises:
-            PluginError: As `load`; its annotations cannot be read, or it asks for arguments that kdstudy does not pass.
+            PluginError: As `load`; it is neither class nor function, its annotations cannot be read, or it asks for
+                arguments that kdstudy does not pass.
         """
         plugin = self.load(name)
+        if not callable(plugin):
+            told = f"{self.kind}: must name a class or function, got {json.dumps(name)}"
+            raise PluginError(f"{told}; {self.suggest(name)}")
         try:
             found = options_of(plugin)
             require_callable(plugin, self._passed, self._offered, found)

@@ -64,6 +64,24 @@ def check_study(study: Study, where: str, *, address: str | None = None, prepare
     return found
 
 
+def require_runnable(study: Study, where: str, *, address: str | None, prepared: bool = False) -> None:
+    """See that nothing is wrong with a study that is about to be recorded, or to go on; keep nothing of it in memory.
+
+    Args:
+        study: As for `check_study`, like the rest.
+        where: What messages call it.
+        address: Ray cluster.
+        prepared: Whether the store has its teacher.
+
+    Raises:
+        StudyError: Something is wrong.
+    """
+    check_study(study, where, address=address, prepared=prepared)
+    from kdstudy.data import forget_data
+
+    forget_data()
+
+
 def check_search(study: Study, found: Inspection) -> None:
     """Have sampler and pruner take their options."""
     for path, registry in (("sampler", SAMPLERS), ("pruner", PRUNERS)):

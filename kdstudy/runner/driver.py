@@ -15,7 +15,7 @@ from kdstudy.cluster import Cluster, RayCluster, check_address
 from kdstudy.errors import StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
 from kdstudy.plugins import tell_places
-from kdstudy.runner.checks import check_study
+from kdstudy.runner.checks import require_runnable
 from kdstudy.runner.drive import Drive
 from kdstudy.runner.mended import remember_file, require_unchanged
 from kdstudy.runner.open_study import OpenStudy, new_record
@@ -61,7 +61,7 @@ def run_study(  # noqa: PLR0913 - all that can be said of a new study
     if warm_start is not None:
         with Ledger.open(store.ledger_url) as ledger:
             warm = choose_warm_start(study, warm_start, ledger)
-    check_study(study, study.name if file is None else str(file), address=address)
+    require_runnable(study, study.name if file is None else str(file), address=address)
     store.create()
     # A mistyped address, or a database that cannot be used, is told before there is a study.
     tracker = Tracker(store.tracking_uri, store.artifacts)
@@ -149,7 +149,7 @@ def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0
 def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
     check_address(address)
     prepared = opened.record.teacher.sha256 is not None
-    check_study(opened.study, opened.id, address=address, prepared=prepared)
+    require_runnable(opened.study, opened.id, address=address, prepared=prepared)
     if opened.study.data.download:
         require_download_inside(opened.id, opened.study.data.root, opened.store.local)
     before = opened.record.status

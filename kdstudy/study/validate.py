@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,8 +25,6 @@ from kdstudy.study.range_notation import is_range, range_meant, read_range, repe
 from kdstudy.study.space import Choice, Int, Range, RangeError
 
 Parsed = dict[str, Any]
-
-_OWN_PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 INVALID = object()
 """Stands for a value that was wrong; the problem is noted."""
@@ -277,15 +274,7 @@ class Reader:
         return self._value(annotation, key, dataclasses.MISSING if option.required else option.default, value, place)
 
     def _declared(self, registry: Registry, name: str, place: Place) -> dict[str, Option] | None:
-        if ":" in name and not _OWN_PLUGIN.fullmatch(name):
-            self.problems.add(
-                place, f"must be a name or package.module:Name, got {show(name)}; {registry.suggest(name)}"
-            )
-            return None
         try:
-            if not callable(registry.load(name)):
-                self.problems.add(place, f"must name a class or function, got {show(name)}; {registry.suggest(name)}")
-                return None
             return registry.options(name)
         except PluginError as error:
             self.problems.add(place, str(error).removeprefix(f"{registry.kind}: "), cause=error)

@@ -22,7 +22,12 @@ def cosine(progress: float, epochs: int) -> float:
 
 
 def constant(progress: float, epochs: int) -> float:
-    """Return 1: the base rate throughout."""
+    """Return 1: the base rate throughout.
+
+    Args:
+        progress: Epochs done.
+        epochs: Epochs in all.
+    """
     return 1.0
 
 

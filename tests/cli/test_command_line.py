@@ -15,7 +15,7 @@ import pytest
 from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
 from kdstudy.ledger import Ledger
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, TRANSFERS
+from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
 from kdstudy.study import load_study
 from tests.confirmed import record
 
@@ -61,6 +61,14 @@ def test_every_shipped_study_is_valid(study: str) -> None:
 def test_shipped_studies_of_bundled_data_can_be_run_anywhere(study: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(STUDIES / study), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["valid"] is True
+
+
+def test_check_tells_images_and_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(STUDIES / "smoke.yaml")]) == 0
+    told = capsys.readouterr().out
+    # 700 of the training images, a fifth of them for validation; the test split is every fifth of each class.
+    assert "data: digits, images of 1 x 8 x 8: 560 to train, 140 to validate, 355 to test" in told
+    assert "data: 10 classes (training and validation images): 0 70, 1 71" in told
 
 
 def test_check_misses_data_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,6 +265,7 @@ def test_a_store_without_studies_lists_none(tmp_path: Path, capsys: pytest.Captu
         ("datasets", DATASETS),
         ("samplers", SAMPLERS),
         ("pruners", PRUNERS),
+        ("schedules", SCHEDULES),
     ],
 )
 def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,7 @@ def test_a_plugin_that_raises_is_one_line_and_debug_shows_where(
     assert (
         line.startswith(f"error: {tmp_path}/study.yaml:7: student.model") and "ZeroDivisionError: division by" in line
     )
-    assert "--debug shows where" in line
+    assert "--debug" in line
     with pytest.raises(StudyError) as caught:
         run([*arguments, "--debug"])
     deepest: BaseException = caught.value
@@ -136,5 +136,5 @@ def test_every_command_that_opens_a_record_or_a_file_takes_plugins() -> None:
         command = cli.get_command(context, name)
         assert command is not None
         options = {option for parameter in command.params for option in parameter.opts}
-        if name not in ("schema", "list"):  # neither reads more of a study than its line in the ledger
+        if name not in ("schema", "list", "delete"):  # none reads more of a study than its line in the ledger
             assert "--allow-plugin" in options, name
