@@ -68,3 +68,8 @@ def accepts(annotation: Any, value: Any) -> bool:
 def takes_mapping(annotation: Any) -> bool:
     """Say whether a mapping is a value of this type, so that ``{int: ...}`` may be one and not a range."""
     return accepts(annotation, {"int": "int"})
+
+
+def takes_list(annotation: Any) -> bool:
+    """Say whether a list is a value of this type, so that one with something wrong in it is no range that was meant."""
+    return accepts(annotation, [])

@@ -16,7 +16,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from kdstudy.errors import PluginError
 from kdstudy.plugins import Option, Registry, declaration
-from kdstudy.study.coerce import accepts, check, is_plain, takes_mapping, to_plain
+from kdstudy.study.coerce import accepts, check, is_plain, takes_list, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
 from kdstudy.study.fields import REGISTRIES, Field, Key, fields_of, hint, label_problem
 from kdstudy.study.other_names import unknown_key, unknown_option
@@ -88,7 +88,8 @@ class Reader:
     def _value(self, annotation: Any, key: Key, default: Any, value: Any, place: Place) -> Any:
         if is_range(value) and not takes_mapping(annotation):
             return self._range(annotation, key, default, value, place)
-        meant = range_meant(value) if key.ranged else None
+        own = isinstance(value, list) and takes_list(annotation)
+        meant = range_meant(value) if key.ranged and not own else None
         return self._plain(annotation, hint(key, default), value, place, instead=meant)
 
     def _plain(

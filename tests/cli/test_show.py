@@ -85,7 +85,7 @@ def test_a_study_without_trials_or_failures_has_no_empty_columns(
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(ERROR, "KeyError: 'layer9'"), ("x", "x"), ("one\ntwo\n\n", "two"), ("  \n", ""), ("", ""), (None, "")],
+    [(ERROR, "KeyError: 'layer9'"), ("x", "x"), ("one\ntwo\n\n", "one"), ("  \n", ""), ("", ""), (None, "")],
 )
-def test_the_reason_is_the_last_line(error: str | None, reason: str) -> None:
+def test_the_reason_is_the_first_line_of_what_was_raised_last(error: str | None, reason: str) -> None:
     assert reason_of(error) == reason
