@@ -84,6 +84,7 @@ def run(folder: Path, text: str, *, code: int) -> tuple[dict[str, Any], str]:
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_diverged_and_failed_trials_are_recorded_and_the_study_finishes(tmp_path: Path) -> None:
     outcome, _ = run(tmp_path, STUDY, code=3)
     assert outcome["status"] == "finished"
@@ -136,6 +137,7 @@ def test_asha_stops_within_an_arm_and_the_stopped_are_no_candidates(tmp_path: Pa
     assert json.loads(reproduced.stdout)["verdict"] == "identical", reproduced.stderr
 
 
+@pytest.mark.slow
 def test_a_teacher_near_chance_ends_the_study_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(PRUNED.replace("epochs: 2}", "epochs: 1, base_lr: 1.0e-9}"))
     done = subprocess.run(

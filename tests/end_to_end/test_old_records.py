@@ -101,6 +101,7 @@ def test_the_students_of_the_record_are_exported(store: Path, tmp_path: Path) ->
     assert (tmp_path / "student" / name).read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_is_resumed(tmp_path: Path) -> None:
     store = load(tmp_path)
     kdstudy(store, "resume", INTERRUPTED, **PLUGIN)

@@ -157,6 +157,7 @@ def test_a_trial_printed_as_a_study_is_a_valid_study_without_holes(
     assert yaml.safe_load(text)["train"]["base_lr"] == pytest.approx(outcome["best"]["values"]["train.base_lr"])
 
 
+@pytest.mark.slow
 def test_later_seeds_are_shown_apart(store: Path, outcome: dict[str, Any]) -> None:
     document = kdstudy_json(store, "confirm", outcome["study_id"], "--seeds", "1", name="run")
     assert document["trials"]["completed"] == 10
@@ -236,6 +237,7 @@ def test_a_killed_driver_is_resumed_without_loss_or_repetition(
     ]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:
     process, lines = started_until(tmp_path, "[2/8]")
     with process:
@@ -250,6 +252,7 @@ def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:
     assert kdstudy_json(tmp_path / "store", "resume", name="run")["trials"]["completed"] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_trial_and_a_driver_told_to_go_cost_nothing(
     store: Path, outcome: dict[str, Any], tmp_path: Path
