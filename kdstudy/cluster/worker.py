@@ -214,56 +214,51 @@ def prepare_in_worker(
         trials are ``taught`` by it; or under ``error`` what the user must put right, under ``data`` whether that is
         the data, and the traceback of its ``cause``.
     """
-    from kdstudy.data import count_views, data_lines, shortages
-    from kdstudy.trial import (
-        dataset_of,
-        describe_dataset,
-        find_teacher,
-        inspect_parts,
-        largest_batch,
-        open_teacher,
-        preflight,
-        teacher_folder,
-        verify_data,
-    )
-
     trials = [TrialConfig.from_json(config) for config in configs]
     try:
-        data = dataset_of(trials[0], with_test=False)
-        notes: list[str] = []
-        if key is None:  # before the teacher is trained; the driver may have been without the data
-            inspected = inspect_parts(trials)
-            inspected.raise_faults()
-            notes = inspected.notes
-        if data.fingerprint != images.verified:
-            verify_data(trials[0], images.searches)
-        views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
-        folder = teacher_folder(trials[0], teachers, key)
-        teacher = find_teacher(folder)
-        assert teacher is not None
-        needs = [preflight(trial, open_teacher(folder)) for trial in trials]
+        return _with_teacher(trials, teachers, key, images)
     except KdstudyError as error:
         cause = traceback.format_exc() if error.__cause__ else None
         return {"error": str(error), "data": isinstance(error, DataError), "cause": cause}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    keeps = [
-        each.file_bytes
-        and {
-            "file_bytes": each.file_bytes,
-            "indifferent": sorted(TRANSFERS.load(trial.transfer.name).cache_neutral_options),
-            "views": views,
-        }
-        for trial, each in zip(trials, needs, strict=True)
-    ]
+
+
+def _with_teacher(
+    trials: list[TrialConfig], teachers: Folder, key: str | None, images: ImagesToVerify
+) -> dict[str, Any]:
+    from kdstudy import trial as parts
+    from kdstudy.data import count_views, data_lines, shortages
+
+    data = parts.dataset_of(trials[0], with_test=False)
+    notes: list[str] = []
+    if key is None:  # before the teacher is trained; the driver may have been without the data
+        inspected = parts.inspect_parts(trials)
+        inspected.raise_faults()
+        notes = inspected.notes
+    if data.fingerprint != images.verified:
+        parts.verify_data(trials[0], images.searches)
+    views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
+    folder = parts.teacher_folder(trials[0], teachers, key)
+    teacher = parts.find_teacher(folder)
+    assert teacher is not None
+    needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
     return {
         "teacher": teacher.to_json(),
-        "dataset": {**describe_dataset(data), "verified": images.searches},
+        "dataset": {**parts.describe_dataset(data), "verified": images.searches},
         "lines": [*data_lines(data), *notes],
-        "warnings": shortages(data, largest_batch(trials)),
-        "keeps": keeps,
+        "warnings": shortages(data, parts.largest_batch(trials)),
+        "keeps": [_keep(trial, each.file_bytes, views) for trial, each in zip(trials, needs, strict=True)],
         "taught": [each.teacher for each in needs],
     }
+
+
+def _keep(trial: TrialConfig, file_bytes: int | None, views: int) -> dict[str, Any] | None:
+    """Return what a trial keeps of the teacher's outputs, as plain values."""
+    if not file_bytes:
+        return None
+    indifferent = sorted(TRANSFERS.load(trial.transfer.name).cache_neutral_options)
+    return {"file_bytes": file_bytes, "indifferent": indifferent, "views": views}
 
 
 def score_teacher_in_worker(config: dict[str, Any], teachers: Folder, key: str) -> float | None:

@@ -50,34 +50,15 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         test_fraction: Share of each class in ``train/`` held out as the test split where there is neither ``test/`` nor
             ``val/``, in (0, 1): the same images for every seed.
     """
-    held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if not (root / "train").is_dir():
-        raise DataError(
-            f"data.root: no image folder at {root} (train/ is not there); name the folder that "
-            "holds train/ and test/, with one sub-folder per class in each"
-        )
-    try:
-        parts = [_read(folder) for folder in (root / "train", held_out) if folder is not None]
-    except OSError as error:
-        raise DataError(
-            f"data.root: {error.filename} cannot be looked into ({error.strerror}); correct it, or take it away"
-        ) from error
+    parts = _parts(root)
     classes, notes = parts[0].classes, [note for part in parts if (note := part.note)]
-    if held_out is not None and held_out.name == "val":
+    if parts[-1].folder.name == "val":
         notes.append(f"no test/ in {root}: the images in val/ are the test split")
-    if len(classes) < 2:
-        raise DataError(f"data.root: {root / 'train'} has one class, '{classes[0]}'; give it at least two")
-    for other in parts[1:]:
-        if differing := sorted({*classes} ^ {*other.classes}):
-            raise DataError(
-                f"data.root: {parts[0].folder} and {other.folder} have different classes, such as '{differing[0]}'; "
-                "give both the same sub-folders"
-            )
     splits = [
         Split(ImageFiles(part.paths, size, "crop", memory_gb * GIGABYTE, workers, white), torch.tensor(part.labels))
         for part in parts
     ]
-    if held_out is None:
+    if len(splits) == 1:
         train, test, note = hold_out(splits[0], test_fraction, f"neither test/ nor val/ in {root}", classes)
         splits, notes = [train, test], [*notes, note]
     return Source(
@@ -109,6 +90,31 @@ class _Part(NamedTuple):
             return None
         count = len(self.others)
         return f"{count} file{'s' * (count > 1)} in {self.folder} left out: no image by name, such as {self.others[0]}"
+
+
+def _parts(root: Path) -> list[_Part]:
+    """Return what ``train`` holds, and ``test`` or ``val`` if there is one: at least two classes, the same in both."""
+    held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if not (root / "train").is_dir():
+        raise DataError(
+            f"data.root: no image folder at {root} (train/ is not there); name the folder that "
+            "holds train/ and test/, with one sub-folder per class in each"
+        )
+    try:
+        parts = [_read(folder) for folder in (root / "train", held_out) if folder is not None]
+    except OSError as error:
+        raise DataError(
+            f"data.root: {error.filename} cannot be looked into ({error.strerror}); correct it, or take it away"
+        ) from error
+    if len(parts[0].classes) < 2:
+        raise DataError(f"data.root: {root / 'train'} has one class, '{parts[0].classes[0]}'; give it at least two")
+    for other in parts[1:]:
+        if differing := sorted({*parts[0].classes} ^ {*other.classes}):
+            raise DataError(
+                f"data.root: {parts[0].folder} and {other.folder} have different classes, such as '{differing[0]}'; "
+                "give both the same sub-folders"
+            )
+    return parts
 
 
 def _read(folder: Path) -> _Part:
