@@ -134,6 +134,7 @@ class TakeHome:
         over: Searches over which the arms were compared; 0 if nothing was confirmed.
         val: Its validation score.
         test: Its test score; None if nothing was confirmed.
+        allowing: What `export` must be told to build it, with a space before: see `kdstudy.plugins.allowing`.
     """
 
     study_id: str
@@ -143,11 +144,12 @@ class TakeHome:
     over: int
     val: float
     test: float | None
+    allowing: str = ""
 
     @property
     def command(self) -> str:
         """What writes it to a file."""
-        return f"kdstudy export {self.study_id} --trial {self.trial} --format safetensors -o student"
+        return f"kdstudy export {self.study_id} --trial {self.trial} --format safetensors -o student{self.allowing}"
 
     def to_json(self) -> TakeHomeDocument:
         """Return plain values."""

@@ -14,6 +14,7 @@ from kdstudy.analysis.family import Pair, family_of
 from kdstudy.analysis.searches import PairedSearches
 from kdstudy.analysis.study_warnings import Evidence, warnings_of
 from kdstudy.ledger import Ledger, TrialRecord, best_of
+from kdstudy.plugins import allowing
 from kdstudy.study import Arm, ArmId, Study
 
 
@@ -99,7 +100,8 @@ def _validation(confirmation: Confirmation, arm: ArmId, searches: Sequence[int])
 
 def _take_home(confirmation: Confirmation, searched: Sequence[TrialRecord]) -> TakeHome | None:
     """Return the student to take home; before confirmation the best of the search."""
-    arms = [arm.id for arm in confirmation.study.arms]
+    study = confirmation.study
+    arms, needed = [arm.id for arm in study.arms], allowing(name for _, name in study.plugins())
     scored = [set(confirmation.of_arm(arm)) for arm in arms]
     # Searches hold out other images, so arms are compared over those that all of them came through.
     common = sorted(set.intersection(*filter(None, scored))) if any(scored) else []
@@ -114,14 +116,14 @@ def _take_home(confirmation: Confirmation, searched: Sequence[TrialRecord]) -> T
             default=None,
         )
         if best is not None:
-            return _student(best, len(common))
+            return _student(best, len(common), needed)
     best = best_of(searched)
-    return None if best is None else _student(best, 0)
+    return None if best is None else _student(best, 0, needed)
 
 
-def _student(trial: TrialRecord, over: int) -> TakeHome:
+def _student(trial: TrialRecord, over: int, needed: str) -> TakeHome:
     assert trial.val is not None
-    return TakeHome(trial.study_id, trial.arm_id, trial.number, trial.search, over, trial.val, trial.test)
+    return TakeHome(trial.study_id, trial.arm_id, trial.number, trial.search, over, trial.val, trial.test, needed)
 
 
 def _moves(ledger: Ledger, confirmation: Confirmation) -> Mapping[tuple[ArmId, int], float]:

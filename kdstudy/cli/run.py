@@ -105,6 +105,8 @@ def _tell(result: StudyResult, as_json: bool) -> int:
     if result.unpublished:
         lacks = f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
         click.echo(complete(f"{lacks}`kdstudy sync {result.study.id}` delivers it"), err=True)
+    if result.trials and result.counts["diverged"] == len(result.trials):
+        click.echo("warning: every trial diverged; lower train.base_lr, or the weight of the transfer method", err=True)
     if result.counts["failed"]:
         _tell_why(result)
         return FAILED_TRIALS
@@ -145,6 +147,8 @@ def _tell_people(result: StudyResult) -> None:
         f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
+    if result.best is None:  # no trial came through
+        commands = {command: meaning for command, meaning in commands.items() if command.split()[0] in ("show", "ui")}
     for command, meaning in commands.items():
         in_full = complete(f"`kdstudy {command}`").strip("`")
         click.echo(f"  {in_full}\n    {meaning}")

@@ -55,7 +55,8 @@ def spelled(command: click.Command | None, words: str) -> str:
     known = {option for parameter in command.params for option in parameter.opts} if command else set()
     options = [word for option, value in _given.items() if option in known for word in (option, value)]
     if "--allow-plugin" in known and command and command.name not in READING:
-        unasked = [word for word in allowed_words() if word not in Settings.read().allow_plugins]
+        said = {*Settings.read().allow_plugins, *words.split()}
+        unasked = [word for word in allowed_words() if word not in said]
         options += [word for name in unasked for word in ("--allow-plugin", name)]
     return " ".join([program(), words.removeprefix("kdstudy "), *map(shlex.quote, options)])
 

@@ -12,7 +12,15 @@ from kdstudy.plugins.registry import (
     TRANSFERS,
     Registry,
 )
-from kdstudy.plugins.trust import allow_beside, allow_plugins, allowed_plugins, allowed_words, places_of, tell_places
+from kdstudy.plugins.trust import (
+    allow_beside,
+    allow_plugins,
+    allowed_plugins,
+    allowed_words,
+    allowing,
+    places_of,
+    tell_places,
+)
 
 __all__ = [
     "DATASETS",
@@ -29,6 +37,7 @@ __all__ = [
     "allow_plugins",
     "allowed_plugins",
     "allowed_words",
+    "allowing",
     "declaration",
     "lazy_names",
     "places_of",

@@ -134,3 +134,13 @@ def _is_there(name: str, place: Path) -> bool:
     except ValueError:  # somebody has put something into sys.modules that is no module
         return False
     return found is None or found.origin in (str(place), str(place / "__init__.py"))
+
+
+def allowing(names: Iterable[str]) -> str:
+    """Return what a command must be told to run the plug-ins of these names, with a space before; empty without any.
+
+    Args:
+        names: Registered names, which need no permission, and ``package.module:Name``.
+    """
+    packages = dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in names if ":" in name)
+    return "".join(f" --allow-plugin {package}" for package in packages)

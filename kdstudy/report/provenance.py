@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from kdstudy.ledger import best_of, git_state
+from kdstudy.plugins import allowing
 from kdstudy.report.model import StudyReport
 
 
 def commands(study: StudyReport) -> list[tuple[str, str]]:
     """Return commands and what each does."""
-    study_id = study.record.id
+    study_id, needed = study.record.id, allowing(name for _, name in study.study.plugins())
     found = [
-        (f"kdstudy run {study.record.name}.yaml", "the whole study from its file, printed below: the same proposals"),
+        (f"kdstudy run STUDY.yaml{needed}", "the whole study from its file, printed below: the same proposals"),
         (f"kdstudy compare {study_id}", "the numbers at the top of this page"),
     ]
     best = best_of(study.trials)
     if best is not None:
         found += [
-            (f"kdstudy reproduce {study_id}", f"the best trial ({best.number}) again, compared epoch by epoch"),
+            (f"kdstudy reproduce {study_id}{needed}", f"the best trial ({best.number}) again, compared epoch by epoch"),
             (f"kdstudy show {study_id} --yaml", "that trial as a study file without ranges"),
-            (f"kdstudy export {study_id} --format safetensors -o student", "its student"),
+            (f"kdstudy export {study_id} --format safetensors -o student{needed}", "its student"),
         ]
     return found
 

@@ -45,7 +45,8 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
         log.warning(line)
     known = TeacherInfo.from_json({**record.teacher.to_json(), **found["teacher"]})
     opened.ledger.update_study(opened.id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
-    log.info(f"teacher: validation {found['teacher']['val']:.4f}, trained in {clock(found['teacher']['seconds'])}")
+    how = f"trained in {clock(found['teacher']['seconds'])}" if study.teacher.path is None else "loaded"
+    log.info(f"teacher: validation {found['teacher']['val']:.4f}, {how}")
     sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
     for line in sharing.summary_lines():
         log.info(line)

@@ -79,14 +79,21 @@ def run_corners(study: Study) -> int:
         DataError: The data set is not available, or an image of it, of the test split too, cannot be decoded.
     """
     problems, corners = [], study.corners()
+    own, cause = sorted({name for _, name in study.plugins() if ":" in name}), None
     verify_data(corners[0][1], study.confirm.searches)
     for where, config in corners:
         try:
             _dry_run(config)
         except KdstudyError as error:
             problems.append(f"{where}: {error}")
+        except Exception as error:
+            if not own:
+                raise
+            cause = cause or error
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            problems.append(f"{where}: {said}, in a batch with {' and '.join(own)}; mend it (--debug shows where)")
     if problems:
-        raise StudyError(problems)
+        raise StudyError(problems) from cause
     return len(corners)
 
 

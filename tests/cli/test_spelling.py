@@ -64,6 +64,9 @@ def test_each_command_gets_the_options_that_it_takes(monkeypatch: pytest.MonkeyP
     assert complete("`kdstudy report x-1`", cli) == "`kdstudy report x-1 --store 'my store'`", (
         "reading needs no plug-in"
     )
+    said = "`kdstudy export x-1 -o student --allow-plugin package`"
+    added = f"--store 'my store' --allow-plugin {tmp_path}/mynet.py"
+    assert complete(said, cli) == f"{said[:-1]} {added}`", "what is said already is not said twice"
     kept = "let `kdstudy submit STUDY --address http://HOST:8265` do so; `kdstudy` and `kdstudy nonsense` stay"
     assert complete(kept, cli) == kept
 

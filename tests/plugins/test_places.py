@@ -13,7 +13,7 @@ import pytest
 from kdstudy.cluster.connection import _plugin_environment
 from kdstudy.cluster.submit import _allowed_there
 from kdstudy.errors import PluginError, StudyError
-from kdstudy.plugins import MODELS, allow_beside, allow_plugins, allowed_plugins, allowed_words, tell_places
+from kdstudy.plugins import MODELS, allow_beside, allow_plugins, allowed_plugins, allowed_words, allowing, tell_places
 from kdstudy.plugins.places import _places
 from kdstudy.settings import ALLOW_PLUGINS
 
@@ -148,3 +148,10 @@ def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path, text: str,
         MODELS.load("mynet_bad:net")
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None, "what --debug shows"
+
+
+def test_a_command_is_told_the_packages_of_a_studys_own_plugins_once() -> None:
+    assert allowing(["resnet8", "attention"]) == ""
+    assert allowing(["resnet8", "mine.nets:Net", "other:Rule", "mine.kd:Method"]) == (
+        " --allow-plugin mine --allow-plugin other"
+    )

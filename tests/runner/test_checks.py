@@ -21,6 +21,7 @@ from kdstudy.search import Sampler
 from kdstudy.storage import DiskFolder, Store
 from kdstudy.study import Problems, ResourcesConfig, parse_study
 from kdstudy.transfer.attention import AttentionTransfer
+from kdstudy.trial import run_corners
 
 STUDY = """\
 name: tiny
@@ -242,3 +243,20 @@ def test_data_that_only_the_nodes_have_are_checked_there_before_the_teacher_is_t
     found = prepare_in_worker(configs, DiskFolder(tmp_path / "teachers"), None, ImagesToVerify(1))
     assert "layers: the student has no layer 'midd'" in found["error"] and "\n" not in found["error"]
     assert not (tmp_path / "teachers").exists()
+
+
+class Uneven(AttentionTransfer):
+    """A user's method with a slip that shows in a batch."""
+
+    def losses(self, student, teacher):
+        return [one - other[:, :1] * "x" for one, other in zip(student, teacher, strict=True)]
+
+
+def test_what_a_users_method_raises_in_a_batch_is_one_line_for_each_corner() -> None:
+    study = parse_study(STUDY.replace(TRANSFER, f"['{HERE}:Uneven']"), "x.yaml")
+    with pytest.raises(StudyError) as caught:
+        run_corners(study)
+    for problem in caught.value.problems:
+        assert f"in a batch with {HERE}:Uneven; mend it (--debug shows where)" in problem
+        assert "\n" not in problem
+    assert isinstance(caught.value.__cause__, TypeError)

@@ -102,3 +102,16 @@ def test_what_ray_prints_is_not_on_stdout(capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr()
     assert said.out == "the document\n"
     assert "A worker died" in said.err
+
+
+def test_the_end_of_a_study_says_that_every_trial_diverged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run", cli.run)
+    study = make_study(status="finished")
+    answer = Answer(study.id, (), None, None, None, 0.1, None)
+    lost, whole = make_trial(stage=ended("diverged")), make_trial(stage=ended("completed", val=0.5))
+    tell = importlib.import_module("kdstudy.cli.run")._tell
+    for trials, said in (((lost, lost), True), ((lost, whole), False), ((), False)):
+        assert tell(StudyResult(study, trials, None, answer, 0), as_json=True) == 0
+        assert ("every trial diverged; lower train.base_lr" in capsys.readouterr().err) == said
