@@ -209,7 +209,7 @@ def test_a_loaded_teacher_is_needed_no_more_once_the_store_has_it(tmp_path: Path
         assert ledger.study(ledger.resolve("latest")).seeds == 3, "an interrupted confirmation is resumed in full"
     refused = command(tmp_path, "run", "study.yaml")
     assert refused.returncode == 1
-    assert "teacher.path: there is no file" in refused.stderr
+    assert "cannot be read (No such file or directory)" in refused.stderr
 
 
 def command(folder: Path, *arguments: str, store: Path | None = None) -> subprocess.CompletedProcess[str]:
