@@ -120,6 +120,7 @@ def test_layerwise_multipliers_move_and_weights_differ_from_constant(store: Path
     assert len({trial.weights_sha256 for trial in trials}) == len(trials)
 
 
+@pytest.mark.slow
 def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str, Any]) -> None:
     again = kdstudy_json(store, "run", str(SMOKE))
     assert again["study_id"] != outcome["study_id"]
@@ -215,6 +216,7 @@ def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[
     raise AssertionError("".join(lines))
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_resumed_without_loss_or_repetition(
     store: Path, outcome: dict[str, Any], tmp_path: Path
 ) -> None:

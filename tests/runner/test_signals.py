@@ -37,7 +37,10 @@ LOST = """
 """
 
 
-@pytest.mark.parametrize("sigint", ["default_int_handler", "SIG_IGN"])  # a script's background jobs ignore it
+@pytest.mark.parametrize(
+    "sigint",
+    ["default_int_handler", pytest.param("SIG_IGN", marks=pytest.mark.slow)],  # a script's background jobs ignore it
+)
 @pytest.mark.parametrize("body", [TOLD, LOST], ids=["grace over", "hold lost"])
 def test_a_driver_stops(body: str, sigint: str, tmp_path: Path) -> None:
     done = subprocess.run(
