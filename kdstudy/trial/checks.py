@@ -100,12 +100,13 @@ class Inspection:
         """Raise what is wrong, all of it in one line.
 
         Raises:
-            ModelError: Something is.
+            DataError: The data are, and nothing else.
+            ModelError: Anything else is.
         """
         if self.faults:
-            raise ModelError("; ".join(": ".join(fault.told()) for fault in self.faults)) from (
-                self.faults[0].error.__cause__
-            )
+            kind = DataError if all(isinstance(fault.error, DataError) for fault in self.faults) else ModelError
+            told = "; ".join(": ".join(fault.told()) for fault in self.faults)
+            raise kind(told) from self.faults[0].error.__cause__
 
     def networks(self, config: TrialConfig) -> TrialNetworks | None:
         """Return the networks of a trial, matched; None where they cannot be had, which is noted once."""

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +21,12 @@ import pytest
 from mlflow import MlflowClient
 
 from kdstudy.cli import run
-from kdstudy.cluster import EpochFinished, ImagesToVerify
+from kdstudy.cluster import EpochFinished
 from kdstudy.errors import ClusterError, DataError, KdstudyError, ModelError, PluginError, RecordError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, WarmStart
 from kdstudy.runner import confirm_study, delete_study, outcome, resume_study, run_study
 from kdstudy.storage import Folder, Store
-from kdstudy.study import ResourcesConfig, TrialConfig, parse_study
+from kdstudy.study import ResourcesConfig, parse_study
 from tests.runner.in_process import InProcess
 from tests.runner.test_whole_studies import at
 
@@ -105,18 +105,11 @@ class CannotBegin(InProcess):
         self._fail("room")
         return super().room(address, resources, store, identity)
 
-    def prepare_teacher(
-        self,
-        configs: Sequence[TrialConfig],
-        teachers: Folder,
-        key: str | None,
-        resources: ResourcesConfig,
-        images: ImagesToVerify,
-    ) -> dict[str, Any]:
+    def prepare_teacher(self, *asked: Any) -> dict[str, Any]:
         if self._step == "prepare":
             self._look()
             return {"error": str(self._error), "data": isinstance(self._error, DataError), "cause": None}
-        return super().prepare_teacher(configs, teachers, key, resources, images)
+        return super().prepare_teacher(*asked)
 
 
 FAULTS = [

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdstudy.cli import run
 from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
-from kdstudy.errors import StudyError
+from kdstudy.errors import DataError, ModelError, StudyError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TeacherInfo
 from kdstudy.models import build_model
 from kdstudy.runner import check_study, resume_study
@@ -21,7 +21,7 @@ from kdstudy.search import Sampler
 from kdstudy.storage import DiskFolder, Store
 from kdstudy.study import Problems, ResourcesConfig, parse_study
 from kdstudy.transfer.attention import AttentionTransfer
-from kdstudy.trial import run_corners
+from kdstudy.trial import inspect_parts, run_corners
 
 STUDY = """\
 name: tiny
@@ -243,6 +243,16 @@ def test_data_that_only_the_nodes_have_are_checked_there_before_the_teacher_is_t
     found = prepare_in_worker(configs, DiskFolder(tmp_path / "teachers"), None, ImagesToVerify(1))
     assert "layers: the student has no layer 'midd'" in found["error"] and "\n" not in found["error"]
     assert not (tmp_path / "teachers").exists()
+
+
+@pytest.mark.parametrize(("old", "new", "kind"), [
+    ("name: synthetic", "name: imagefolder, root: /no/such", DataError),
+    ("student: {model: resnet8}", "student: {model: resnet8}\nlayers: [[midd, layer2]]", ModelError),
+])  # fmt: skip
+def test_faults_of_the_data_alone_are_raised_as_such(old: str, new: str, kind: type[Exception]) -> None:
+    study = parse_study(STUDY.replace(old, new))
+    with pytest.raises(kind):
+        inspect_parts(study.student_corners()).raise_faults()
 
 
 class Uneven(AttentionTransfer):
