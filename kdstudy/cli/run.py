@@ -128,8 +128,9 @@ def _tell_why(result: StudyResult) -> None:
 
 def _tell_people(result: StudyResult) -> None:
     from kdstudy.report import render_answer, render_comparison, render_warnings
+    from kdstudy.runner import searches_left
 
-    study_id = result.study.id
+    study_id, left = result.study.id, searches_left(result.study)
     if result.comparison is not None:
         blocks = [render_comparison(result.comparison)]
     else:
@@ -144,9 +145,11 @@ def _tell_people(result: StudyResult) -> None:
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
         f"reproduce {study_id}": "the best trial again, bit for bit",
-        f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
+        f"confirm {study_id} --searches {left}": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
+    if not left:  # all that confirm.at_most allows
+        del commands[f"confirm {study_id} --searches {left}"]
     if result.best is None:  # no trial came through
         commands = {command: meaning for command, meaning in commands.items() if command.split()[0] in ("show", "ui")}
     for command, meaning in commands.items():

@@ -155,6 +155,12 @@ def summaries(connection: Connection, ids: Sequence[str] | None = None) -> tuple
     )
 
 
+def of_text(connection: Connection, text: str) -> tuple[str, ...]:
+    """Return the IDs of the studies whose file had this text, the oldest first."""
+    query = select(STUDIES.c.id).where(STUDIES.c.text == text).order_by(STUDIES.c.created, STUDIES.c.id)
+    return tuple(connection.scalars(query))
+
+
 def resolve(connection: Connection, reference: str, place: str) -> str:
     """Return the ID that a prefix or ``latest`` means."""
     query = select(STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.id)

@@ -89,7 +89,9 @@ def test_a_finite_loss_without_a_finite_slope_is_told_by_its_gradient() -> None:
 
 def test_answers_of_a_network_that_are_no_numbers_are_the_networks_fault() -> None:
     told = refused(student=f"{{'{HERE}:Small': {{fault: nan}}}}", layers=OWN)
-    assert told.endswith("loss: term 'cross_entropy' is not a finite number in the first batch; mend the network's answers")
+    assert told.endswith(
+        "loss: term 'cross_entropy' is not a finite number in the first batch; mend the network's answers"
+    )
 
 
 def test_maps_that_are_zero_from_the_first_step_teach_nothing() -> None:
