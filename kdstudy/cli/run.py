@@ -34,15 +34,23 @@ MAX_SEEDS = 10_000
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--warm-start", metavar="ID", help="An earlier study of this store, from whose trials the search learns.")
 @click.option("--leave", is_flag=True, hidden=True, help="Work in the store, not here: a job's folder may vanish.")
+@click.option("--meant-from", type=click.Path(path_type=Path), hidden=True, help="What relative paths begin at.")
 @address_option
 @plugin_option
 @store_options
 @json_option
-def run_command(
-    *, path: Path, warm_start: str | None, leave: bool, address: str | None, store: Store, as_json: bool
+def run_command(  # noqa: PLR0913 - one per command-line option
+    *,
+    path: Path,
+    warm_start: str | None,
+    leave: bool,
+    meant_from: Path | None,
+    address: str | None,
+    store: Store,
+    as_json: bool,
 ) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
-    study = load_study(path)
+    study = load_study(path, meant_from)
     from kdstudy.runner import run_study
 
     with nothing_printed():
