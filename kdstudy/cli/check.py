@@ -11,7 +11,7 @@ import click
 from kdstudy.cli.options import address_option, json_option, plugin_option, print_json, store_options
 from kdstudy.results import count_of, in_points, table
 from kdstudy.storage import Store
-from kdstudy.study import MIN_SEARCHES, Study, load_study
+from kdstudy.study import MIN_SEARCHES, Study, flow_text, load_study
 
 if TYPE_CHECKING:
     from kdstudy.analysis import Forecast
@@ -72,7 +72,7 @@ def check_command(  # noqa: PLR0913 - one per command-line option
     for line in _about(found, study):
         click.echo(line)
     click.echo(
-        f"{study.name}: teacher {study.teacher.model.name}, student {study.student.model.to_yaml()}, "
+        f"{study.name}: teacher {study.teacher.model.name}, student {flow_text(study.student.model.to_yaml())}, "
         f"data {study.data.name}"
     )
     _show_arms(study)
@@ -175,7 +175,7 @@ def _network(spec: str | dict[str, dict[str, object]]) -> str:
     if isinstance(spec, str):
         return spec
     ((name, options),) = spec.items()
-    return f"{name} ({', '.join(f'{option}: {value}' for option, value in options.items())})"
+    return f"{name} ({', '.join(f'{option}: {flow_text(value)}' for option, value in options.items())})"
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kdstudy.cli.options import json_option, print_json, store_options
+from kdstudy.cli.options import answered_yes, json_option, print_json, store_options
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
 
@@ -27,7 +27,9 @@ def delete_command(study: str, yes: bool, store: Store, as_json: bool) -> int:
         count = len(ledger.trials(record.id))
         if not yes:
             places = f"{ledger.place}, MLflow and {store.folder}"
-            click.confirm(f"remove {record.id} ({record.status}, {count} trials) from {places}?", abort=True, err=True)
+            if not answered_yes(f"remove {record.id} ({record.status}, {count} trials) from {places}?"):
+                click.echo("nothing removed", err=True)
+                return 1  # as apt: a script must not take it for done
         delete_study(ledger, record.id, store)
     if as_json:
         print_json({"study_id": record.id, "trials": count})

@@ -54,6 +54,25 @@ def nothing_printed() -> AbstractContextManager[object]:
     return redirect_stdout(sys.stderr)
 
 
+def answered_yes(question: str) -> bool:
+    """Ask on stderr and return whether the answer is yes; nothing (a line's end) and no stdin are no.
+
+    Args:
+        question: With its question mark.
+
+    Raises:
+        click.Abort: It was interrupted.
+    """
+    try:
+        with nothing_printed():  # click up to 8.1 puts a blank on stdout before an answer that it reads
+            return click.confirm(question, err=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        click.echo("\nnobody answered; --yes does not ask", err=True)
+        return False
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document; NaN is a bug, not a value."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))

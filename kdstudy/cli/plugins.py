@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json
+from kdstudy.cli.type_words import type_words
 from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS, Registry
+from kdstudy.study import flow_text
 
 
 def _command(name: str, registry: Registry) -> click.Command:
@@ -40,7 +42,7 @@ def _document(registry: Registry, name: str, as_json: bool) -> None:
     options = [
         {
             "name": option.name,
-            "type": _type_text(option.annotation),
+            "type": type_words(option.annotation),
             "required": option.required,
             "default": None if option.required else option.default,
         }
@@ -52,25 +54,13 @@ def _document(registry: Registry, name: str, as_json: bool) -> None:
         return
     click.echo(f"{registry.kind} {name}")
     for option in options:
-        default = "required" if option["required"] else f"default {option['default']}"
+        default = "required" if option["required"] else f"default {flow_text(option['default'])}"
         click.echo(f"  {option['name']}: {option['type']} ({default})")
     click.echo(f"\n{text}")
 
 
 def _summary(plugin: Any) -> str:
     return inspect.cleandoc(plugin.__doc__ or "").partition("\n")[0]
-
-
-def _type_text(annotation: Any) -> str:
-    """Return a type as a user reads it: bounds in words, no module names."""
-    bounds = getattr(annotation, "__metadata__", ())
-    base = annotation.__origin__ if bounds else annotation
-    text = base.__name__ if isinstance(base, type) else str(base).replace("typing.", "")
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    words = [
-        f"{sign} {getattr(bound, field)}" for bound in bounds for field, sign in signs.items() if hasattr(bound, field)
-    ]
-    return " ".join([text, *words])
 
 
 transfers_command = _command("transfers", TRANSFERS)

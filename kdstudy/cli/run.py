@@ -34,15 +34,23 @@ MAX_SEEDS = 10_000
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--warm-start", metavar="ID", help="An earlier study of this store, from whose trials the search learns.")
 @click.option("--leave", is_flag=True, hidden=True, help="Work in the store, not here: a job's folder may vanish.")
+@click.option("--meant-from", type=click.Path(path_type=Path), hidden=True, help="What relative paths begin at.")
 @address_option
 @plugin_option
 @store_options
 @json_option
-def run_command(
-    *, path: Path, warm_start: str | None, leave: bool, address: str | None, store: Store, as_json: bool
+def run_command(  # noqa: PLR0913 - one per command-line option
+    *,
+    path: Path,
+    warm_start: str | None,
+    leave: bool,
+    meant_from: Path | None,
+    address: str | None,
+    store: Store,
+    as_json: bool,
 ) -> int:
     """Run STUDY.yaml: teacher, search, confirmation, comparison."""
-    study = load_study(path)
+    study = load_study(path, meant_from)
     from kdstudy.runner import run_study
 
     with nothing_printed():
@@ -128,8 +136,9 @@ def _tell_why(result: StudyResult) -> None:
 
 def _tell_people(result: StudyResult) -> None:
     from kdstudy.report import render_answer, render_comparison, render_warnings
+    from kdstudy.runner import searches_left
 
-    study_id = result.study.id
+    study_id, left = result.study.id, searches_left(result.study)
     if result.comparison is not None:
         blocks = [render_comparison(result.comparison)]
     else:
@@ -144,9 +153,11 @@ def _tell_people(result: StudyResult) -> None:
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
         f"reproduce {study_id}": "the best trial again, bit for bit",
-        f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
+        f"confirm {study_id} --searches {left}": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
+    if not left:  # all that confirm.at_most allows
+        del commands[f"confirm {study_id} --searches {left}"]
     if result.best is None:  # no trial came through
         commands = {command: meaning for command, meaning in commands.items() if command.split()[0] in ("show", "ui")}
     for command, meaning in commands.items():

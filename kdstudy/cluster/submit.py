@@ -18,6 +18,7 @@ from kdstudy.ledger import ship_git_state
 from kdstudy.plugins import allowed_plugins
 from kdstudy.settings import scoped_environment
 from kdstudy.storage import is_bucket
+from kdstudy.study import load_study, parse_study
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -74,14 +75,15 @@ def submit(
         study: The study file, which must be valid.
         address: ``http://HOST:8265`` of the cluster's dashboard.
         places: Where the record is kept.
-        folder: Sent along: the study's own plug-ins; it must hold the study file. None: the file alone.
+        folder: Sent along: the study's own plug-ins; it must hold the study file. None: the file, and the modules that
+            were allowed by their place, each by itself.
         warm_start: An earlier study in the ledger there: ID, unique prefix, or ``latest``; None for none.
 
     Raises:
         ClusterError: The cluster cannot be reached, refuses, or could not reach the store.
-        StudyError: The study file is not in the folder.
+        StudyError: The study file is not in the folder, or a relative path of it leads nowhere.
     """
-    options = places.options()
+    options = [*places.options(), *_meant_from(study, folder)]
     allowed = [*_allowed_there(study, folder)]
     with (
         scoped_environment(cluster_token(), override=True),
@@ -89,6 +91,8 @@ def submit(
     ):
         copy = Path(temporary) / "study"
         name = _copy(study, folder, copy)
+        if folder is None:
+            _copy_modules(copy)
         ship_git_state(folder or study.parent, copy)
         # RAY_ADDRESS: Ray tells a job which cluster it runs on; `auto` would look for any.
         options += [] if warm_start is None else ["--warm-start", warm_start]
@@ -164,6 +168,45 @@ def _copy(study: Path, folder: Path | None, target: Path) -> str:
     return name.as_posix()
 
 
+def _copy_modules(target: Path) -> None:
+    """Copy the modules that were allowed by their place beside the study file: files, and packages' folders."""
+    for place in filter(None, allowed_plugins().values()):
+        if place.is_dir():
+            shutil.copytree(place, target / place.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(place, target)
+
+
+def _meant_from(study: Path, folder: Path | None) -> list[str]:
+    """Return the option by which relative paths of a study file are meant from its folder here, as everywhere.
+
+    A job's own folder vanishes. What lies in a folder that is sent along is meant there.
+
+    Raises:
+        StudyError: Nothing is at one of them.
+    """
+    if folder is not None:
+        return []
+    here = load_study(study)
+    written = parse_study(here.text, str(study))
+    paths = (
+        ("data.root", written.data.root, here.data.root),
+        ("teacher.path", written.teacher.path, here.teacher.path),
+    )
+    relative = [(key, path, Path(found)) for key, path, found in paths if path and found and _is_relative(path)]
+    for key, path, found in relative:
+        if not found.exists():
+            told = (
+                f"{key}: a relative path is meant from the study file's folder, and {found} is not there, got '{path}'"
+            )
+            raise StudyError([f"{study}: {told}; write the path that all nodes have"])
+    return ["--meant-from", str(study.absolute().parent)] if relative else []
+
+
+def _is_relative(path: str) -> bool:
+    return "://" not in path and not path.startswith(("/", "~"))
+
+
 def _allowed_there(study: Path, folder: Path | None) -> Iterator[str]:
     """Yield what the job must allow: modules that lie in the folder that is sent, by their place in it.
 
@@ -173,7 +216,9 @@ def _allowed_there(study: Path, folder: Path | None) -> Iterator[str]:
     for name, place in allowed_plugins().items():
         if place is None:
             yield name
-        elif folder is not None and place.resolve().is_relative_to(folder.resolve()):
+        elif folder is None:
+            yield f"./{place.name}"
+        elif place.resolve().is_relative_to(folder.resolve()):
             yield f"./{place.resolve().relative_to(folder.resolve()).as_posix()}"
         else:
             raise StudyError(

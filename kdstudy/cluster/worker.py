@@ -211,33 +211,45 @@ def prepare_in_worker(
     Returns:
         The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; what each arm
         ``keeps`` of the teacher's outputs (as `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its
-        trials are ``taught`` by it; or under ``error`` what the user must put right, under ``data`` whether that is
-        the data, and the traceback of its ``cause``.
+        trials are ``taught`` by it; or under ``error`` what the user must put right, and that nothing was trained where
+        nothing was, under ``data`` whether that is the data, and the traceback of its ``cause``.
     """
     trials = [TrialConfig.from_json(config) for config in configs]
+    untrained = "; nothing was trained" if key is None else ""
     try:
-        return _with_teacher(trials, teachers, key, images)
+        lines = _looked_at(trials, key, images)
+        untrained = ""
+        return _with_teacher(trials, teachers, key, images, lines)
     except KdstudyError as error:
         cause = traceback.format_exc() if error.__cause__ else None
-        return {"error": str(error), "data": isinstance(error, DataError), "cause": cause}
+        return {"error": f"{error}{untrained}", "data": isinstance(error, DataError), "cause": cause}
     except Exception as error:  # noqa: BLE001  a plug-in of the user's own may raise anything
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
 
-def _with_teacher(
-    trials: list[TrialConfig], teachers: Folder, key: str | None, images: ImagesToVerify
-) -> dict[str, Any]:
+def _looked_at(trials: list[TrialConfig], key: str | None, images: ImagesToVerify) -> list[str]:
+    """Look at all that can be wrong here before a teacher is trained; return lines about the data and its file."""
     from kdstudy import trial as parts
-    from kdstudy.data import count_views, data_lines, shortages
+    from kdstudy.data import data_lines
 
     data = parts.dataset_of(trials[0], with_test=False)
     notes: list[str] = []
-    if key is None:  # before the teacher is trained; the driver may have been without the data
+    if key is None:  # the driver may have been without the data
         inspected = parts.inspect_parts(trials)
         inspected.raise_faults()
         notes = inspected.notes
     if data.fingerprint != images.verified:
         parts.verify_data(trials[0], images.searches)
+    return [*data_lines(data), *notes]
+
+
+def _with_teacher(
+    trials: list[TrialConfig], teachers: Folder, key: str | None, images: ImagesToVerify, lines: list[str]
+) -> dict[str, Any]:
+    from kdstudy import trial as parts
+    from kdstudy.data import count_views, shortages
+
+    data = parts.dataset_of(trials[0], with_test=False)
     views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
     folder = parts.teacher_folder(trials[0], teachers, key)
     teacher = parts.find_teacher(folder)
@@ -246,7 +258,7 @@ def _with_teacher(
     return {
         "teacher": teacher.to_json(),
         "dataset": {**parts.describe_dataset(data), "verified": images.searches},
-        "lines": [*data_lines(data), *notes],
+        "lines": lines,
         "warnings": shortages(data, parts.largest_batch(trials)),
         "keeps": [_keep(trial, each.file_bytes, views) for trial, each in zip(trials, needs, strict=True)],
         "taught": [each.teacher for each in needs],

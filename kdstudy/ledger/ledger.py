@@ -112,6 +112,10 @@ class Ledger:
         """Return a line for each study, the oldest first. Cheap: it reads no trial."""
         return self._database.read(studies.summaries)
 
+    def of_text(self, text: str) -> tuple[str, ...]:
+        """Return the IDs of the studies whose file had this text, the oldest first."""
+        return self._database.read(lambda connection: studies.of_text(connection, text))
+
     def resolve(self, reference: str) -> str:
         """Return the ID that a unique prefix, or ``latest``, means.
 

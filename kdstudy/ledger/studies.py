@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +15,13 @@ from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingR
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
 from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, METADATA, SEARCHES, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import validate_record
-from kdstudy.results import StudyStatus
+from kdstudy.results import StudyStatus, count_of
 from kdstudy.storage import folder_name
 
 MOST_SEARCHES = 1_000_000
 """More than anybody asks for: a record that says so is damaged."""
+MOST_TOLD = 5
+"""IDs that a message names."""
 _FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
 _PARTS: dict[str, type[RecordPart]] = {"dataset": DatasetInfo, "teacher": TeacherInfo, "tracking": TrackingRef}
@@ -108,8 +110,8 @@ def _safe(record: StudyRecord) -> StudyRecord:
     return record
 
 
-def summaries(connection: Connection) -> tuple[StudySummary, ...]:
-    """Return a line for each study, the oldest first, by one query that reads no trial but an index."""
+def summaries(connection: Connection, ids: Sequence[str] | None = None) -> tuple[StudySummary, ...]:
+    """Return a line for each study, or for some, the oldest first, by one query that reads no trial but an index."""
     # The same order as the index, so that both aggregates are read off it.
     best = func.max(TRIALS.c.val).filter(and_(TRIALS.c.phase == "search", TRIALS.c.state == "completed"))
     tallies = (
@@ -134,6 +136,7 @@ def summaries(connection: Connection) -> tuple[StudySummary, ...]:
         )
         .order_by(STUDIES.c.created, STUDIES.c.id)
     )
+    query = query if ids is None else query.where(STUDIES.c.id.in_(ids))
     now = clock(connection)
     return tuple(
         validate_record(
@@ -152,6 +155,12 @@ def summaries(connection: Connection) -> tuple[StudySummary, ...]:
     )
 
 
+def of_text(connection: Connection, text: str) -> tuple[str, ...]:
+    """Return the IDs of the studies whose file had this text, the oldest first."""
+    query = select(STUDIES.c.id).where(STUDIES.c.text == text).order_by(STUDIES.c.created, STUDIES.c.id)
+    return tuple(connection.scalars(query))
+
+
 def resolve(connection: Connection, reference: str, place: str) -> str:
     """Return the ID that a prefix or ``latest`` means."""
     query = select(STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.id)
@@ -164,11 +173,19 @@ def resolve(connection: Connection, reference: str, place: str) -> str:
     if not found:
         raise RecordError(f"study '{reference}': no ID in {place} starts with this; see 'kdstudy list'")
     if len(found) > 1:
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        raise RecordError(
-            f"study '{reference}': {len(found)} IDs begin so: {', '.join(found[:5])}{more}; write more of the ID"
-        )
+        raise RecordError(_ambiguous(connection, reference, found))
     return folder_name("study: its ID", found[0])
+
+
+def _ambiguous(connection: Connection, reference: str, found: Sequence[str]) -> str:
+    """Return what a reference of several studies may mean: the newest of them, told apart."""
+    shown = summaries(connection, found[-MOST_TOLD:])
+    told = [
+        f"{each.id} ({each.status}, {count_of(each.trials, 'trial')}, {each.created:%Y-%m-%d %H:%M} UTC)"
+        for each in shown
+    ]
+    older = f"{len(found) - MOST_TOLD} older ones and " if len(found) > MOST_TOLD else ""
+    return f"study '{reference}': {len(found)} IDs begin so: {older}{', '.join(told)}; write more of the ID"
 
 
 def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> None:

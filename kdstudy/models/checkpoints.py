@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import pickle
+import pickletools
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,9 +58,21 @@ def read_file(path: Path) -> bytes:
             raise OSError(0, "not a file")
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(
-            f"teacher.path: {path} cannot be read ({error.strerror}); name a safetensors or state-dict file"
-        ) from error
+        advice = _beside(path) or "name a safetensors or state-dict file"
+        raise ModelError(f"teacher.path: {path} cannot be read ({error.strerror}); {advice}") from error
+
+
+def _beside(path: Path) -> str | None:
+    """Return which file in the same folder was meant, of one that is not there; None where none is like it."""
+    if path.exists():
+        return None
+    try:
+        names = sorted(each.name for each in path.parent.iterdir() if each.is_file())
+    except OSError:
+        return f"there is no folder {path.parent} either"
+    near = difflib.get_close_matches(path.name, names, n=_SHOWN)
+    same = [name for name in names if Path(name).stem == path.stem and name not in near]
+    return f"did you mean {' or '.join([*near, *same])}?" if near or same else None
 
 
 def read_weights(path: Path) -> FileWeights:
@@ -76,7 +92,7 @@ def read_weights(path: Path) -> FileWeights:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ModelError(f"teacher.path: {path} {_why_unreadable(error)}") from error
+        raise ModelError(f"teacher.path: {path} {_why_unreadable(path, error)}") from error
     found = _unwrapped(content)
     if found is None:
         raise ModelError(
@@ -86,7 +102,7 @@ def read_weights(path: Path) -> FileWeights:
     return found
 
 
-def _why_unreadable(error: Exception) -> str:
+def _why_unreadable(path: Path, error: Exception) -> str:
     foreign = _FOREIGN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if foreign is None:
         return (
@@ -95,8 +111,26 @@ def _why_unreadable(error: Exception) -> str:
         )
     return (
         f"holds more than tensors ({foreign[1]}), which could be code and is not read; where you trust the file, take "
-        "out its weights: torch.save(torch.load(file, weights_only=False)['state_dict'], 'weights.pt')"
+        f"out its weights: torch.save(torch.load(file, weights_only=False){_way_to_weights(path)}, 'weights.pt')"
     )
+
+
+def _way_to_weights(path: Path) -> str:
+    """Return how the weights are got of what a file holds: of a whole network, or of a dict, by its key."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            name = next(name for name in parts.namelist() if name.endswith("data.pkl"))
+            opcodes = pickletools.genops(parts.read(name))  # reads, and runs nothing
+            codes = [(opcode.name, argument) for opcode, argument, _ in opcodes if "PUT" not in opcode.name]
+    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
+        return ".state_dict()"
+    if len(codes) > 1 and codes[1][0] != "EMPTY_DICT":
+        return ".state_dict()"
+    for (_, key), (opcode, kind) in itertools.pairwise(codes):
+        if key in CONTAINERS:
+            network = opcode == "GLOBAL" and kind != "collections OrderedDict"
+            return f"['{key}'].state_dict()" if network else f"['{key}']"
+    return "['state_dict']"
 
 
 def _unwrapped(content: Any) -> FileWeights | None:

@@ -8,10 +8,13 @@ A study file may also name a plug-in of the user's own as ``package.module:Name`
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from kdstudy.errors import PluginError, did_you_mean
@@ -65,12 +68,14 @@ class Registry:
         if name not in self._entries and not self._is_ours(module_name, attribute):
             require_allowed(self.kind, name)
         try:
-            return getattr(importlib.import_module(module_name), attribute)
+            module = importlib.import_module(module_name)
+            return getattr(module, attribute)
         except (Exception, SystemExit) as error:
             if name in self._entries:
                 raise
             raise PluginError(
-                f"{self.kind}: '{name}' cannot be loaded ({_reason(error)}); {_remedy(error, name)}"
+                f"{self.kind}: '{name}' cannot be loaded ({_reason(error)}); "
+                f"{_namesake(sys.modules.get(module_name), name) or _remedy(error, name)}"
             ) from error
 
     def _is_ours(self, module_name: str, attribute: str) -> bool:
@@ -126,6 +131,16 @@ def _reason(error: BaseException) -> str:
     """Return what a module of somebody else's raised when it was imported, on one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {text}"
+
+
+def _namesake(module: ModuleType | None, name: str) -> str | None:
+    """Return that a class or function of nearly this name was meant; None where the module has none."""
+    module_name, _, attribute = name.partition(":")
+    if module is None or hasattr(module, attribute):
+        return None
+    public = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+    near = difflib.get_close_matches(attribute, public, n=1)
+    return f"did you mean '{module_name}:{near[0]}'?" if near else None
 
 
 def _remedy(error: BaseException, name: str) -> str:

@@ -4,6 +4,7 @@ from kdstudy.runner.checks import check_cluster, check_study
 from kdstudy.runner.deletion import delete_study
 from kdstudy.runner.doctor import examine
 from kdstudy.runner.driver import confirm_study, resume_study, run_study
+from kdstudy.runner.known import searches_left
 from kdstudy.runner.outcome import StudyResult, deliver
 from kdstudy.runner.signals import terminable
 
@@ -17,5 +18,6 @@ __all__ = [
     "examine",
     "resume_study",
     "run_study",
+    "searches_left",
     "terminable",
 ]

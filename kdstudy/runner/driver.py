@@ -17,6 +17,7 @@ from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
 from kdstudy.plugins import tell_places
 from kdstudy.runner.checks import require_runnable
 from kdstudy.runner.drive import Drive
+from kdstudy.runner.known import tell_finished, tell_of_twin
 from kdstudy.runner.mended import remember_file, require_unchanged
 from kdstudy.runner.open_study import OpenStudy, new_record
 from kdstudy.runner.outcome import StudyResult, deliver, result_of
@@ -70,6 +71,7 @@ def run_study(  # noqa: PLR0913 - all that can be said of a new study
     if workplace is not None:
         os.chdir(workplace)
     with Ledger.open(store.ledger_url, create=True) as ledger:
+        tell_of_twin(record.text, ledger)
         owner = LeaseOwner.here()
         ledger.create_study(record, owner, warm)
         log.info(f"study {record.id}")
@@ -99,6 +101,7 @@ def resume_study(
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
         if record.status == "finished":
+            tell_finished(record, ledger)
             return _conclude(record, ledger, store)
         if record.status == "failed":
             require_unchanged(record, store.study(record.id))

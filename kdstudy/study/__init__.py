@@ -24,6 +24,7 @@ from kdstudy.study.space import Choice, Int, Log, Range, Uniform
 from kdstudy.study.study import Arm, Study, require_plugins
 from kdstudy.study.trial_config import TrialConfig
 from kdstudy.study.validate import Reader
+from kdstudy.study.yaml_text import flow_text
 
 __all__ = [
     "MAX_LOOKS",
@@ -55,6 +56,7 @@ __all__ = [
     "arm_colours",
     "check",
     "flatten",
+    "flow_text",
     "json_schema",
     "key_paths",
     "load_study",

@@ -34,7 +34,7 @@ def check(annotation: Any, value: Any) -> tuple[Any, list[str]]:
         deepest = max(len(detail["loc"]) for detail in error.errors())
         found = [detail for detail in error.errors() if len(detail["loc"]) == deepest]
         messages = " or ".join(dict.fromkeys(_message(detail["msg"]) for detail in found))
-        return None, [f"{messages}, got {show(value)}"]
+        return None, [f"{messages}, got {'nothing' if value is None else show(value)}"]
     return to_plain(annotation, checked), []
 
 
@@ -52,9 +52,22 @@ def is_plain(annotation: Any, value: Any) -> bool:
     return True
 
 
+_KINDS = {
+    "be a valid integer": "be a whole number",
+    "be a valid number": "be a number",
+    "be a valid boolean": "be true or false",
+    "be a valid string": "be text",
+    "be a valid array": "be a list",
+    "be an object": "be a mapping",
+}
+"""How pydantic calls the kinds of values, and what they are called here."""
+
+
 def _message(text: str) -> str:
     if text == "Field required":  # a tuple of fixed length that ended too early
         return "must have more items"
+    for ending, words in _KINDS.items():
+        text = text.removesuffix(ending) + words if text.endswith(ending) else text
     for start in ("Input should ", "String should ", "Value should ", "List should ", "Tuple should "):
         text = text.replace(start, "must ", 1) if text.startswith(start) else text
     return text[0].lower() + text[1:]

@@ -17,12 +17,16 @@ from kdstudy.study.validate import Reader
 from kdstudy.study.yaml_text import parse_text, read_text
 
 
-def load_study(path: Path | str) -> Study:
+def load_study(path: Path | str, folder: Path | None = None) -> Study:
     """Read and check the study file at ``path``; nothing is run or created.
 
     Its relative paths are meant from the file's folder and become absolute, so that whatever is done with the study,
     from wherever, finds the same files. Modules beside it can be imported if they were allowed: see
     `kdstudy.plugins.allow_beside`.
+
+    Args:
+        path: The study file.
+        folder: From where its relative paths are meant; None for its own folder.
 
     Raises:
         StudyError: The file cannot be read or is wrong; one line per problem, all of them.
@@ -30,7 +34,7 @@ def load_study(path: Path | str) -> Study:
     text = read_text(Path(path))
     allow_beside(Path(path))
     study = parse_study(text, str(path))
-    folder = _folder_of(Path(path))
+    folder = folder or _folder_of(Path(path))
     return dataclasses.replace(
         study,
         data=dataclasses.replace(study.data, root=_absolute(study.data.root, folder)),

@@ -19,6 +19,7 @@ from kdstudy.plugins import Option, Registry, declaration
 from kdstudy.study.coerce import accepts, check, is_plain, takes_list, takes_mapping, to_plain
 from kdstudy.study.diagnostics import UNREADABLE, Place, Problems, show
 from kdstudy.study.fields import REGISTRIES, Field, Key, fields_of, hint, label_problem
+from kdstudy.study.notation import rewritten
 from kdstudy.study.other_names import unknown_key, unknown_option
 from kdstudy.study.plugin_spec import PluginSpec, written_name
 from kdstudy.study.range_notation import is_range, range_meant, read_range, repetition
@@ -104,6 +105,8 @@ class Reader:
                 place, "the plug-in declares a type that no study file can write; annotate the option with plain types"
             )
             return INVALID
+        if messages and (meant := rewritten(annotation, value)):
+            example, instead = f"; write {meant}", None
         for message in messages[:1] if instead else messages:
             self.problems.add(place, instead or f"{prefix}{message}{example}")
         return INVALID if messages else checked

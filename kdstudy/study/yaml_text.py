@@ -135,6 +135,12 @@ def write_text(tree: Any, comment: str = "") -> str:
     return lines + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def flow_text(value: Any) -> str:
+    """Return a plain value on one line as a study file writes it: ``{resnet8: {width: 16}}``."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=True)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 class _Reader:
     """Turns nodes into plain values, noting lines and problems on the way."""
 

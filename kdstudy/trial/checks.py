@@ -6,6 +6,7 @@ Each check looks at one part and notes all that is wrong with it; what needs a p
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,9 +17,10 @@ from torch import nn
 from kdstudy.data import Dataset, count_views
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
 from kdstudy.layerwise import layer_sizes
-from kdstudy.models import require_trainable
+from kdstudy.models import require_trainable, trace
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
 from kdstudy.training import schedule
+from kdstudy.transfer import TransferContext
 from kdstudy.trial.build import (
     TrialNetworks,
     build_instrument,
@@ -134,8 +136,24 @@ def check_data(found: Inspection) -> None:
                 raise
             found.awaited = error
             return
+        found.notes.extend(_too_large_batches(found))
         if config.cache.mode == "all_views":
             count_views(found.data.augmentation)
+
+
+def _too_large_batches(found: Inspection) -> Iterator[str]:
+    """Yield which batches are larger than the training split, and so hold all of it: one step an epoch."""
+    images = 0 if found.data is None else len(found.data.train)
+    sizes = {
+        "train.batch_size": max(config.train.batch_size for config in found.configs),
+        "teacher.batch_size": 0 if (teacher := found.configs[0].teacher).path else teacher.batch_size,
+    }
+    for key, size in sizes.items():
+        if size > images:
+            yield (
+                f"{key}: {size} is more than the {images} training images, so a batch holds all of them, and an epoch "
+                "is one step"
+            )
 
 
 def check_teacher(found: Inspection) -> None:
@@ -159,7 +177,24 @@ def check_teacher(found: Inspection) -> None:
 def check_layers(found: Inspection) -> None:
     """Build every student that may be drawn, and match its crucial layers with the teacher's."""
     for config in found.configs:
-        found.networks(config)
+        built = found.networks(config)
+        if built is not None and config.layers != "auto":
+            notes = _out_of_order(found, config.layers, built.context)
+            found.notes.extend(note for note in notes if note not in found.notes)
+
+
+def _out_of_order(found: Inspection, pairs: Sequence[tuple[str, str]], context: TransferContext) -> Iterator[str]:
+    """Yield what is odd about named pairs that a trial takes all the same."""
+    assert found.teacher is not None and found.data is not None
+    if [student for student, _ in pairs] != [*context.layers]:
+        yield f"layers: taken in the order in which the student runs them: {', '.join(context.layers)}"
+    partners = context.teacher_layers
+    if twice := sorted({name for name in partners if partners.count(name) > 1}):
+        yield f"layers: the teacher's {', '.join(twice)} is the partner of more than one layer"
+    order = [name for name, _ in trace(found.teacher, found.data.image_shape)]
+    for early, late in itertools.pairwise(partners):
+        if order.index(late) < order.index(early):
+            yield f"layers: the teacher runs {late} before {early}, their partners in the student the other way round"
 
 
 def check_arms(found: Inspection) -> None:

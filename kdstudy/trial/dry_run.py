@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 
-from kdstudy.errors import KdstudyError, StudyError
+from kdstudy.errors import KdstudyError, MapError, StudyError
 from kdstudy.models import preserved_generators, require_trainable
 from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, fixed_numerics, generator
@@ -39,7 +40,7 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
         batch: Also train one batch and measure the probe once; nothing of it is kept.
 
     Raises:
-        KdstudyError: The configuration cannot be run here.
+        KdstudyError: The configuration cannot be run here, or the batch has no finite loss or gradient.
     """
     inputs = OwnInputs()
     with (
@@ -55,17 +56,41 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
 
 
 def _train_one_batch(trial: TrialRun, inputs: OwnInputs) -> None:
-    """Train one batch and measure the probe."""
-    trial.distiller.begin_epoch(
+    """Train one batch, whose loss and gradients must be finite numbers, and measure the probe."""
+    totals = trial.distiller.begin_epoch(
         1,
         itertools.islice(inputs.batches(trial.config, trial.data, trial.device, 1), 1),
         steps=1,
         directions=generator(trial.config.data_seed, "directions", 1),
         multipliers={},
     ).run()
+    _require_finite(totals.terms, trial)
     if trial.probe is not None and trial.teacher is not None:
         with contextlib.suppress(StudentMapsEmptyError):
             trial.probe.measure(trial.student, trial.teacher)
+
+
+def _require_finite(terms: Mapping[str, float | None], trial: TrialRun) -> None:
+    """Refuse a first batch after which every trial would be lost: its numbers depend on no learning rate.
+
+    Raises:
+        MapError: Something of it is zero or not finite: what.
+    """
+    if not terms:
+        raise MapError("the student's maps are zero over the whole first batch; mend its network, or name other layers")
+    named = [("term", name) for name, value in terms.items() if value is None]
+    parts = (("of the student's", trial.student.module), ("of the transfer method's", trial.distiller.transfer))
+    named = named or [
+        (f"the gradient {whose}", name)
+        for whose, module in parts
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None and not parameter.grad.isfinite().all()
+    ]
+    if not named:
+        return
+    what, more = " ".join((named[0][0], f"'{named[0][1]}'")), f" (and {len(named) - 1} more)" * (len(named) > 1)
+    source = "the network's answers" if named[0][1] == "cross_entropy" else "what computes it"
+    raise MapError(f"loss: {what}{more} is not a finite number in the first batch; mend {source}")
 
 
 def run_corners(study: Study) -> int:

@@ -124,7 +124,11 @@ def test_modes_of_eight_bits_are_what_they_show(mode: str, tmp_path: Path) -> No
     name = "image.tif" if mode in ("CMYK", "LAB", "YCbCr", "PA") else "image.png"
     image.save(tmp_path / name)
     with Image.open(tmp_path / name) as written:
-        assert written.mode == mode
+        as_written = written.mode == mode
+    if not as_written:
+        assert mode == "YCbCr", "the one that Pillow up to 10.3 takes for four bytes of RGB, and cannot read"
+        refusal(tmp_path / name)
+        return
     found = np.array(row(tmp_path / name))
     assert (found[: SIDE // 2] <= 2).all() and (found[SIDE // 2 :] >= 253).all(), found
 

@@ -146,8 +146,15 @@ def test_a_reference_is_an_id_a_unique_prefix_or_latest(ledger: Ledger) -> None:
     assert ledger.resolve("digits-00000011") == "digits-00000011"
     assert ledger.resolve("digits-0000001") == "digits-0000001", "a whole ID wins over the longer ones"
     assert ledger.resolve("digits-00000001") == "digits-00000001"
-    with pytest.raises(RecordError, match=r"study 'dig': 3 IDs begin so: digits-00000001, digits-0000001, digits-"):
+    ledger.add_trial(trial(study_id="digits-0000001"))
+    with pytest.raises(RecordError) as caught:
         ledger.resolve("dig")
+    days = [f"{STUDY.created + timedelta(days=day):%Y-%m-%d %H:%M} UTC" for day in range(3)]
+    assert str(caught.value) == (
+        f"study 'dig': 3 IDs begin so: digits-00000001 (running, 0 trials, {days[0]}), "
+        f"digits-0000001 (interrupted, 1 trial, {days[1]}), digits-00000011 (interrupted, 0 trials, {days[2]}); "
+        "write more of the ID"
+    )
     with pytest.raises(RecordError, match=r"study 'DIGITS': no ID in .* starts with this; see 'kdstudy list'"):
         ledger.resolve("DIGITS")
     with pytest.raises(RecordError, match="no ID"):
@@ -160,7 +167,8 @@ def test_many_candidates_are_counted_not_listed(ledger: Ledger) -> None:
     with pytest.raises(RecordError) as caught:
         ledger.resolve("a-")
     assert "9 IDs begin so" in str(caught.value)
-    assert "and 4 more" in str(caught.value)
+    assert "begin so: 4 older ones and a-00000004 (" in str(caught.value)
+    assert "a-00000008 (" in str(caught.value), "the newest"
     assert "\n" not in str(caught.value)
 
 

@@ -162,3 +162,35 @@ def test_what_cannot_be_taken_says_what_is_in_the_file(tmp_path: Path, content: 
     with pytest.raises(ModelError, match=message) as caught:
         load(tmp_path, content)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "way"),
+    [
+        (network(), "weights_only=False).state_dict(), 'weights.pt')"),
+        ({"state_dict": BARE, "by": Path}, "weights_only=False)['state_dict'], 'weights.pt')"),
+        ({"model": network(), "epoch": 3}, "weights_only=False)['model'].state_dict(), 'weights.pt')"),
+    ],
+)
+def test_how_to_take_weights_out_fits_what_the_file_holds(tmp_path: Path, content: Any, way: str) -> None:
+    torch.save(content, tmp_path / "teacher.pt")
+    with pytest.raises(ModelError) as caught:
+        read_weights(tmp_path / "teacher.pt")
+    assert str(caught.value).endswith(way)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("techer.pt", "did you mean teacher.pt?"),
+        ("teacher.pth", "did you mean teacher.pt?"),
+        ("wrn_best.pt", "name a safetensors or state-dict file"),
+        ("weigths/teacher.pt", "there is no folder "),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, asked: str, told: str) -> None:
+    (tmp_path / "teacher.pt").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    with pytest.raises(ModelError) as caught:
+        read_weights(tmp_path / asked)
+    assert told in str(caught.value) and "\n" not in str(caught.value)

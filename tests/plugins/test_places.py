@@ -128,7 +128,8 @@ def test_what_is_sent_to_a_cluster_is_allowed_there_by_its_place_in_it(folder: P
     with pytest.raises(
         StudyError, match=rf"the cluster does not have {folder}/mynet.py; send it along: --with '{folder}'"
     ):
-        list(_allowed_there(study, None))
+        list(_allowed_there(study, folder / "elsewhere"))
+    assert list(_allowed_there(study, None)) == ["tests", "json", "./mynet.py"], "sent by itself"
 
 
 @pytest.mark.parametrize(
@@ -155,3 +156,21 @@ def test_a_command_is_told_the_packages_of_a_studys_own_plugins_once() -> None:
     assert allowing(["resnet8", "mine.nets:Net", "other:Rule", "mine.kd:Method"]) == (
         " --allow-plugin mine --allow-plugin other"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tests.plugins.test_places:Netz", "did you mean 'tests.plugins.test_places:Nets'?"),
+        ("tests.plugins.test_places:nets", "did you mean 'tests.plugins.test_places:Nets'?"),
+        ("tests.plugins.test_places:Qqq", "write package.module:Name of something importable here"),
+    ],
+)
+def test_a_class_that_a_module_has_not_is_told_with_the_nearest(name: str, told: str) -> None:
+    with pytest.raises(PluginError, match=r"has no attribute") as caught:
+        MODELS.load(name)
+    assert str(caught.value).endswith(told)
+
+
+class Nets:
+    """Has a name that is easily mistyped."""

@@ -303,7 +303,10 @@ def test_a_deleted_study_is_gone_from_record_mlflow_and_store(
     aside = ledger.study(other.id)
     before = {path.name for path in (store.local / "teachers").rglob("*")}
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert run(["delete", study_id, "--store", str(store.local)]) == 130
+    assert run(["delete", study_id, "--store", str(store.local)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.endswith("nothing removed\n") and f"remove {study_id} (finished, 4 trials)" in told.err
     assert rows_of(store, study_id) > 4
     assert run(["delete", study_id, "--yes", "--store", str(store.local)]) == 0
     assert capsys.readouterr().out == f"{study_id}: removed, with 4 trials\n"

@@ -150,14 +150,14 @@ CASES = [
         *(18, "arms.policies.layerwise.normalise", "in the range: must be 'parameters', 'layers' or 'off', got true"),
     ),
     ("name: example", "name: my study", 1, "name", 'got "my study"; write for example my-study'),
-    ("name: example", "name: 5", 1, "name", 'must be a valid string, got 5; write for example "my-study"'),
+    ("name: example", "name: 5", 1, "name", "must be text, got 5; write it in quotes"),
     ("seed: 3", "seed: -1", 2, "seed", "must be greater than or equal to 0, got -1; leave it out for 0"),
     ("seed: 3", "seeed: 3", 2, "seeed", "unknown key; did you mean 'seed'?"),
     ("seed: 3", "seed: 3\nseed: 4", 3, "seed", "a key may stand only once, got it again after line 2"),
     ("seed: 3", "seed: {int: [1, 3]}", 2, "seed", "must be one value for the whole study, got the range"),
     ("name: digits", "name: digitz", 3, "data.name", "no data set is called 'digitz'; did you mean 'digits'?"),
     ("val_fraction: 0.2", "val_fraction: 1", 3, "data.val_fraction", "must be less than 1, got 1; leave it out"),
-    ("val_fraction: 0.2", "download: yes", 3, "data.download", 'must be a valid boolean, got "yes"'),
+    ("val_fraction: 0.2", "download: yes", 3, "data.download", 'must be true or false, got "yes"; write true'),
     ("val_fraction: 0.2", "options: {sise: 8}", 3, "data.options.sise", "unknown option; did you mean 'size'?"),
     ("resnet20, epochs: 4", "resnet20", 4, "teacher", "needs path or epochs, got neither; write epochs: 20"),
     ("epochs: 4}", "epochs: 4, path: t.pt}", 4, "teacher.epochs", "got both path and epochs; remove one"),
@@ -182,11 +182,11 @@ CASES = [
         "train.epochs",
         "missing (passes over the training split); write for example 8",
     ),
-    ("[32, 64]", "[32, big]", 9, "train.batch_size", 'in the range: must be a valid integer, got "big"'),
+    ("[32, 64]", "[32, big]", 9, "train.batch_size", 'in the range: must be a whole number, got "big"'),
     ("[32, 64]", "[32, {int: [1, 2]}]", 9, "train.batch_size", "a range holds values, not ranges"),
     ("{log: [0.01, 0.3]}", "-1", 10, "train.base_lr", "must be greater than 0, got -1; write for example 0.1"),
     ("{log: [0.01, 0.3]}", ".nan", 10, "train.base_lr", "must be a finite number, got NaN"),
-    ("{log: [0.01, 0.3]}", "fast", 10, "train.base_lr", 'must be a valid number, got "fast"'),
+    ("{log: [0.01, 0.3]}", "fast", 10, "train.base_lr", 'must be a number, got "fast"'),
     ("{log: [0.01, 0.3]}", "{log: [0, 0.3]}", 10, "train.base_lr", "must be greater than 0, got 0; raise it"),
     ("{log: [0.01, 0.3]}", "{lgo: [0.1, 0.3]}", 10, "train.base_lr", 'so, got {"lgo": [0.1, 0.3]}; write {log: [0.1, '),
     ("{log: [0.01, 0.3]}", "0.1\n  nesterov: true\n  momentum: 0", 11, "train.nesterov", "raise momentum"),
@@ -336,7 +336,7 @@ def test_what_looks_like_a_range_is_told_how_one_is_written(old: str, new: str, 
 
 def test_a_list_where_no_range_may_stand_is_told_what_may() -> None:
     assert problems(spoilt("seed: 3", "seed: [1, 2]")) == (
-        "x.yaml:2: seed: must be a valid integer, got [1, 2]; leave it out for 0",
+        "x.yaml:2: seed: must be a whole number, got [1, 2]; leave it out for 0",
     )
     (problem,) = problems(spoilt("- none", "- [kd, none]"))
     assert 'must be a name, or one name with its options, got ["kd", "none"]; write attention or' in problem

@@ -150,7 +150,7 @@ def test_seeds_are_counted_from_zero() -> None:
     ("path", "value", "told"),
     [
         (("text",), 5, "study: text: must be the study file"),
-        (("seed",), "x", "study: seed: must be a valid integer"),
+        (("seed",), "x", "study: seed: must be a whole number"),
         (("train", "epochs"), 0, "study: train.epochs: must be greater than or equal to 1, got 0"),
         (("train", "base_lr", "of"), [0.3, 0.1], "study: train.base_lr: the low end must come first"),
         (("train", "base_lr", "of"), [0.1], "study: train.base_lr: is not what kdstudy writes"),

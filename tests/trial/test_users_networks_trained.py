@@ -134,7 +134,7 @@ def test_what_cannot_work_is_found_before_the_teacher_is_trained(
         inspect_parts([config]).raise_faults()
     assert "\n" not in str(caught.value)
     found = prepare_in_worker([config.to_json()], folder_at(tmp_path), None, ImagesToVerify(1))
-    assert found["error"] == str(caught.value)
+    assert found["error"] == f"{caught.value}; nothing was trained"
     assert ("Traceback" in (found["cause"] or "")) == (caught.value.__cause__ is not None)
     assert not [*tmp_path.iterdir()]
 

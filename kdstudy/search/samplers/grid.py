@@ -8,7 +8,7 @@ from typing import Any, final
 
 from kdstudy.search.samplers.base import PastTrial, Sampler
 from kdstudy.seeds import derive
-from kdstudy.study import Choice, Int, Range
+from kdstudy.study import Choice, Int, Range, flow_text
 
 
 @final
@@ -46,7 +46,7 @@ def _options(path: str, span: Range) -> Sequence[Any]:
         return range(span.low, span.high + 1)
     if isinstance(span, Choice):
         return span.options
-    raise ValueError(f"{path}: the grid sampler needs int or choice, got {span.to_yaml()}")
+    raise ValueError(f"{path}: the grid sampler needs int or choice, got {flow_text(span.to_yaml())}")
 
 
 def _shuffled(index: int, size: int, seed: int) -> int:
