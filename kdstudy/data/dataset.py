@@ -5,7 +5,7 @@ Shapes: N images, C channels, H and W positions, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,10 +23,13 @@ class Split:
     Args:
         images: (N, C, H, W) uint8, or files that are decoded when looked at.
         labels: (N,) int64 class in [0, K), or (N, K) float32 in {0, 1} for multi-label data.
+        groups: (N,) int64, the same for images that must stay together: no choice of training images, and no split,
+            divides them. None where each image stands for itself.
     """
 
     images: Tensor | ImageFiles
     labels: Tensor
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -35,15 +38,15 @@ class Split:
         """Return the images at ``indices``, in that order."""
         images = self.images
         taken = images.take(indices) if isinstance(images, ImageFiles) else images[indices]
-        return Split(taken, self.labels[indices])
+        return Split(taken, self.labels[indices], None if self.groups is None else self.groups[indices])
 
     def to(self, device: torch.device | str) -> Split:
         """Return the split on ``device``; itself if it is there."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def decoded(self) -> Split:
         """Return the split with all its images in memory; itself if they are."""
-        return Split(self.images.decoded(), self.labels) if isinstance(self.images, ImageFiles) else self
+        return replace(self, images=self.images.decoded()) if isinstance(self.images, ImageFiles) else self
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Source:
 
     Args:
         num_classes: K, >= 2.
-        train: The official training split.
+        train: The official training split; with groups, if some of its images belong together.
         test: The official test split; never dependent on a study's seed.
         mean: Of the training images in [0, 1], one number per channel; the customary ones for photographs.
         std: Of the training images, one number per channel, positive.

@@ -1,6 +1,6 @@
 """One image file as uint8 RGB: all that eight bits can hold of it, or a refusal; never what a mode happens to become.
 
-Shapes: H and W of the file, S the side asked for.
+Shapes: H and W of the file, S the side asked for, N windows.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +34,24 @@ WHITE = 2**16 - 1
 DARK = 2**12 - 1
 """An image of 16 bits that has no level above this is taken for one of 12, unless the user says otherwise."""
 _opening = threading.Lock()
+
+
+class Window(NamedTuple):
+    """A square that is cut out of an image, in whole pixels of its file; what is outside the image is black.
+
+    Attributes:
+        left: Its first column; may be negative.
+        top: Its first row; likewise.
+        side: Its height and width, >= 1.
+        width: Of the image that it is meant for.
+        height: Likewise.
+    """
+
+    left: int
+    top: int
+    side: int
+    width: int
+    height: int
 
 
 @functools.cache
@@ -63,19 +82,56 @@ def decode(path: str, size: int, fit: Fit, white: int | None = None) -> Tensor:
     """
     from PIL import Image, ImageOps
 
-    try:
-        with _open(path) as opened:
-            opened.draft("RGB", (2 * size, 2 * size))
-            image = _to_rgb(opened, path, white)
-    except Image.DecompressionBombError as error:
-        raise DataError(f"data: {path} is too large ({str(error).partition(', could')[0]}); scale it down") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(unreadable(path, error)) from error
+    image = _read(path, white, reduced=2 * size)
     if fit == "crop":
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     else:
         image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return _pixels(image)
+
+
+def decode_windows(path: str, windows: Sequence[Window], size: int, white: int | None = None) -> Tensor:
+    """Read one image once and cut windows out of it: (N, 3, S, S) uint8, scaled with antialiasing.
+
+    Args:
+        path: The file.
+        windows: N of them, >= 1.
+        size: S, in pixels.
+        white: As for `decode`.
+
+    Raises:
+        DataError: As for `decode`; or the image has another size than the windows are meant for.
+    """
+    from PIL import Image
+
+    image = _read(path, white)
+    for window in windows:
+        if image.size != (window.width, window.height):
+            raise DataError(
+                f"data: {path} has {image.width} x {image.height} pixels, its annotations are for {window.width} x "
+                f"{window.height}; scale one to the other"
+            )
+    cut = (image.crop((left, top, left + side, top + side)) for left, top, side, _, _ in windows)
+    return torch.stack([_pixels(square.resize((size, size), Image.Resampling.BILINEAR)) for square in cut])
+
+
+def _pixels(image: Images.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _read(path: str, white: int | None, reduced: int | None = None) -> Images.Image:
+    """Return a file's image in RGB, perhaps reduced to a fraction of its size with sides of at least so many pixels."""
+    from PIL import Image
+
+    try:
+        with _open(path) as opened:
+            if reduced is not None:
+                opened.draft("RGB", (reduced, reduced))
+            return _to_rgb(opened, path, white)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"data: {path} is too large ({str(error).partition(', could')[0]}); scale it down") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(unreadable(path, error)) from error
 
 
 def unreadable(path: str, error: Exception) -> str:

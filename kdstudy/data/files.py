@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import multiprocessing
 import os
@@ -25,7 +26,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kdstudy.data.decode import Fit, decode, unreadable
+from kdstudy.data.decode import Fit, Window, decode, decode_windows, unreadable
 from kdstudy.data.shared_memory import PREFETCH, SHARED, free_bytes, shortage, workers_that_fit
 from kdstudy.errors import DataError
 
@@ -47,16 +48,19 @@ LOADER_SECONDS = 600.0
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Image files that answer as a (N, 3, S, S) uint8 tensor does, decoding what is asked for.
+    """Image files, or squares cut out of them, that answer as a (N, 3, S, S) uint8 tensor does.
+
+    What is asked for is decoded, each file once.
 
     Args:
-        paths: One file an image, of any format Pillow reads; grey ones become RGB. See `kdstudy.data.decode`.
+        paths: The file of each image, of any format Pillow reads; grey ones become RGB. See `kdstudy.data.decode`.
         size: S, in pixels.
         fit: How an image becomes square: ``stretch`` keeps all of it, ``crop`` keeps the middle undistorted.
         memory: Keep the decoded images in memory if those of all splits together are at most so many bytes.
         workers: Processes that decode batches while the network trains, >= 0; never more than there are cores, or
             than shared memory holds the batches of.
         white: Level that is white in grey of more than eight bits; None for what the file says, which is 65535 in most.
+        windows: What is cut out of the file for each image; empty where images are whole.
     """
 
     paths: tuple[str, ...]
@@ -65,6 +69,7 @@ class ImageFiles:
     memory: float
     workers: int
     white: int | None = None
+    windows: tuple[Window, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -88,8 +93,10 @@ class ImageFiles:
         return self
 
     def take(self, indices: Tensor) -> ImageFiles:
-        """Return the files at ``indices``, in that order."""
-        return replace(self, paths=tuple(self.paths[i] for i in indices.tolist()))
+        """Return the images at ``indices``, in that order."""
+        places = indices.tolist()
+        windows = tuple(self.windows[i] for i in places) if self.windows else ()
+        return replace(self, paths=tuple(self.paths[i] for i in places), windows=windows)
 
     def decoded(self) -> Tensor:
         """Decode all images.
@@ -106,7 +113,7 @@ class ImageFiles:
             DataError: A file cannot be read.
         """
         with ThreadPoolExecutor(max(_usable(self.workers), 1)) as pool:
-            for _ in pool.map(self._decode, self.paths):
+            for _ in pool.map(self._decode, self._places().items()):
                 pass
 
     def shortage(self, batch: int) -> str | None:
@@ -143,10 +150,15 @@ class ImageFiles:
         """Return a SHA-256, in hex, of the files' contents, order and preparation; never of their names."""
         told = "" if self.white is None else f" {self.white}"
         found = hashlib.sha256(f"{self.fit} {self.size} {len(self.paths)}{told}".encode())
+        files = self.paths
+        if self.windows:
+            places = self._places()
+            files = tuple(places)
+            found.update(json.dumps([list(places.values()), self.windows]).encode())
         try:
-            lengths = [Path(path).stat().st_size for path in self.paths]
+            lengths = [Path(path).stat().st_size for path in files]
             whole = sum(lengths) <= FINGERPRINT_BYTES
-            for path, length in zip(self.paths, lengths, strict=True):
+            for path, length in zip(files, lengths, strict=True):
                 found.update(length.to_bytes(8, "big"))
                 with Path(path).open("rb") as file:
                     found.update(file.read() if whole else file.read(BEGINNING))
@@ -157,18 +169,30 @@ class ImageFiles:
     def _bytes_of(self, images: int) -> int:
         return images * CHANNELS * self.size**2
 
-    def _decode(self, path: str) -> Tensor:
-        return decode(path, self.size, self.fit, self.white)
+    def _places(self) -> dict[str, list[int]]:
+        """Return the files, each with the places of its images."""
+        places: dict[str, list[int]] = {}
+        for place, path in enumerate(self.paths):
+            places.setdefault(path, []).append(place)
+        return places
+
+    def _decode(self, file: tuple[str, list[int]]) -> Tensor:
+        """Return the images of one file, (places, 3, S, S); or one that all of its places share."""
+        path, places = file
+        if self.windows:
+            return decode_windows(path, [self.windows[place] for place in places], self.size, self.white)
+        return decode(path, self.size, self.fit, self.white)[None]
 
     def _decode_all(self, *, threads: int) -> Tensor:
         images = torch.empty(self.shape, dtype=torch.uint8)
+        files = self._places()
         if threads == 1:
-            for place, path in enumerate(self.paths):
-                images[place] = self._decode(path)
+            for file in files.items():
+                images[file[1]] = self._decode(file)
             return images
         with ThreadPoolExecutor(threads) as pool:  # Pillow decodes and resizes without the interpreter's lock
-            for place, image in enumerate(pool.map(self._decode, self.paths)):
-                images[place] = image
+            for places, decoded in zip(files.values(), pool.map(self._decode, files.items()), strict=True):
+                images[places] = decoded
         return images
 
 

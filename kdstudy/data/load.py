@@ -45,7 +45,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         root: Folder of the files, or ``s3://`` location, from which each machine fetches them once; by default
             ``$KDSTUDY_DATA``, else ``./data``.
         train_images: Take only so many of the official training images, in proportion to the classes, before
-            the split; None for all.
+            the split; None for all. Of images in groups, whole groups: nearly so many.
         download: Whether missing files may be fetched.
         augment: Whether training batches are augmented, in the data set's customary way.
         options: Of the data set.
@@ -123,13 +123,14 @@ def verify_images(  # noqa: PLR0913 - as `load_data`
                 known.update(images.paths)
                 if decoded:
                     images.verify()
-    if len(split_seeds) == 1 or not (known or data.multilabel):
+    if len(split_seeds) == 1 or not (known or data.multilabel or data.train.groups is not None):
         return
     source: Source = DATASETS.load(name)(_folder(_location(root)), download, **(options or {}))
     taken = [torch.cat(_divide(source, train_images, val_fraction, seed)) for seed in split_seeds[1:]]
     if isinstance(source.train.images, ImageFiles):
         images = source.train.images.take(torch.unique(torch.cat(taken)))
-        replace(images, paths=tuple(path for path in images.paths if path not in known)).verify()
+        unknown = [place for place, path in enumerate(images.paths) if path not in known]
+        images.take(torch.tensor(unknown, dtype=torch.int64)).verify()
 
 
 @functools.cache
@@ -196,7 +197,9 @@ def _divide(
             "choose a share that leaves images on both sides"
         )
     generator = torch.Generator().manual_seed(derive(split_seed, "validation split"))
-    parts = stratified(source.train.labels[kept], count, generator, "data.val_fraction", source.classes)
+    whole = source.train
+    groups = None if whole.groups is None else whole.groups[kept]
+    parts = stratified(whole.labels[kept], count, generator, "data.val_fraction", source.classes, groups)
     val, train = (kept[part] for part in parts)
     for part, indices in (("training", train), ("validation", val)):
         _refuse_unlabelled(source.train.take(indices), part)
@@ -234,4 +237,5 @@ def _subset(source: Source, train_images: int | None, split_seed: int) -> torch.
     if not 0 < train_images < available:
         raise DataError(f"data.train_images: the data set has {available}, got {train_images}; choose 1 to {available}")
     generator = torch.Generator().manual_seed(derive(split_seed, "train images"))
-    return stratified(source.train.labels, train_images, generator, "data.train_images", source.classes)[0]
+    whole = source.train
+    return stratified(whole.labels, train_images, generator, "data.train_images", source.classes, whole.groups)[0]

@@ -1,6 +1,6 @@
-"""Validation splits and subsets: seeded, stratified, and fingerprinted.
+"""Validation splits and subsets: seeded, stratified, whole groups, and fingerprinted.
 
-Shapes: N images.
+Shapes: N images, G groups of them, K classes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kdstudy.data.dataset import Split
 from kdstudy.data.files import ImageFiles
@@ -42,16 +43,21 @@ def hold_out(split: Split, fraction: float, why: str, classes: Sequence[str]) ->
             f"data.options.test_fraction: {fraction} of {len(split)} images is {count}; choose another share"
         )
     generator = torch.Generator().manual_seed(derive(0, "held-out test split"))
-    test, train = stratified(split.labels, count, generator, "data.options.test_fraction", classes)
+    test, train = stratified(split.labels, count, generator, "data.options.test_fraction", classes, split.groups)
     said = (
-        f"{why}: {count} of the {len(split)} training images ({count / len(split):.0%}, each class in proportion) are "
-        "held out as the test split, the same for every seed"
+        f"{why}: {len(test)} of the {len(split)} training images ({len(test) / len(split):.0%}, each class in "
+        "proportion) are held out as the test split, the same for every seed"
     )
     return split.take(train), split.take(test), said
 
 
 def stratified(
-    labels: Tensor, count: int, generator: torch.Generator, what: str, names: Sequence[str] = ()
+    labels: Tensor,
+    count: int,
+    generator: torch.Generator,
+    what: str,
+    names: Sequence[str] = (),
+    groups: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Divide 0 .. N-1 at random into ``count`` indices and the rest, each class in proportion.
 
@@ -59,17 +65,20 @@ def stratified(
         labels: (N,) int64 class of each image: exactly in proportion, see `stratified_classes`. Or (N, K)
             float32 in {0, 1}: nearly so, see `kdstudy.data.iterative.iterative_split`; a class may then have
             no image in one of the parts.
-        count: Size of the first part, in (0, N).
+        count: Size of the first part, in (0, N); with groups, missed by less than the size of the largest.
         generator: Of the draw; on the CPU.
         what: The part's name in an error.
         names: Of the classes, for an error; empty where they have none.
+        groups: (N,) int64, see `kdstudy.data.dataset.Split`: each is in one of the parts, all of it.
 
     Returns:
         The two parts, each in ascending order.
 
     Raises:
-        DataError: Of single labels, a class would have no image in one of the parts.
+        DataError: Of single labels, a class would have no image in one of the parts; or a part would have none.
     """
+    if groups is not None:
+        return _stratified_groups(labels, groups, count, generator, what, names)
     if labels.ndim == 1:
         return stratified_classes(labels, count, generator, what, names)
     return iterative_split(labels, count, generator)
@@ -105,16 +114,40 @@ def stratified_classes(
         quotas[place] += 1
     for label, size, quota in zip(classes.tolist(), sizes, quotas, strict=True):
         if not 0 < quota < size:
-            name = f"'{names[label]}'" if label < len(names) else label
-            raise DataError(
-                f"{what}: class {name} has {size} image(s), of which {quota} would be taken; "
-                "every class needs one on both sides, so take more images or another share"
-            )
+            raise _one_sided(what, label, names, f"{size} image(s), of which {quota} would be taken")
     taken = torch.zeros(total, dtype=torch.bool)
     for label, quota in zip(classes.tolist(), quotas, strict=True):
         members = (labels_N == label).nonzero().flatten()
         taken[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
     return taken.nonzero().flatten(), (~taken).nonzero().flatten()
+
+
+def _stratified_groups(
+    labels: Tensor, groups_N: Tensor, count: int, generator: torch.Generator, what: str, names: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    _, group_N, sizes_G = torch.unique(groups_N, return_inverse=True, return_counts=True)
+    single = labels.ndim == 1
+    has_NK = functional.one_hot(labels) if single else labels.long()
+    counts_GK = torch.zeros(len(sizes_G), has_NK.shape[1], dtype=torch.int64).index_add_(0, group_N, has_NK)
+    taken_N = torch.isin(group_N, iterative_split(counts_GK, count, generator, sizes_G)[0])
+    if not 0 < int(taken_N.sum()) < len(taken_N):
+        raise DataError(
+            f"{what}: the {len(taken_N)} images are in {len(sizes_G)} group(s) that stay together, so all would be "
+            "on one side; take more of them or another share"
+        )
+    for label, size in enumerate(has_NK.sum(dim=0).tolist() if single else ()):
+        quota = int(has_NK[taken_N, label].sum())
+        if size and not 0 < quota < size:
+            held = len(torch.unique(group_N[labels == label]))
+            raise _one_sided(what, label, names, f"{size} image(s) in {held} group(s), of which {quota} would be taken")
+    return taken_N.nonzero().flatten(), (~taken_N).nonzero().flatten()
+
+
+def _one_sided(what: str, label: int, names: Sequence[str], found: str) -> DataError:
+    name = f"'{names[label]}'" if label < len(names) else label
+    return DataError(
+        f"{what}: class {name} has {found}; every class needs one on both sides, so take more images or another share"
+    )
 
 
 def digest(*tensors: Tensor | ImageFiles) -> str:

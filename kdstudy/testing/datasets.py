@@ -50,12 +50,20 @@ class DatasetSuite:
         assert all(std > 0 for std in data.std)
 
     def test_the_split_is_a_function_of_its_seed(self) -> None:
-        """Equal seeds give equal parts and one fingerprint, other seeds other parts of the same sizes."""
+        """Equal seeds give equal parts and one fingerprint, others other parts, of equal sizes but for groups."""
         first, again, other = self.load(), self.load(), self.load(split_seed=1)
         assert torch.equal(first.val.labels, again.val.labels)
         assert first.fingerprint == again.fingerprint
         assert first.fingerprint != other.fingerprint
-        assert (len(first.train), len(first.val)) == (len(other.train), len(other.val))
+        assert len(first.train) + len(first.val) == len(other.train) + len(other.val)
+        assert first.train.groups is not None or len(first.val) == len(other.val)
+
+    def test_no_group_of_images_is_divided(self) -> None:
+        """What must stay together is all for training or all for validation, whatever the seed."""
+        for seed in range(5):
+            data = self.load(split_seed=seed)
+            groups = [{*part.groups.tolist()} if part.groups is not None else set() for part in (data.train, data.val)]
+            assert not groups[0] & groups[1], "a group on both sides"
 
     def test_the_test_split_stays_shut_unless_asked_for(self) -> None:
         """Search must not be able to look at it."""

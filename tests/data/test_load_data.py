@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kdstudy.data import (
 from kdstudy.data.decode import decode
 from kdstudy.data.files import ImageFiles
 from kdstudy.data.load import _load
+from kdstudy.data.split import hold_out
 from kdstudy.errors import DataError, PluginError
 from kdstudy.plugins import DATASETS
 from tests.data.layouts import expect, make_cifar, make_coco, make_folders
@@ -340,6 +342,45 @@ def test_what_fits_in_memory_is_decoded_once(name: str, root: Path, monkeypatch:
     data = load(name, with_test=True, **settings)
     assert data.test is not None
     assert len(decoded) == len({*decoded}) == len(data.train) + len(data.val) + len(data.test)
+
+
+def in_threes(root: Path, download: bool, *, spoilt: int | None = None) -> Source:
+    """120 images of two classes, each the number of its group, which has three; perhaps a class within few groups."""
+    images = (torch.arange(120, dtype=torch.uint8) // 3).view(120, 1, 1, 1).repeat(1, 1, 2, 2)
+    labels = torch.arange(120) % 2 if spoilt is None else (torch.arange(120) < spoilt).long()
+    train = Split(images, labels, images[:, 0, 0, 0].long())
+    return Source(2, train, Split(images[:4], labels[:4]), (0.5,), (0.25,), Augmentation())
+
+
+@pytest.mark.parametrize("train_images", [None, 60])
+def test_no_group_is_divided_whatever_the_seed(train_images: int | None) -> None:
+    for seed in range(10):
+        data = load(f"{__name__}:in_threes", split_seed=seed, train_images=train_images)
+        shown = [part.images[:, 0, 0, 0].tolist() for part in (data.train, data.val)]
+        assert not {*shown[0]} & {*shown[1]}
+        assert all(count == 3 for count in Counter(shown[0] + shown[1]).values())
+        assert abs(len(data.val) - 0.2 * (train_images or 120)) < 3
+        assert data.val.groups is not None and data.val.groups.tolist() == shown[1]
+
+
+def test_groups_are_held_out_whole() -> None:
+    train, test, said = hold_out(in_threes(Path(), False).train, 0.25, "no test split", ("ant", "bee"))
+    assert not {*train.groups.tolist()} & {*test.groups.tolist()}
+    assert said.startswith("no test split: 30 of the 120 training images (25%")
+
+
+def test_a_search_whose_groups_cannot_be_divided_is_found_before_the_first() -> None:
+    """Of five groups of a class, half are two, too few to be divided again, or three."""
+    name, settings = f"{__name__}:in_threes", {"train_images": 60, "val_fraction": 0.2, "options": {"spoilt": 15}}
+    refused = []
+    for seed in range(10):
+        try:
+            verify_images(name, split_seeds=[seed], **settings)
+        except DataError:
+            refused.append(seed)
+    fine = min({*range(10)} - {*refused})
+    with pytest.raises(DataError, match=r"class 1 has 6 image\(s\) in 2 group\(s\), of which [06] would be taken"):
+        verify_images(name, split_seeds=[fine, refused[0]], **settings)
 
 
 def unlabelled(root: Path, download: bool, *, where: str = "test", first: int = 0) -> Source:

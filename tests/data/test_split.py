@@ -1,11 +1,13 @@
 """Stratified parts and fingerprints."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from kdstudy.data.split import combine, digest, stratified
 from kdstudy.errors import DataError
@@ -65,3 +67,62 @@ def test_a_digest_changes_with_any_byte_type_or_shape() -> None:
 def test_combining_names_its_parts_and_ignores_their_order() -> None:
     assert combine({"a": "1", "b": "2"}) == combine({"b": "2", "a": "1"})
     assert combine({"a": "1", "b": "2"}) != combine({"a": "2", "b": "1"})
+
+
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Labels of up to three classes in groups of one to six, many of them small, and a size of the first part."""
+    sizes = draw(st.lists(st.sampled_from([1, 1, 1, 2, 3, 6]), min_size=30, max_size=60))
+    groups = torch.cat([torch.full((size,), 100 - number) for number, size in enumerate(sizes)])
+    labels = torch.randint(0, 3, (len(groups),), generator=stream(draw(st.integers(0, 99))))
+    order = torch.randperm(len(groups), generator=stream(draw(st.integers(0, 99))))
+    return labels[order], groups[order], round(draw(st.floats(0.3, 0.7)) * len(groups))
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=grouped(), seed=st.integers(0, 99), several=st.booleans())
+def test_groups_stay_whole_and_parts_are_near_their_sizes(
+    drawn: tuple[torch.Tensor, torch.Tensor, int], seed: int, several: bool
+) -> None:
+    labels, groups, count = drawn
+    given_labels = functional.one_hot(labels, 3).float() if several else labels
+    taken, rest = stratified(given_labels, count, stream(seed), "part", groups=groups)
+    assert sorted(taken.tolist() + rest.tolist()) == list(range(len(labels)))
+    assert not {*groups[taken].tolist()} & {*groups[rest].tolist()}
+    largest = int(torch.unique(groups, return_counts=True)[1].max())
+    assert abs(len(taken) - count) < largest
+    for label in range(3):
+        size = int((labels == label).sum())
+        assert abs(int((labels[taken] == label).sum()) - count * size / len(labels)) <= largest
+    again = stratified(given_labels, count, stream(seed), "part", groups=groups)[0]
+    assert torch.equal(taken, again)
+
+
+def test_a_large_group_is_made_up_for_by_small_ones() -> None:
+    """Of 8 images in groups of 4, 1, 1, 1, 1, half is the large one or all the others."""
+    groups = torch.tensor([7, 7, 7, 7, 1, 2, 3, 4])
+    found = {
+        tuple(stratified(torch.ones(8, 1), 4, stream(seed), "part", groups=groups)[0].tolist()) for seed in range(9)
+    }
+    assert found == {(0, 1, 2, 3), (4, 5, 6, 7)}
+
+
+def test_groups_of_one_give_the_split_of_several_labels() -> None:
+    labels = (torch.rand(80, 4, generator=stream(3)) < 0.3).float()
+    plain = stratified(labels, 20, stream(5), "part")
+    grouped = stratified(labels, 20, stream(5), "part", groups=torch.arange(80) * 3)
+    assert all(torch.equal(a, b) for a, b in zip(plain, grouped, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "message"),
+    [
+        ([0, 1, 0, 1], [5, 5, 5, 5], r"part: the 4 images are in 1 group\(s\) that stay together"),
+        ([[1.0], [1.0], [1.0], [1.0]], [5, 5, 5, 5], r"part: the 4 images are in 1 group\(s\)"),
+        ([0, 0, 0, 1, 1], [1, 2, 3, 4, 4], r"part: class 'bee' has 2 image\(s\) in 1 group\(s\), of which [02] would"),
+    ],
+)
+def test_groups_that_cannot_be_divided_are_an_error(labels: list[Any], groups: list[int], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        stratified(torch.tensor(labels), 2, stream(), "part", ("ant", "bee"), torch.tensor(groups))
+    assert "\n" not in str(caught.value)
