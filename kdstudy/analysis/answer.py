@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.analysis.estimates import Estimate, estimate
+from kdstudy.analysis.lost import Lost
 from kdstudy.results import (
     AnswerDocument,
     ArmAnswerDocument,
@@ -195,6 +196,7 @@ class Answer:
         chance: The score of a network that knows nothing; None where the record does not tell.
         take_home: None before a trial has completed.
         warnings: Those of the study first.
+        lost: Of a finished study, the arms of which no trial came through.
     """
 
     study_id: str
@@ -205,6 +207,7 @@ class Answer:
     chance: float | None
     take_home: TakeHome | None
     warnings: tuple[Warned, ...] = ()
+    lost: tuple[Lost, ...] = ()
 
     def of(self, arm: ArmId) -> ArmAnswer:
         """Return an arm's part."""

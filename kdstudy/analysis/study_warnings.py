@@ -61,6 +61,12 @@ def warnings_of(evidence: Evidence) -> list[Warned]:
     return [warned for kind in _KINDS for warned in kind(evidence)]
 
 
+def trials_lost(evidence: Evidence) -> Iterator[Warned]:
+    """Arms of which no trial came through, so that there is nothing to compare."""
+    for lost in evidence.answer.lost:
+        yield Warned("trials_lost", lost.message, _only(lost.arms))
+
+
 def few_trials(evidence: Evidence) -> Iterator[Warned]:
     """Fewer than eight trials for each arm and search."""
     study = evidence.confirmation.study
@@ -235,6 +241,7 @@ def other_values(evidence: Evidence) -> Iterator[Warned]:
 
 
 _KINDS: tuple[Callable[[Evidence], Iterator[Warned]], ...] = (
+    trials_lost,
     few_trials,
     at_chance,
     teacher_seen,

@@ -135,6 +135,7 @@ def _reproduce(study: StudyReport) -> str:
 
 
 def _trials(study: StudyReport) -> str:
+    reasons = any(trial.reason for trial in study.trials)
     rows = []
     for trial in study.trials:
         values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
@@ -142,7 +143,9 @@ def _trials(study: StudyReport) -> str:
         phase += ", later" if trial.exploratory else ""
         scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
         rows.append([str(trial.number), trial.arm, phase, str(trial.search), trial.state, *scores, values])
-    return _table(["trial", "arm", "phase", "search", "state", "val %", "test %", "time", "values"], rows)
+        rows[-1] += [trial.reason or ""] * reasons
+    header = ["trial", "arm", "phase", "search", "state", "val %", "test %", "time", "values", *["reason"] * reasons]
+    return _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

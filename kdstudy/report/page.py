@@ -106,12 +106,30 @@ def _answer(answer: Answer, decimals: int) -> dict[str, Any]:
     return {
         "id": answer.study_id,
         "arms": arm_cells(answer, decimals) if scored else None,
+        "unscored": _unscored(answer),
         "values": value_cells(answer) if scored else [],
         "title": ran_with_title(answer) if scored else "",
         "notes": footnote(answer),
         "take_home": answer.take_home,
         "take_home_text": take_home_text(answer, decimals),
     }
+
+
+def _unscored(answer: Answer) -> str:
+    """Return why no arm has a score."""
+    if answer.lost:
+        return f"No arm has a test score: {answer.lost[0].summary}."
+    return "Nothing has been confirmed yet."
+
+
+def _unsearched(study: StudyReport) -> str:
+    """Return why there is no search to show."""
+    ended = [trial for trial in study.trials if trial.phase == "search" and trial.done]
+    if not ended:
+        return "No search trial has ended yet."
+    if not any(study.study.space(arm) for arm in study.study.arms):
+        return "Nothing was searched: the study file has no range."
+    return "No search trial has a score. The table of trials, below, says why."
 
 
 def _study(study: StudyReport, colours: dict[str, str], shown: _Figures, number: int) -> dict[str, Any]:
@@ -127,6 +145,7 @@ def _study(study: StudyReport, colours: dict[str, str], shown: _Figures, number:
         ],
         "layers": _layers(study, shown),
         "searches": [_search(each, colours[each.arm], shown) for each in study.search],
+        "unsearched": _unsearched(study),
         "cost": shown.add(figures.cost_figure(study.cost, colours), label="Seconds by arm"),
         "trials": [_trial(study, trial) for trial in study.trials],
     }

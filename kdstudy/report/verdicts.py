@@ -51,6 +51,10 @@ def statements(comparison: Comparison) -> list[Statement]:
 def headline(comparison: Comparison) -> str:
     """Return the answer to the study's question in a few words."""
     rows = comparison.verdicts
+    lost = [lost for answer in comparison.answers for lost in answer.lost]
+    everything = next((each.summary for each in lost if each.all_arms), None)
+    if everything is not None and not _any_scores(comparison):
+        return f"Nothing could be compared: {everything}"
     if not rows:
         return "Nothing to compare yet"
     treatments = list(dict.fromkeys(row.treatment for row in rows))
@@ -59,7 +63,7 @@ def headline(comparison: Comparison) -> str:
     who = f"{treatments[0]} against {rows[0].baseline}" if one else "Policies compared"
     counts = Counter(map(verdict_of, rows))
     if all(row.judgement.estimate is None for row in rows):
-        outcome = "nothing has been confirmed yet"
+        outcome = f"nothing could be compared, since {lost[0].summary}" if lost else "nothing has been confirmed yet"
     elif len(counts) == 1:
         (verdict,) = counts
         outcome = (
@@ -70,6 +74,10 @@ def headline(comparison: Comparison) -> str:
     else:
         outcome = "; ".join(f"{verdict} ({count} of {len(rows)})" for verdict, count in counts.items())
     return f"{who[0].upper()}{who[1:]}: {outcome}"
+
+
+def _any_scores(comparison: Comparison) -> bool:
+    return any(arm.scores for answer in comparison.answers for arm in answer.arms)
 
 
 def verdict_of(row: Row) -> str:
