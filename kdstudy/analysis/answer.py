@@ -57,6 +57,7 @@ class ArmAnswer:
         compared: In how many both have a score.
         diverged: Its confirmation runs that diverged.
         ran_with: What was searched, in the order of the study file; empty before confirmation.
+        at_chance: In how many searches its mean is at chance: its students learnt nothing.
     """
 
     arm: ArmId
@@ -67,6 +68,12 @@ class ArmAnswer:
     compared: int
     diverged: int
     ran_with: tuple[RanWith, ...] = ()
+    at_chance: int = 0
+
+    @property
+    def learnt_nothing(self) -> bool:
+        """Whether its students are at chance in at least half of the searches."""
+        return 0 < len(self.scores) <= 2 * self.at_chance
 
     @property
     def searches(self) -> tuple[int, ...]:

@@ -77,6 +77,7 @@ def _arm(confirmation: Confirmation, arm: Arm, family: Sequence[Pair]) -> ArmAns
         compared=paired.count,
         diverged=confirmation.diverged(arm.id),
         ran_with=_ran_with(confirmation, arm, baseline, tuple(scores)),
+        at_chance=sum(confirmation.at_chance(statistics.fmean(run)) for run in scores.values()),
     )
 
 

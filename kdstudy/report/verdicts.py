@@ -43,9 +43,29 @@ def statements(comparison: Comparison) -> list[Statement]:
     """Return one statement per comparison, in its order."""
     decimals = decimals_of(comparison)
     return [
-        Statement(row, verdict_of(row), signed(_mean(row), decimals), f"{finding(row, decimals, MINUS)}.")
+        Statement(
+            row,
+            verdict_of(row),
+            signed(_mean(row), decimals),
+            ": ".join(filter(None, (caveat(row, comparison), f"{finding(row, decimals, MINUS)}."))),
+        )
         for row in comparison.rows
     ]
+
+
+def caveat(row: Row, comparison: Comparison) -> str:
+    """Return why a comparison says nothing of its policy, whatever its verdict; empty where nothing speaks for that."""
+    answer = next((answer for answer in comparison.answers if answer.study_id == row.study_id), None)
+    if answer is not None and all(answer.of(arm).learnt_nothing for arm in row.arms):
+        return "but the students are at chance, so this says nothing of the policy"
+    if row.same_everywhere:
+        return "but every run scored exactly the same under both, so this says nothing of the policy"
+    return ""
+
+
+def qualified(row: Row, comparison: Comparison) -> str:
+    """Return a comparison's verdict in words, with its caveat."""
+    return ", ".join(filter(None, (verdict_of(row), caveat(row, comparison))))
 
 
 def headline(comparison: Comparison) -> str:
@@ -61,7 +81,7 @@ def headline(comparison: Comparison) -> str:
     baselines = {row.baseline for row in rows}
     one = len(treatments) == len(baselines) == 1
     who = f"{treatments[0]} against {rows[0].baseline}" if one else "Policies compared"
-    counts = Counter(map(verdict_of, rows))
+    counts = Counter(qualified(row, comparison) for row in rows)
     if all(row.judgement.estimate is None for row in rows):
         outcome = f"nothing could be compared, since {lost[0].summary}" if lost else "nothing has been confirmed yet"
     elif len(counts) == 1:
