@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, TakeHome, Warned
 from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
+from kdstudy.analysis.default_trial import Chosen, chosen_trial, why_chosen
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
 from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
 from kdstudy.analysis.luck import Luck
@@ -25,6 +26,7 @@ __all__ = [
     "SIGNIFICANCE",
     "Answer",
     "ArmAnswer",
+    "Chosen",
     "Comparison",
     "Estimate",
     "Forecast",
@@ -41,6 +43,7 @@ __all__ = [
     "Warned",
     "arm_rows",
     "best_json",
+    "chosen_trial",
     "compare",
     "detectable",
     "explore",
@@ -53,6 +56,7 @@ __all__ = [
     "reproduce_trial",
     "searches_needed",
     "show_json",
+    "why_chosen",
 ]
 
 __getattr__ = lazy_names(

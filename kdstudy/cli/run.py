@@ -145,7 +145,7 @@ def _tell_people(result: StudyResult) -> None:
     commands = {
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
-        f"reproduce {study_id}": "the best trial again, bit for bit",
+        f"reproduce {study_id}": "the student to take home again, bit for bit",
         f"confirm {study_id} --searches 4": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }
