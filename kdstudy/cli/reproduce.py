@@ -6,6 +6,7 @@ import click
 
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.ledger import Ledger
+from kdstudy.results import DifferenceDocument
 from kdstudy.storage import Store
 
 
@@ -47,7 +48,7 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
     else:
         _tell(found.verdict, found.epochs_compared, found.max_abs_difference, found.weights_identical)
         for difference in found.differences:
-            click.echo(f"  {difference['field']}: recorded {difference['recorded']}, here {difference['here']}")
+            click.echo(f"  {_told(difference)}")
     good = found.verdict == "identical" or (found.verdict == "within_tolerance" and tolerance is not None)
     return 0 if good else 1
 
@@ -56,3 +57,11 @@ def _tell(verdict: str, epochs: int, largest: float | None, weights: bool | None
     hashes = {True: "the same weights", False: "other weights", None: "no weights to compare"}[weights]
     gap = "nothing to compare" if largest is None else f"largest difference {largest:.3g}"
     click.echo(f"{verdict.replace('_', ' ')}: {epochs} epochs compared, {gap}, {hashes}")
+
+
+def _told(difference: DifferenceDocument) -> str:
+    field, recorded, here = difference["field"], difference["recorded"], difference["here"]
+    if field.startswith("plugin_sources."):
+        what = "is new" if recorded is None else "is gone" if here is None else "has changed"
+        return f"the plug-in's code {field.removeprefix('plugin_sources.')} {what} since the study began"
+    return f"{field}: recorded {recorded}, here {here}"

@@ -131,7 +131,7 @@ def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str
             assert one[key] == other[key], key
 
 
-def test_reproduce_is_identical_for_the_student_to_take_home_and_two_others(store: Path, outcome: dict[str, Any]) -> None:
+def test_reproduce_is_identical_for_the_student_taken_home_and_two_others(store: Path, outcome: dict[str, Any]) -> None:
     for arguments in ([], ["--trial", "1"], ["--trial", "6"]):
         found = kdstudy_json(store, "reproduce", outcome["study_id"], *arguments)
         assert found["verdict"] == "identical", found
