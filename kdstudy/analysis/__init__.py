@@ -14,7 +14,7 @@ from kdstudy.analysis.luck import Luck
 from kdstudy.analysis.planning import POWER, detectable, searches_needed
 from kdstudy.analysis.searches import PairedSearches, SearchScores
 from kdstudy.analysis.study_warnings import middle
-from kdstudy.analysis.summary import arm_rows, best_json, importances, replay_yaml, show_json
+from kdstudy.analysis.summary import arm_rows, best_json, importance_basis, importances, replay_yaml, show_json
 from kdstudy.analysis.verdict import Judgement, Plan, explore, judge
 from kdstudy.plugins import lazy_names
 
@@ -49,6 +49,7 @@ __all__ = [
     "explore",
     "forecast_like",
     "forecast_of",
+    "importance_basis",
     "importances",
     "judge",
     "middle",

@@ -185,6 +185,8 @@ def _yaml(chosen: Chosen) -> str:
 
 
 def _show_study(document: ShowDocument) -> None:
+    from kdstudy.analysis import importance_basis
+
     message = f" ({document['message']})" if document["message"] else ""
     click.echo(f"{document['study_id']}: {document['status']}, created {document['created']}{message}")
     teacher, data = document["teacher"], document["dataset"]
@@ -224,7 +226,13 @@ def _show_study(document: ShowDocument) -> None:
             click.echo(f"  {path}: {brief(value)}")
     for arm, shares in document["importance"].items():
         mattered = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
-        click.echo(f"parameter importance in {arm}: {mattered}")
+        click.echo(f"parameter importance in {arm} ({importance_basis(_rated(document, arm))}): {mattered}")
+
+
+def _rated(document: ShowDocument, arm: str) -> int:
+    """Return from how many trials an arm's importance is estimated."""
+    own = [trial for trial in document["trials"] if ArmId.from_json(trial["arm"]).name == arm]
+    return sum(trial["phase"] == "search" and trial["state"] in ("completed", "diverged") for trial in own)
 
 
 def _trials_table(trials: Sequence[TrialDocument]) -> str:

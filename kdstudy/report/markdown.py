@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdstudy.analysis import Answer
+from kdstudy.analysis import Answer, importance_basis
 from kdstudy.report.answer_text import arm_cells, footnote, ran_with_title, take_home_text, value_cells
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.model import Report, StudyReport
@@ -77,13 +77,14 @@ def _lead(report: Report) -> str:
 
 def _study(study: StudyReport) -> list[str]:
     blocks = [f"## {_text(study.record.id)}", "### Arms", _arms(study)]
-    shares = {each.arm: each.importance for each in study.search if each.importance}
+    shares = [each for each in study.search if each.importance]
     if shares:
         blocks += [
             "### What mattered in the search",
             "\n".join(
-                f"- {_text(arm)}: " + ", ".join(f"{_text(path)} {share:.0%}" for path, share in own.items())
-                for arm, own in shares.items()
+                f"- {_text(each.arm)} ({importance_basis(each.rated)}): "
+                + ", ".join(f"{_text(path)} {share:.0%}" for path, share in each.importance.items())
+                for each in shares
             ),
         ]
     return [*blocks, "### Cost", _cost(study), "### How to reproduce", _reproduce(study), "### Trials", _trials(study)]

@@ -63,6 +63,11 @@ class ArmSearch:
     best: TrialRecord | None
     importance: dict[str, float]
 
+    @property
+    def rated(self) -> int:
+        """From how many trials the importance is estimated."""
+        return sum(trial.state in ("completed", "diverged") for trial in self.trials)
+
 
 @dataclass(frozen=True)
 class StudyReport:
