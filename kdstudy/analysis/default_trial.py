@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from kdstudy.analysis.answer import TakeHome
 from kdstudy.analysis.compare import compare
 from kdstudy.errors import RecordError
-from kdstudy.ledger import Ledger, TrialRecord
+from kdstudy.ledger import Ledger, TrialRecord, best_of
 from kdstudy.results import count_of
+
+_UNCONFIRMED = "the best of the search on validation; no run has been confirmed"
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,14 @@ def chosen_trial(ledger: Ledger, study_id: str, number: int | None = None) -> Ch
     """
     if number is not None:
         return Chosen(ledger.trial(study_id, number))
-    (answer,) = compare(ledger, [study_id]).answers
-    if answer.take_home is None:
+    trials = ledger.trials(study_id)
+    best = best_of(trials)
+    if best is None:
         raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
+    if not any(trial.phase == "confirm" for trial in trials):
+        return Chosen(best, _UNCONFIRMED)  # the answer's rule; an older record may need plug-ins to be answered
+    (answer,) = compare(ledger, [study_id]).answers
+    assert answer.take_home is not None
     return Chosen(ledger.trial(study_id, answer.take_home.trial), why_chosen(answer.take_home))
 
 
@@ -48,4 +55,4 @@ def why_chosen(student: TakeHome) -> str:
     if student.over:
         over = count_of(student.over, "search", "searches")
         return f"the student to take home: {student.arm.name} is the best arm on validation over {over}"
-    return "the best of the search on validation; no run has been confirmed"
+    return _UNCONFIRMED
