@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, TakeHome, Warned
 from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
+from kdstudy.analysis.default_trial import Chosen, chosen_trial, why_chosen
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
 from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
 from kdstudy.analysis.luck import Luck
 from kdstudy.analysis.planning import POWER, detectable, searches_needed
 from kdstudy.analysis.searches import PairedSearches, SearchScores
 from kdstudy.analysis.study_warnings import middle
-from kdstudy.analysis.summary import arm_rows, best_json, importances, replay_yaml, show_json
+from kdstudy.analysis.summary import arm_rows, best_json, importance_basis, importances, replay_yaml, show_json
 from kdstudy.analysis.verdict import Judgement, Plan, explore, judge
 from kdstudy.plugins import lazy_names
 
@@ -25,6 +26,7 @@ __all__ = [
     "SIGNIFICANCE",
     "Answer",
     "ArmAnswer",
+    "Chosen",
     "Comparison",
     "Estimate",
     "Forecast",
@@ -41,11 +43,13 @@ __all__ = [
     "Warned",
     "arm_rows",
     "best_json",
+    "chosen_trial",
     "compare",
     "detectable",
     "explore",
     "forecast_like",
     "forecast_of",
+    "importance_basis",
     "importances",
     "judge",
     "middle",
@@ -53,6 +57,7 @@ __all__ = [
     "reproduce_trial",
     "searches_needed",
     "show_json",
+    "why_chosen",
 ]
 
 __getattr__ = lazy_names(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdstudy.analysis.estimates import Estimate, estimate
+from kdstudy.analysis.lost import Lost
 from kdstudy.results import (
     AnswerDocument,
     ArmAnswerDocument,
@@ -56,6 +57,7 @@ class ArmAnswer:
         compared: In how many both have a score.
         diverged: Its confirmation runs that diverged.
         ran_with: What was searched, in the order of the study file; empty before confirmation.
+        at_chance: In how many searches its mean is at chance: its students learnt nothing.
     """
 
     arm: ArmId
@@ -66,6 +68,12 @@ class ArmAnswer:
     compared: int
     diverged: int
     ran_with: tuple[RanWith, ...] = ()
+    at_chance: int = 0
+
+    @property
+    def learnt_nothing(self) -> bool:
+        """Whether its students are at chance in at least half of the searches."""
+        return 0 < len(self.scores) <= 2 * self.at_chance
 
     @property
     def searches(self) -> tuple[int, ...]:
@@ -195,6 +203,7 @@ class Answer:
         chance: The score of a network that knows nothing; None where the record does not tell.
         take_home: None before a trial has completed.
         warnings: Those of the study first.
+        lost: Of a finished study, the arms of which no trial came through.
     """
 
     study_id: str
@@ -205,6 +214,7 @@ class Answer:
     chance: float | None
     take_home: TakeHome | None
     warnings: tuple[Warned, ...] = ()
+    lost: tuple[Lost, ...] = ()
 
     def of(self, arm: ArmId) -> ArmAnswer:
         """Return an arm's part."""

@@ -15,6 +15,7 @@ from kdstudy.results import (
     RowDocument,
     Verdict,
 )
+from kdstudy.study import ArmId
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ class Row:
     def key(self) -> tuple[str, str, str]:
         """What makes it the same comparison in another study: transfer, baseline, treatment."""
         return self.transfer, self.baseline, self.treatment
+
+    @property
+    def arms(self) -> tuple[ArmId, ArmId]:
+        """The baseline's arm, and the treatment's."""
+        baseline = ArmId.parse(self.baseline) if "/" in self.baseline else ArmId(self.transfer, self.baseline)
+        return baseline, ArmId(self.transfer, self.treatment)
+
+    @property
+    def same_everywhere(self) -> bool:
+        """Whether every run of the treatment scored exactly what the baseline's run of the same seed did."""
+        searches = self.judgement.scores.searches
+        return bool(searches) and not any(gap for search in searches for gap in search.differences)
 
     @property
     def verdict(self) -> Verdict:

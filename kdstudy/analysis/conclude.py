@@ -11,6 +11,7 @@ from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, TakeHome
 from kdstudy.analysis.comparison import Row
 from kdstudy.analysis.confirmation import Confirmation
 from kdstudy.analysis.family import Pair, family_of
+from kdstudy.analysis.lost import Lost, lost_of
 from kdstudy.analysis.searches import PairedSearches
 from kdstudy.analysis.study_warnings import Evidence, warnings_of
 from kdstudy.ledger import Ledger, TrialRecord, best_of
@@ -27,7 +28,8 @@ def conclude(ledger: Ledger, confirmation: Confirmation, rows: Sequence[Row]) ->
         rows: Its own comparisons, judged.
     """
     study, record = confirmation.study, confirmation.record
-    trials = ledger.trials(record.id, "search")
+    every = ledger.trials(record.id)
+    trials = [trial for trial in every if trial.phase == "search"]
     family = family_of(study)
     answer = Answer(
         study_id=record.id,
@@ -37,6 +39,7 @@ def conclude(ledger: Ledger, confirmation: Confirmation, rows: Sequence[Row]) ->
         teacher_val=record.teacher.val,
         chance=confirmation.chance,
         take_home=_take_home(confirmation, trials),
+        lost=_lost(confirmation, every),
     )
     evidence = Evidence(
         confirmation,
@@ -46,6 +49,12 @@ def conclude(ledger: Ledger, confirmation: Confirmation, rows: Sequence[Row]) ->
         _moves(ledger, confirmation),
     )
     return replace(answer, warnings=tuple(warnings_of(evidence)))
+
+
+def _lost(confirmation: Confirmation, trials: Sequence[TrialRecord]) -> tuple[Lost, ...]:
+    if confirmation.record.status != "finished":
+        return ()  # what runs may yet come through
+    return tuple(lost_of([arm.id for arm in confirmation.study.arms], trials))
 
 
 def _plain(study: Study) -> ArmId | None:
@@ -68,6 +77,7 @@ def _arm(confirmation: Confirmation, arm: Arm, family: Sequence[Pair]) -> ArmAns
         compared=paired.count,
         diverged=confirmation.diverged(arm.id),
         ran_with=_ran_with(confirmation, arm, baseline, tuple(scores)),
+        at_chance=sum(confirmation.at_chance(statistics.fmean(run)) for run in scores.values()),
     )
 
 

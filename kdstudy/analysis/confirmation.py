@@ -10,6 +10,8 @@ from kdstudy.analysis.searches import PairedSearches, SearchScores
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TrialRecord
 from kdstudy.study import ArmId, Study
 
+CHANCE_MARGIN, MULTILABEL_MARGIN = 0.05, 0.02
+"""A student this share of the way from chance to perfect, or less, is at chance."""
 Runs = Mapping[tuple[ArmId, int], Mapping[int, TrialRecord]]
 """Of each arm in each search, the finished run of each seed."""
 
@@ -87,6 +89,11 @@ class Confirmation:
             if known:
                 found[search] = known
         return found
+
+    def at_chance(self, mean: float) -> bool:
+        """Return whether a mean test score is what a network scores that knows nothing; False if that is not known."""
+        margin = MULTILABEL_MARGIN if self.record.dataset.multilabel else CHANCE_MARGIN
+        return self.chance is not None and mean <= self.chance + margin * (1 - self.chance)
 
     def declared(self, arm: ArmId, search: int) -> Mapping[int, TrialRecord]:
         """Return an arm's declared runs in a search that have ended, by seed."""

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from kdstudy.errors import RecordError
-from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord, capture_environment, environment_differences
-from kdstudy.plugins import tell_places
+from kdstudy.ledger import (
+    DatasetInfo,
+    Ledger,
+    StudyRecord,
+    TeacherInfo,
+    TrialRecord,
+    capture_environment,
+    environment_differences,
+)
+from kdstudy.plugins import source_hashes, tell_places
 from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
@@ -89,6 +97,7 @@ def reproduce_trial(
     if config.data.download:
         require_download_inside(trial.study_id, config.data.root, store.local)
     found = list(environment_differences(study.environment, capture_environment()))
+    found += code_differences(study)
     folder = teacher_folder(config, store.teachers, study.teacher.key)
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
@@ -107,6 +116,29 @@ def reproduce_trial(
         DEFAULT_TOLERANCE if tolerance is None else tolerance,
         found,
     )
+
+
+def code_differences(study: StudyRecord) -> list[DifferenceDocument]:
+    """Return the source files of a study's plug-ins, of those imported here, that are not what they were.
+
+    Args:
+        study: Older records do not tell, so nothing differs from them.
+    """
+    recorded = study.environment.get("plugin_sources")
+    if not isinstance(recorded, Mapping):
+        return []
+    here = source_hashes(name for _, name in study.study().plugins())
+    tops = {_top(file) for file in here}
+    files = [file for file in dict.fromkeys([*recorded, *here]) if _top(file) in tops]
+    return [
+        {"field": f"plugin_sources.{file}", "recorded": recorded.get(file), "here": here.get(file)}
+        for file in files
+        if recorded.get(file) != here.get(file)
+    ]
+
+
+def _top(file: str) -> str:
+    return file.partition("/")[0]
 
 
 def _inputs_differ(

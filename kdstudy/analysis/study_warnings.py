@@ -23,8 +23,6 @@ from kdstudy.study import Arm, ArmId, Choice, Int, Range
 
 FEW_TRIALS = 8
 """With fewer trials an arm and search, what a search picks is mostly luck."""
-CHANCE_MARGIN, MULTILABEL_MARGIN = 0.05, 0.02
-"""A student this share of the way from chance to perfect, or less, is at chance."""
 STILL = 0.01
 """Multipliers that never leave 1 by more did nothing: the placebo moves them by twice as much."""
 NO_GAIN = 1e-3
@@ -61,6 +59,12 @@ def warnings_of(evidence: Evidence) -> list[Warned]:
     return [warned for kind in _KINDS for warned in kind(evidence)]
 
 
+def trials_lost(evidence: Evidence) -> Iterator[Warned]:
+    """Arms of which no trial came through, so that there is nothing to compare."""
+    for lost in evidence.answer.lost:
+        yield Warned("trials_lost", lost.message, _only(lost.arms))
+
+
 def few_trials(evidence: Evidence) -> Iterator[Warned]:
     """Fewer than eight trials for each arm and search."""
     study = evidence.confirmation.study
@@ -81,9 +85,7 @@ def at_chance(evidence: Evidence) -> Iterator[Warned]:
     chance = evidence.answer.chance
     if chance is None:
         return
-    margin = MULTILABEL_MARGIN if evidence.confirmation.record.dataset.multilabel else CHANCE_MARGIN
-    level = chance + margin * (1 - chance)
-    low = {each.arm: sum(mean <= level for mean in each.means) for each in evidence.answer.arms}
+    low = {each.arm: each.at_chance for each in evidence.answer.arms}
     poor = [arm for arm, count in low.items() if count]
     if not poor:
         return
@@ -235,6 +237,7 @@ def other_values(evidence: Evidence) -> Iterator[Warned]:
 
 
 _KINDS: tuple[Callable[[Evidence], Iterator[Warned]], ...] = (
+    trials_lost,
     few_trials,
     at_chance,
     teacher_seen,

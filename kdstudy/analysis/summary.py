@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.results import ArmRowDocument, BestDocument, EpochRecord, ShowDocument
-from kdstudy.search import importance, past_trial
+from kdstudy.search import STEADY_TRIALS, importance, past_trial
 from kdstudy.study import ArmId, Study
 
 
@@ -56,6 +56,11 @@ def importances(study: Study, trials: Sequence[TrialRecord]) -> dict[str, dict[s
         ]
         found[arm.name] = importance(study.space(arm), history)
     return {arm: shares for arm, shares in found.items() if shares}
+
+
+def importance_basis(trials: int) -> str:
+    """Return from how many trials an importance is estimated, and that it is rough where these are few."""
+    return f"from {trials} trials" + (f"; rough below {STEADY_TRIALS}" if trials < STEADY_TRIALS else "")
 
 
 def replay_yaml(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> str:

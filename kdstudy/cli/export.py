@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @click.command("export")
 @study_argument
 @click.option(
-    "--trial", "number", type=TRIAL_NUMBER, metavar="N", help="Trial number; the best search trial by default."
+    "--trial",
+    "number",
+    type=TRIAL_NUMBER,
+    metavar="N",
+    help="Trial number; by default of the student to take home.",
 )
 @click.option(
     "--format",
@@ -41,18 +45,17 @@ if TYPE_CHECKING:
 @store_options
 @json_option
 def export_command(study: str, number: int | None, form: Format, target: Path, store: Store, as_json: bool) -> None:
-    """Write the student of the best trial (or the N-th) of study ID for another program.
+    """Write the student of study ID that is the one to take home (or that of trial N) for another program.
 
     It takes images in [0, 1], any number of them, normalises them itself and gives logits.
     """
-    from kdstudy.ledger import best_of
+    from kdstudy.analysis import chosen_trial
     from kdstudy.models import export_student
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
-        trial = best_of(ledger.trials(study_id)) if number is None else ledger.trial(study_id, number)
-    if trial is None:
-        raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
+        chosen = chosen_trial(ledger, study_id, number)
+    trial, why = chosen.trial, f"; {chosen.why}" if chosen.why else ""
     if trial.state != "completed":
         raise RecordError(
             f"{study_id}: trial {trial.number} is {trial.state} and has no student; name a completed one with --trial"
@@ -61,4 +64,4 @@ def export_command(study: str, number: int | None, form: Format, target: Path, s
     if as_json:
         print_json({"study_id": study_id, "trial": trial.number, "format": form, "path": str(target)})
     else:
-        click.echo(f"{target}: the student of {study_id}, trial {trial.number} ({trial.arm}), as {form}")
+        click.echo(f"{target}: the student of {study_id}, trial {trial.number} ({trial.arm}), as {form}{why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -29,8 +30,7 @@ def report_command(studies: tuple[str, ...], target: Path | None, form: str | No
     """Write what the studies ID... found on one page; HTML needs nothing else, not even a network."""
     from kdstudy.report import FORMATS, PAGE, render, report_of, write_report
 
-    suffix = "" if target is None else target.suffix.removeprefix(".").lower()
-    form = form or (suffix if suffix in FORMATS else "html")
+    form = form or _form_of(target, list(FORMATS))
     with Ledger.open(store.ledger_url) as ledger:
         ids = [ledger.resolve(study) for study in studies or ("latest",)]
         if str(target) == "-" or (target is None and form != "html"):
@@ -40,3 +40,12 @@ def report_command(studies: tuple[str, ...], target: Path | None, form: str | No
         name = PAGE if target is None else target.name
         write_report(ledger, ids, folder, name, form)
     click.echo(f"{folder}/{name}: report on {', '.join(ids)}")
+
+
+def _form_of(target: Path | None, forms: Sequence[str]) -> str:
+    """Return the form that a file's name asks for; HTML where it says nothing."""
+    suffix = "" if target is None else target.suffix.removeprefix(".").lower()
+    if suffix and suffix not in forms:
+        known = ", ".join(f".{form}" for form in forms)
+        raise click.UsageError(f"-o: a report ends in {known}, got '{target}'; name it so, or say --format")
+    return suffix or "html"

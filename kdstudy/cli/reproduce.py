@@ -5,48 +5,50 @@ from __future__ import annotations
 import click
 
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
-from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
+from kdstudy.results import DifferenceDocument
 from kdstudy.storage import Store
 
 
 @click.command("reproduce")
 @study_argument
 @click.option(
-    "--trial", "number", type=TRIAL_NUMBER, metavar="N", help="Trial number; the best search trial by default."
+    "--trial",
+    "number",
+    type=TRIAL_NUMBER,
+    metavar="N",
+    help="Trial number; by default of the student to take home.",
 )
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference of any number that still exits 0.")
 @plugin_option
 @store_options
 @json_option
 def reproduce_command(study: str, number: int | None, tolerance: float | None, store: Store, as_json: bool) -> int:
-    """Rerun the best trial (or the N-th) of study ID from the record alone and compare epoch by epoch.
+    """Rerun the trial of study ID whose student is the one to take home (or trial N) and compare epoch by epoch.
 
     Exits 0 if every number and the weights are identical (or, with --tolerance, near enough), else 1.
     """
-    from kdstudy.analysis import reproduce_trial
-    from kdstudy.ledger import best_of
+    from kdstudy.analysis import chosen_trial, reproduce_trial
     from kdstudy.results import EpochRecord
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
-        trial = best_of(ledger.trials(study_id)) if number is None else ledger.trial(study_id, number)
-        if trial is None:
-            raise RecordError(f"{study_id}: no search trial has completed; name one with --trial")
+        chosen = chosen_trial(ledger, study_id, number)
+        trial, why = chosen.trial, f"; {chosen.why}" if chosen.why else ""
 
         def listen(record: EpochRecord) -> None:
             click.echo(
                 f"  epoch {record.epoch}: val {'not finite' if record.val is None else f'{record.val:.4f}'}", err=True
             )
 
-        click.echo(f"{study_id}: running trial {trial.number} ({trial.arm}) again", err=True)
+        click.echo(f"{study_id}: running trial {trial.number} ({trial.arm}) again{why}", err=True)
         found = reproduce_trial(ledger, store, trial, tolerance=tolerance, listen=listen)
     if as_json:
         print_json(found.to_json())
     else:
         _tell(found.verdict, found.epochs_compared, found.max_abs_difference, found.weights_identical)
         for difference in found.differences:
-            click.echo(f"  {difference['field']}: recorded {difference['recorded']}, here {difference['here']}")
+            click.echo(f"  {_told(difference)}")
     good = found.verdict == "identical" or (found.verdict == "within_tolerance" and tolerance is not None)
     return 0 if good else 1
 
@@ -55,3 +57,11 @@ def _tell(verdict: str, epochs: int, largest: float | None, weights: bool | None
     hashes = {True: "the same weights", False: "other weights", None: "no weights to compare"}[weights]
     gap = "nothing to compare" if largest is None else f"largest difference {largest:.3g}"
     click.echo(f"{verdict.replace('_', ' ')}: {epochs} epochs compared, {gap}, {hashes}")
+
+
+def _told(difference: DifferenceDocument) -> str:
+    field, recorded, here = difference["field"], difference["recorded"], difference["here"]
+    if field.startswith("plugin_sources."):
+        what = "is new" if recorded is None else "is gone" if here is None else "has changed"
+        return f"the plug-in's code {field.removeprefix('plugin_sources.')} {what} since the study began"
+    return f"{field}: recorded {recorded}, here {here}"

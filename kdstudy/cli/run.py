@@ -19,6 +19,7 @@ from kdstudy.cli.options import (
 )
 from kdstudy.cli.spelling import complete, typed
 from kdstudy.errors import StudyError
+from kdstudy.results import count_of
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
 
@@ -113,25 +114,26 @@ def _tell(result: StudyResult, as_json: bool) -> int:
     if result.unpublished:
         lacks = f"warning: MLflow lacks something of {result.unpublished} runs; the record is whole, "
         click.echo(complete(f"{lacks}`kdstudy sync {result.study.id}` delivers it"), err=True)
-    if result.trials and result.counts["diverged"] == len(result.trials):
-        click.echo("warning: every trial diverged; lower train.base_lr, or the weight of the transfer method", err=True)
-    if result.counts["failed"]:
+    if as_json or not result.answer.lost:  # people have read of those above
         _tell_why(result)
+    if result.counts["failed"]:
         return FAILED_TRIALS
     return UNPUBLISHED if result.unpublished else 0
 
 
 def _tell_why(result: StudyResult) -> None:
-    """Say on stderr why trials failed: for most of them, and of how many."""
+    """Say on stderr why trials failed, for most of them and of how many; or that nothing came through."""
+    for lost in result.answer.lost:
+        click.echo(complete(f"warning: {lost.message}"), err=True)
+    if result.answer.lost or not result.counts["failed"]:
+        return
     reasons = Counter(trial.reason or "no reason known" for trial in result.trials if trial.state == "failed")
     (reason, count), number = reasons.most_common(1)[0], reasons.total()
-    which = "every trial" if number == len(result.trials) else f"{number} of {len(result.trials)} trials"
+    which = f"{number} of {count_of(len(result.trials), 'trial')}"
     same = "" if count == number else f" ({count} of them)"
     first = next(trial.number for trial in result.trials if trial.state == "failed" and trial.reason in (reason, None))
-    click.echo(
-        f"warning: {which} failed: {reason}{same}; `kdstudy show {result.study.id} --trial {first}` shows all of it",
-        err=True,
-    )
+    shows = f"`kdstudy show {result.study.id} --trial {first}` shows all of it"
+    click.echo(complete(f"warning: {which} failed: {reason}{same}; {shows}"), err=True)
 
 
 def _tell_people(result: StudyResult) -> None:
@@ -152,7 +154,7 @@ def _tell_people(result: StudyResult) -> None:
     commands = {
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
-        f"reproduce {study_id}": "the best trial again, bit for bit",
+        f"reproduce {study_id}": "the student to take home again, bit for bit",
         f"confirm {study_id} --searches {left}": "search again (exploratory beyond what the file declares)",
         "ui": "the runs in MLflow",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -31,6 +32,9 @@ from kdstudy.results import (
 )
 from kdstudy.storage import Store
 from kdstudy.study import ArmId
+
+if TYPE_CHECKING:
+    from kdstudy.analysis import Chosen
 
 WATCH_SECONDS = 1.0
 
@@ -69,7 +73,10 @@ def list_command(store: Store, as_json: bool) -> None:
 @study_argument
 @click.option("--trial", "wanted", type=TRIAL_NUMBER, metavar="N", help="Show this trial and its epochs.")
 @click.option(
-    "--yaml", "as_yaml", is_flag=True, help="Print a trial (the best by default) as a study file without ranges."
+    "--yaml",
+    "as_yaml",
+    is_flag=True,
+    help="Print a trial (of the student to take home by default) as a study file.",
 )
 @click.option(
     "--replay", "as_replay", is_flag=True, help="Print the trial's multipliers as the policy that replays them."
@@ -82,8 +89,7 @@ def show_command(  # noqa: PLR0913 - one per command-line option
     *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
 ) -> None:
     """Show study ID: its trials, arms, what mattered; or one trial."""
-    from kdstudy.analysis import replay_yaml, show_json
-    from kdstudy.ledger import best_of
+    from kdstudy.analysis import chosen_trial, replay_yaml, show_json
 
     if as_yaml + as_replay + as_json > 1:
         raise click.UsageError("--yaml, --replay and --json are three forms of output; choose one")
@@ -98,7 +104,7 @@ def show_command(  # noqa: PLR0913 - one per command-line option
             return
         trial = None if wanted is None else ledger.trial(record.id, wanted)
         if as_yaml:
-            click.echo(_yaml(record, trial or best_of(ledger.trials(record.id))), nl=False)
+            click.echo(_yaml(chosen_trial(ledger, record.id, wanted)), nl=False)
             return
         if trial is None:
             document = show_json(ledger, record)
@@ -170,16 +176,17 @@ def _watch(ledger: Ledger, record: StudyRecord) -> None:
             live.update(progress_table(now), refresh=True)
 
 
-def _yaml(record: StudyRecord, trial: TrialRecord | None) -> str:
-    from kdstudy.errors import RecordError
+def _yaml(chosen: Chosen) -> str:
     from kdstudy.study import TrialConfig
 
-    if trial is None:
-        raise RecordError(f"{record.id}: no search trial has completed; name one with --trial")
-    return TrialConfig.from_json(trial.config).to_yaml()
+    if chosen.why:
+        click.echo(f"trial {chosen.trial.number} ({chosen.trial.arm}); {chosen.why}", err=True)
+    return TrialConfig.from_json(chosen.trial.config).to_yaml()
 
 
 def _show_study(document: ShowDocument) -> None:
+    from kdstudy.analysis import importance_basis
+
     message = f" ({document['message']})" if document["message"] else ""
     click.echo(f"{document['study_id']}: {document['status']}, created {document['created']}{message}")
     teacher, data = document["teacher"], document["dataset"]
@@ -219,7 +226,13 @@ def _show_study(document: ShowDocument) -> None:
             click.echo(f"  {path}: {brief(value)}")
     for arm, shares in document["importance"].items():
         mattered = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
-        click.echo(f"parameter importance in {arm}: {mattered}")
+        click.echo(f"parameter importance in {arm} ({importance_basis(_rated(document, arm))}): {mattered}")
+
+
+def _rated(document: ShowDocument, arm: str) -> int:
+    """Return from how many trials an arm's importance is estimated."""
+    own = [trial for trial in document["trials"] if ArmId.from_json(trial["arm"]).name == arm]
+    return sum(trial["phase"] == "search" and trial["state"] in ("completed", "diverged") for trial in own)
 
 
 def _trials_table(trials: Sequence[TrialDocument]) -> str:

@@ -83,10 +83,13 @@ def complete(text: str, group: click.Command | None = None) -> str:
 
 
 def typed(text: str, answers: Iterable[Answer]) -> str:
-    """Return the text of answers with their commands, which stand on lines of their own, as they must be typed."""
+    """Return the text of answers with their commands as they must be typed, each on one line."""
     for answer in answers:
-        if answer.take_home is not None:
-            text = text.replace(answer.take_home.command, complete(f"`{answer.take_home.command}`").strip("`"))
+        commands = [] if answer.take_home is None else [answer.take_home.command]
+        for command in dict.fromkeys([*commands, *(lost.command for lost in answer.lost)]):
+            broken = r"\s+".join(map(re.escape, command.split()))  # where a terminal's line ends
+            in_full = complete(f"`{command}`").strip("`").replace("\\", r"\\")
+            text = re.sub(rf"{broken}(?!\w)", in_full, text)
     return text
 
 

@@ -134,7 +134,11 @@ class Controller(Policy, ABC):
 class LayerwisePolicy(Controller):
     """Set each layer's learning rate from the divergence of its map from the teacher's.
 
-    Source: arXiv 2407.04871 as far as it was available; the module's text gives the formula and our choices.
+    At each update, for a layer of divergence d: signal = d / mean(d) - 1 (``relative``) or d (``absolute``);
+    eta = momentum * eta + (1 - momentum) * signal, from 0; multiplier = multiplier * exp(gain * eta)
+    (``multiplicative``) or multiplier + gain * eta (``additive``), from 1; then it is normalised and bounded.
+
+    Source: arXiv 2407.04871 as far as it was available to us: the formula is our reading, the options its alternatives.
 
     Args:
         layers: Names of the crucial layers, in order of depth.

@@ -40,6 +40,8 @@ MAX_DIFF_BYTES = 1_000_000
 SHIPPED = ".kdstudy-git.json"
 _GIT_SECONDS = 20.0
 # A diff has a hash, by which two cut ones can still be told apart; the store is no part of the machine.
+# Of users' plug-ins: where they lay, and what their code was, which only a process that has them can tell.
+_ELSEWHERE = ("plugins.", "plugin_sources.")
 _NOT_COMPARED = ("git.kdstudy.diff", "git.directory.diff", "store")
 
 
@@ -79,7 +81,8 @@ def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> l
     matter = {f"packages.{name}" for name in MATTER}
     found: list[DifferenceDocument] = []
     for name in dict.fromkeys([*recorded, *present]):
-        if name in _NOT_COMPARED or name in matter or name.startswith("plugins."):  # listed under "versions" already
+        # The packages that matter are listed under "versions" already.
+        if name in _NOT_COMPARED or name in matter or name.startswith(_ELSEWHERE):
             continue
         if recorded.get(name) != present.get(name):
             found.append({"field": name, "recorded": recorded.get(name), "here": present.get(name)})

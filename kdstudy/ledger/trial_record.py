@@ -132,12 +132,12 @@ class TrialRecord:
 
     @property
     def error(self) -> str | None:
-        """The traceback of a failed trial."""
+        """The traceback of a failed trial; why a diverged one did, if that is known."""
         return self.result.error if self.result else None
 
     @property
     def reason(self) -> str | None:
-        """Why a failed trial failed, in one line; None for one that did not."""
+        """Why a trial failed or diverged, in one line; None for one that did not, and where that is not known."""
         return reason_of(self.error) or None
 
     @property

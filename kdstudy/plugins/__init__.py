@@ -12,6 +12,7 @@ from kdstudy.plugins.registry import (
     TRANSFERS,
     Registry,
 )
+from kdstudy.plugins.sources import source_hashes
 from kdstudy.plugins.trust import (
     allow_beside,
     allow_plugins,
@@ -41,5 +42,6 @@ __all__ = [
     "declaration",
     "lazy_names",
     "places_of",
+    "source_hashes",
     "tell_places",
 ]

@@ -12,7 +12,7 @@ from functools import partial
 
 from kdstudy.analysis import POWER, SIGNIFICANCE, Comparison, Gain, GainDifference, Row
 from kdstudy.report.answer_text import WIDTH, render_answer, render_warnings, wrapped
-from kdstudy.report.verdicts import advice_of, decimals_of, finding, interval, name_of, verdict_of
+from kdstudy.report.verdicts import advice_of, decimals_of, finding, interval, name_of, qualified
 from kdstudy.results import count_of
 from kdstudy.study import MIN_SEARCHES
 
@@ -76,7 +76,7 @@ def _sentences(title: str, rows: Iterable[Row], comparison: Comparison, decimals
     wrap = partial(textwrap.fill, width=WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     lines = []
     for row in rows:
-        verdict = "" if row.family == "exploratory" else f" {verdict_of(row)}:"
+        verdict = "" if row.family == "exploratory" else f" {qualified(row, comparison)}:"
         lines.append(wrap(f"{name_of(row, comparison)}:{verdict} {finding(row, decimals)}"))
     return "\n".join([title, *lines])
 

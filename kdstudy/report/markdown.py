@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdstudy.analysis import Answer
+from kdstudy.analysis import Answer, importance_basis
 from kdstudy.report.answer_text import arm_cells, footnote, ran_with_title, take_home_text, value_cells
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.model import Report, StudyReport
@@ -77,13 +77,14 @@ def _lead(report: Report) -> str:
 
 def _study(study: StudyReport) -> list[str]:
     blocks = [f"## {_text(study.record.id)}", "### Arms", _arms(study)]
-    shares = {each.arm: each.importance for each in study.search if each.importance}
+    shares = [each for each in study.search if each.importance]
     if shares:
         blocks += [
             "### What mattered in the search",
             "\n".join(
-                f"- {_text(arm)}: " + ", ".join(f"{_text(path)} {share:.0%}" for path, share in own.items())
-                for arm, own in shares.items()
+                f"- {_text(each.arm)} ({importance_basis(each.rated)}): "
+                + ", ".join(f"{_text(path)} {share:.0%}" for path, share in each.importance.items())
+                for each in shares
             ),
         ]
     return [*blocks, "### Cost", _cost(study), "### How to reproduce", _reproduce(study), "### Trials", _trials(study)]
@@ -135,6 +136,7 @@ def _reproduce(study: StudyReport) -> str:
 
 
 def _trials(study: StudyReport) -> str:
+    reasons = any(trial.reason for trial in study.trials)
     rows = []
     for trial in study.trials:
         values = ", ".join(f"{path.rpartition('.')[2]} {brief(value)}" for path, value in trial.values.items())
@@ -142,7 +144,9 @@ def _trials(study: StudyReport) -> str:
         phase += ", later" if trial.exploratory else ""
         scores = [percent(trial.val), percent(trial.test), duration(trial.seconds)]
         rows.append([str(trial.number), trial.arm, phase, str(trial.search), trial.state, *scores, values])
-    return _table(["trial", "arm", "phase", "search", "state", "val %", "test %", "time", "values"], rows)
+        rows[-1] += [trial.reason or ""] * reasons
+    header = ["trial", "arm", "phase", "search", "state", "val %", "test %", "time", "values", *["reason"] * reasons]
+    return _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

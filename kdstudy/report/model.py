@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdstudy.analysis import Comparison, arm_rows, best_json, compare, importances
+from kdstudy.analysis import Answer, Comparison, arm_rows, best_json, compare, importances
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
@@ -63,6 +63,11 @@ class ArmSearch:
     best: TrialRecord | None
     importance: dict[str, float]
 
+    @property
+    def rated(self) -> int:
+        """From how many trials the importance is estimated."""
+        return sum(trial.state in ("completed", "diverged") for trial in self.trials)
+
 
 @dataclass(frozen=True)
 class StudyReport:
@@ -78,6 +83,7 @@ class StudyReport:
         search: One entry per arm that searched something.
         cost: Where the time went.
         links: To MLflow.
+        chosen: The trial of the student to take home; None before one has completed.
     """
 
     record: StudyRecord
@@ -89,6 +95,7 @@ class StudyReport:
     search: tuple[ArmSearch, ...]
     cost: Cost
     links: MlflowLinks
+    chosen: TrialRecord | None
 
     @property
     def student(self) -> str:
@@ -152,10 +159,11 @@ def report_of(ledger: Ledger, ids: Sequence[str]) -> Report:
         RecordError: A study does not exist.
     """
     comparison = compare(ledger, ids)
-    return Report(comparison, tuple(_study_report(ledger, study_id) for study_id in comparison.study_ids))
+    return Report(comparison, tuple(_study_report(ledger, answer) for answer in comparison.answers))
 
 
-def _study_report(ledger: Ledger, study_id: str) -> StudyReport:
+def _study_report(ledger: Ledger, answer: Answer) -> StudyReport:
+    study_id, student = answer.study_id, answer.take_home
     record = ledger.study(study_id)
     study, trials = record.study(), ledger.trials(study_id)
     # The study's own seeds alone, as in the verdict.
@@ -171,6 +179,7 @@ def _study_report(ledger: Ledger, study_id: str) -> StudyReport:
         search=_searches(study, trials),
         cost=cost_of(record, study, trials),
         links=MlflowLinks.of(record),
+        chosen=None if student is None else next(t for t in trials if t.number == student.trial),
     )
 
 

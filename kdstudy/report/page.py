@@ -20,7 +20,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from kdstudy import __version__
-from kdstudy.analysis import Answer
+from kdstudy.analysis import Answer, importance_basis
 from kdstudy.ledger import TrialRecord
 from kdstudy.report import figures, search_figures
 from kdstudy.report.answer_text import arm_cells, footnote, ran_with_title, take_home_text, value_cells
@@ -106,12 +106,45 @@ def _answer(answer: Answer, decimals: int) -> dict[str, Any]:
     return {
         "id": answer.study_id,
         "arms": arm_cells(answer, decimals) if scored else None,
+        "unscored": _unscored(answer),
         "values": value_cells(answer) if scored else [],
         "title": ran_with_title(answer) if scored else "",
         "notes": footnote(answer),
         "take_home": answer.take_home,
         "take_home_text": take_home_text(answer, decimals),
     }
+
+
+def _unscored(answer: Answer) -> str:
+    """Return why no arm has a score."""
+    if answer.lost:
+        return f"No arm has a test score: {answer.lost[0].summary}."
+    return "Nothing has been confirmed yet."
+
+
+def _unmoved(study: StudyReport) -> str:
+    """Return why there are no multipliers to show over epochs."""
+    moving = [arm.name for arm in study.study.arms if arm.policy.name != "constant"]
+    if not moving:
+        return "No arm has a policy that moves its learning rates."
+    completed = {curve.arm for curve in study.curves}
+    still = [arm for arm in moving if arm in completed]
+    if still:
+        return (
+            f"No multiplier was changed while training in {', '.join(still)}: the policy sets them once, at the start, "
+            "or its first update (interval) never came."
+        )
+    return "No arm that moves its learning rates has completed a confirmation run."
+
+
+def _unsearched(study: StudyReport) -> str:
+    """Return why there is no search to show."""
+    ended = [trial for trial in study.trials if trial.phase == "search" and trial.done]
+    if not ended:
+        return "No search trial has ended yet."
+    if not any(study.study.space(arm) for arm in study.study.arms):
+        return "Nothing was searched: the study file has no range."
+    return "No search trial has a score. The table of trials, below, says why."
 
 
 def _study(study: StudyReport, colours: dict[str, str], shown: _Figures, number: int) -> dict[str, Any]:
@@ -127,6 +160,8 @@ def _study(study: StudyReport, colours: dict[str, str], shown: _Figures, number:
         ],
         "layers": _layers(study, shown),
         "searches": [_search(each, colours[each.arm], shown) for each in study.search],
+        "unsearched": _unsearched(study),
+        "unmoved": _unmoved(study),
         "cost": shown.add(figures.cost_figure(study.cost, colours), label="Seconds by arm"),
         "trials": [_trial(study, trial) for trial in study.trials],
     }
@@ -152,11 +187,11 @@ def _layers(study: StudyReport, shown: _Figures) -> list[dict[str, Any]]:
 
 
 def _search(search: ArmSearch, colour: str, shown: _Figures) -> dict[str, Any]:
-    shares = search.importance
+    shares, mattered = search.importance, f"What mattered, {importance_basis(search.rated)}"
     return {
         "arm": search.arm,
         "best": search.best,
-        "importance": shown.add(search_figures.importance_figure(search, colour), "What mattered") if shares else None,
+        "importance": shown.add(search_figures.importance_figure(search, colour), mattered) if shares else None,
         "slices": [shown.add(search_figures.slice_figure(search, axis, colour), axis.name) for axis in search.axes],
         "parallel": shown.add(search_figures.parallel_figure(search, colour), label="Parallel coordinates"),
     }

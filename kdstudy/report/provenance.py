@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdstudy.ledger import best_of, git_state
+from kdstudy.ledger import git_state
 from kdstudy.plugins import allowing
 from kdstudy.report.model import StudyReport
 
@@ -16,12 +16,14 @@ def commands(study: StudyReport) -> list[tuple[str, str]]:
         (f"kdstudy run STUDY.yaml{needed}", "the whole study from its file, printed below: the same proposals"),
         (f"kdstudy compare {study_id}", "the numbers at the top of this page"),
     ]
-    best = best_of(study.trials)
-    if best is not None:
+    if study.chosen is not None:
         found += [
-            (f"kdstudy reproduce {study_id}{needed}", f"the best trial ({best.number}) again, compared epoch by epoch"),
+            (
+                f"kdstudy reproduce {study_id}{needed}",
+                f"trial {study.chosen.number}, the student to take home, again and compared",
+            ),
             (f"kdstudy show {study_id} --yaml", "that trial as a study file without ranges"),
-            (f"kdstudy export {study_id} --format safetensors -o student{needed}", "its student"),
+            (f"kdstudy export {study_id} --format safetensors -o student{needed}", "that student"),
         ]
     return found
 
@@ -36,7 +38,7 @@ def facts(study: StudyReport) -> list[tuple[str, str]]:
         ("data folder", record.dataset.place),
         ("data fingerprint", record.dataset.fingerprint),
         ("teacher weights (sha256)", record.teacher.sha256),
-        ("best student weights (sha256)", getattr(best_of(study.trials), "weights_sha256", None)),
+        ("weights of the student to take home (sha256)", getattr(study.chosen, "weights_sha256", None)),
         ("code", _code(environment)),
         ("Python", environment.get("python")),
         ("packages", ", ".join(f"{name} {version}" for name, version in versions.items()) or None),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kdstudy.ledger import Ended, Ledger, Running, StudyRecord, TrialRecord, best_of, utc_now
 from kdstudy.report.system_usage import usage
 from kdstudy.results import StudyStatus, clock
-from kdstudy.search import budget_of, pick_of
+from kdstudy.search import budget_of, picks_of
 from kdstudy.study import Arm, Study
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def snapshot(ledger: Ledger, study: Study, study_id: str, now: datetime | None =
     record, trials = ledger.study(study_id), ledger.trials(study_id)
     moment = now or utc_now()
     durations = _durations(trials)
+    planned = _planned(study, record, trials)
     arms = tuple(
-        _arm_now(study, record, arm, [trial for trial in trials if trial.arm == arm.name], durations, moment)
+        _arm_now(arm, [trial for trial in trials if trial.arm == arm.name], planned[arm.name], durations, moment)
         for arm in study.arms
     )
     slots = max(1, sum(arm.running for arm in arms))
@@ -124,20 +125,14 @@ def _durations(trials: Sequence[TrialRecord]) -> dict[str, float]:
 
 
 def _arm_now(
-    study: Study,
-    record: StudyRecord,
     arm: Arm,
     trials: Sequence[TrialRecord],
+    planned: int,
     durations: dict[str, float],
     now: datetime,
 ) -> ArmSnapshot:
     states = [trial.state for trial in trials]
-    searched = [trial for trial in trials if trial.phase == "search"]
     best = best_of(trials)
-    planned = sum(
-        _planned(study, record, [trial for trial in searched if trial.search == search])
-        for search in range(record.asked(study)[0])
-    )
     running = [trial.stage for trial in trials if isinstance(trial.stage, Running)]
     ended = sum(trial.done for trial in trials)
     each = durations.get(arm.name, durations.get(""))
@@ -156,12 +151,21 @@ def _arm_now(
     )
 
 
-def _planned(study: Study, record: StudyRecord, searched: Sequence[TrialRecord]) -> int:
-    """Return how many trials an arm comes to in one search."""
-    budget = budget_of(study)
-    # An arm of which the search has picked nothing is not confirmed.
-    lost = budget.is_over(searched) and pick_of(searched) is None
-    return budget.expected(searched) + (0 if lost else record.asked(study)[1])
+def _planned(study: Study, record: StudyRecord, trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """Return how many trials each arm comes to. An arm of which a search has picked nothing is not confirmed there."""
+    budget, (searches, seeds) = budget_of(study), record.asked(study)
+    found = dict.fromkeys((arm.name for arm in study.arms), 0)
+    for search in range(searches):
+        searched: dict[str, list[TrialRecord]] = {arm: [] for arm in found}
+        for trial in trials:
+            if trial.phase == "search" and trial.search == search and trial.arm in searched:
+                searched[trial.arm].append(trial)
+        over = {arm: budget.is_over(own) for arm, own in searched.items()}
+        picks = picks_of(study, searched, over.__getitem__)
+        for arm, own in searched.items():
+            confirmed = arm not in picks or picks[arm] is not None  # or may be
+            found[arm] += budget.expected(own) + seeds * confirmed
+    return found
 
 
 def progress_table(now: Snapshot) -> RenderableType:

@@ -43,23 +43,47 @@ def statements(comparison: Comparison) -> list[Statement]:
     """Return one statement per comparison, in its order."""
     decimals = decimals_of(comparison)
     return [
-        Statement(row, verdict_of(row), signed(_mean(row), decimals), f"{finding(row, decimals, MINUS)}.")
+        Statement(
+            row,
+            verdict_of(row),
+            signed(_mean(row), decimals),
+            ": ".join(filter(None, (caveat(row, comparison), f"{finding(row, decimals, MINUS)}."))),
+        )
         for row in comparison.rows
     ]
+
+
+def caveat(row: Row, comparison: Comparison) -> str:
+    """Return why a comparison says nothing of its policy, whatever its verdict; empty where nothing speaks for that."""
+    answer = next((answer for answer in comparison.answers if answer.study_id == row.study_id), None)
+    if answer is not None and all(answer.of(arm).learnt_nothing for arm in row.arms):
+        return "but the students are at chance, so this says nothing of the policy"
+    if row.same_everywhere:
+        return "but every run scored exactly the same under both, so this says nothing of the policy"
+    return ""
+
+
+def qualified(row: Row, comparison: Comparison) -> str:
+    """Return a comparison's verdict in words, with its caveat."""
+    return ", ".join(filter(None, (verdict_of(row), caveat(row, comparison))))
 
 
 def headline(comparison: Comparison) -> str:
     """Return the answer to the study's question in a few words."""
     rows = comparison.verdicts
+    lost = [lost for answer in comparison.answers for lost in answer.lost]
+    everything = next((each.summary for each in lost if each.all_arms), None)
+    if everything is not None and not _any_scores(comparison):
+        return f"Nothing could be compared: {everything}"
     if not rows:
         return "Nothing to compare yet"
     treatments = list(dict.fromkeys(row.treatment for row in rows))
     baselines = {row.baseline for row in rows}
     one = len(treatments) == len(baselines) == 1
     who = f"{treatments[0]} against {rows[0].baseline}" if one else "Policies compared"
-    counts = Counter(map(verdict_of, rows))
+    counts = Counter(qualified(row, comparison) for row in rows)
     if all(row.judgement.estimate is None for row in rows):
-        outcome = "nothing has been confirmed yet"
+        outcome = f"nothing could be compared, since {lost[0].summary}" if lost else "nothing has been confirmed yet"
     elif len(counts) == 1:
         (verdict,) = counts
         outcome = (
@@ -70,6 +94,10 @@ def headline(comparison: Comparison) -> str:
     else:
         outcome = "; ".join(f"{verdict} ({count} of {len(rows)})" for verdict, count in counts.items())
     return f"{who[0].upper()}{who[1:]}: {outcome}"
+
+
+def _any_scores(comparison: Comparison) -> bool:
+    return any(arm.scores for answer in comparison.answers for arm in answer.arms)
 
 
 def verdict_of(row: Row) -> str:

@@ -113,7 +113,7 @@ class TrialResult:
         val: Validation score of the last epoch; None unless completed or stopped.
         test: Test score of the last epoch; confirmation only.
         weights_sha256: Of the final student's tensors; None unless completed.
-        error: The traceback of a failed trial.
+        error: The traceback of a failed trial; of a diverged one why, in one sentence (none in older records).
         seconds: Wall time of all epochs, those before a resume included.
         numerics: What the numbers depend on where it ran (torch, threads, CPU capability, device).
     """

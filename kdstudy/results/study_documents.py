@@ -123,7 +123,9 @@ class TrialDocument(TypedDict):
     finished: Moment | None
     weights_sha256: Sha256 | None
     numerics: Plain
-    error: Annotated[str | None, Field(description="The traceback of a failed trial.")]
+    error: Annotated[
+        str | None, Field(description="The traceback of a failed trial; why a diverged one did, if that is known.")
+    ]
 
 
 class LayerDocument(TypedDict):

@@ -24,6 +24,7 @@ Verdict = Literal[
 """Of a treatment. ``_by_less``: than the smallest difference that would matter; ``no_difference``: none larger than
 that; the two about configurations: of what one search picked, never of the policies."""
 WarningKind = Literal[
+    "trials_lost",
     "few_trials",
     "at_chance",
     "does_nothing",

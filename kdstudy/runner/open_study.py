@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from kdstudy.ledger import Ledger, StudyRecord, capture_environment
-from kdstudy.plugins import places_of
+from kdstudy.plugins import places_of, source_hashes
 from kdstudy.storage import Store
 from kdstudy.study import Study
 
@@ -39,6 +39,7 @@ class OpenStudy:
 
 
 def new_record(study: Study) -> StudyRecord:
-    """Return the record of a new study, with the places of modules of the user's own that Python does not find."""
-    places = places_of(name for _, name in study.plugins())
-    return StudyRecord.of(study, {**capture_environment(), **({"plugins": places} if places else {})})
+    """Return the record of a new study, with what its user's own modules are, and where Python does not find them."""
+    names = [name for _, name in study.plugins()]
+    own = {"plugins": places_of(names), "plugin_sources": source_hashes(names)}
+    return StudyRecord.of(study, {**capture_environment(), **{key: value for key, value in own.items() if value}})

@@ -140,7 +140,7 @@ def _closing_steps(
     ledger: Ledger, study_id: str, store: Store, tracker: Tracker
 ) -> list[tuple[str, Callable[[], object]]]:
     result = result_of(ledger, study_id)
-    study, best = result.study, result.best
+    study, student = result.study, result.answer.take_home
     comparison: Mapping[str, Any] = {} if result.comparison is None else result.comparison.to_json()
 
     def publish_page() -> None:
@@ -149,8 +149,8 @@ def _closing_steps(
             tracker.publish_page(study, page.decode())
 
     def publish_model() -> None:
-        if best is not None:
-            tracker.publish_model(study, (store.trial(study_id, best.number) / "student").on_disk(node_folder()))
+        if student is not None:
+            tracker.publish_model(study, (store.trial(study_id, student.trial) / "student").on_disk(node_folder()))
 
     return [
         ("verdict in MLflow", lambda: tracker.publish_comparison(study, comparison)),

@@ -3,11 +3,11 @@
 from kdstudy.search.budget import budget_of
 from kdstudy.search.cache_plan import CachePlan, configs_to_measure, keep_from_json
 from kdstudy.search.pack_plan import PackPlan
-from kdstudy.search.pick import pick_of
+from kdstudy.search.pick import picks_of
 from kdstudy.search.planner import TrialPlanner
 from kdstudy.search.pruners.base import Pruner, Scores
 from kdstudy.search.samplers.base import PastTrial, Sampler, past_trial, propose, startup_values
-from kdstudy.search.samplers.importance import importance
+from kdstudy.search.samplers.importance import STEADY_TRIALS, importance
 from kdstudy.search.samplers.optuna_storage import OPTUNA_STATES, Replayed, replay_in_optuna
 from kdstudy.search.samplers.tpe import optuna_study_of
 from kdstudy.search.search_plan import check_numbers
@@ -15,6 +15,7 @@ from kdstudy.search.warm_start import check_warm_start, choose_warm_start, known
 
 __all__ = [
     "OPTUNA_STATES",
+    "STEADY_TRIALS",
     "CachePlan",
     "PackPlan",
     "PastTrial",
@@ -33,7 +34,7 @@ __all__ = [
     "known_results",
     "optuna_study_of",
     "past_trial",
-    "pick_of",
+    "picks_of",
     "propose",
     "replay_in_optuna",
     "startup_values",

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from kdstudy.ledger import TrialRecord, best_of
+from kdstudy.study import Study
+
+
+def picks_of(
+    study: Study, searched: Mapping[str, Sequence[TrialRecord]], is_over: Callable[[str], bool]
+) -> dict[str, TrialRecord | None]:
+    """Return what one search picks, by arm; arms of which that is not known yet are left out.
+
+    Args:
+        study: With `search.together`, the arms of a transfer are picked together, once all their searches are over.
+        searched: Of each arm its search trials, in order of their index.
+        is_over: Whether an arm's search has ended.
+    """
+    groups: dict[str, list[str]] = {}
+    for arm in study.arms:
+        groups.setdefault(arm.id.transfer if study.search.together else arm.name, []).append(arm.name)
+    picks: dict[str, TrialRecord | None] = {}
+    for group in groups.values():
+        if all(is_over(arm) for arm in group):
+            trials = [searched[arm] for arm in group]
+            chosen = pick_together(trials) if study.search.together else map(pick_of, trials)
+            picks |= zip(group, chosen, strict=True)
+    return picks
 
 
 def pick_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -14,7 +14,7 @@ from kdstudy.errors import StudyError
 from kdstudy.ledger import TrialRecord
 from kdstudy.search.arm_plan import ArmPlan, Place
 from kdstudy.search.budget import Budget
-from kdstudy.search.pick import pick_of, pick_together
+from kdstudy.search.pick import picks_of
 from kdstudy.search.samplers import PastTrial
 from kdstudy.study import MAX_SEARCHES, Arm, Study
 
@@ -129,22 +129,9 @@ class SearchPlan:
     def pick(self, plan: ArmPlan) -> TrialRecord | None:
         """Return the search trial of an arm that is confirmed; None while that is not known, or if there is none."""
         if not self._picks:
-            self._picks = dict(self._choose())
+            searched = {name: own.searched for name, own in self._plans.items()}
+            self._picks = picks_of(self._study, searched, lambda name: self._plans[name].search_is_over)
         return self._picks.get(plan.arm.name)
-
-    def _choose(self) -> Iterator[tuple[str, TrialRecord | None]]:
-        for group in self._groups():
-            if all(plan.search_is_over for plan in group):
-                trials = [plan.searched for plan in group]
-                chosen = pick_together(trials) if self._study.search.together else map(pick_of, trials)
-                yield from zip((plan.arm.name for plan in group), chosen, strict=True)
-
-    def _groups(self) -> list[list[ArmPlan]]:
-        """Return the arms that are picked together: each by itself, or those of a transfer."""
-        groups: dict[str, list[ArmPlan]] = {}
-        for name, plan in self._plans.items():
-            groups.setdefault(plan.arm.id.transfer if self._study.search.together else name, []).append(plan)
-        return [*groups.values()]
 
     def _next(self, plan: ArmPlan) -> Place | None:
         """Return an arm's next trial if it may start now."""

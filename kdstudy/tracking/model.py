@@ -1,4 +1,4 @@
-"""The best student as an MLflow model: weights and JSON, loaded by kdstudy's own code.
+"""The student to take home as an MLflow model: weights and JSON, loaded by kdstudy's own code.
 
 MLflow's usual formats for a torch model carry pickled objects. This one is the generic Python flavour with
 `kdstudy.student` as its loader: the artifact holds ``student.safetensors`` and ``student.json`` and no code,

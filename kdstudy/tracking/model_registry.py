@@ -1,6 +1,6 @@
-"""The best student in MLflow's model registry: one model per study name, one version per study.
+"""The student to take home in MLflow's model registry: one model per study name, one version per study.
 
-The alias ``best`` is the best student of the study of that name that was created last; ``study-0123abcd`` stays with
+The alias ``best`` is that of the study of that name that was created last; ``study-0123abcd`` stays with
 the study whose ID ends so.
 """
 
@@ -33,7 +33,7 @@ def register_student(client: MlflowClient, study: StudyRecord, run_id: str, mode
     # Its place rather than models:/ID, which MLflow would look up on the server of its global settings.
     source = str(model.artifact_location)
     if not client.search_registered_models(f"name = '{study.name}'"):
-        client.create_registered_model(study.name, description=f"The best students of the studies '{study.name}'.")
+        client.create_registered_model(study.name, description=f"The students to take home of '{study.name}'.")
     versions = {str(each.source): each for each in client.search_model_versions(f"name = '{study.name}'")}
     if source not in versions:
         versions[source] = client.create_model_version(
@@ -42,7 +42,7 @@ def register_student(client: MlflowClient, study: StudyRecord, run_id: str, mode
             run_id=run_id,
             model_id=model_id,
             tags={STUDY_TAG: study.id},
-            description=f"The best student of {study.id} by validation score.",
+            description=f"The student to take home of {study.id}, chosen on validation.",
         )
     version = int(versions[source].version)
     client.set_registered_model_alias(study.name, f"study-{study.id[-8:]}", str(version))

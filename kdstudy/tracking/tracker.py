@@ -138,7 +138,7 @@ class Tracker:
             self._client.log_text(self._study_run(study).info.run_id, page, "report.html")
 
     def publish_model(self, study: StudyRecord, directory: Path) -> None:
-        """Log the best student as a model, and register it.
+        """Log the student to take home as a model, and register it.
 
         Args:
             study: Opened before.

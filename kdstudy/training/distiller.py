@@ -19,6 +19,7 @@ from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
 from kdstudy.training.objective import label_loss
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
+from kdstudy.training.term_log import TermLog
 from kdstudy.transfer import EmptyMapError, Transfer
 
 ADAPTORS = "transfer"
@@ -45,12 +46,21 @@ class SgdSettings:
 @final
 @dataclass(frozen=True)
 class EpochTotals:
-    """Means over the steps of one epoch, and the learning rates of its last step."""
+    """Means over the steps of one epoch, and the learning rates of its last step.
+
+    Args:
+        loss: Mean total loss; not finite where the student has diverged.
+        terms: Mean of each named term; None for one that was not finite.
+        rate: The base learning rate, before multipliers.
+        rates: Of each group.
+        trouble: Why the student has diverged, in one sentence without a full stop; None if it has not.
+    """
 
     loss: float
     terms: dict[str, float | None]
     rate: float
     rates: dict[str, float]
+    trouble: str | None = None
 
 
 @final
@@ -178,7 +188,8 @@ class EpochInProgress:
         self._directions, self._multipliers = directions, multipliers
         self._sums: dict[str, Tensor] = {}
         self._done = 0
-        self._collapsed = False
+        self._log = TermLog()
+        self._collapsed: str | None = None
 
     def step(self) -> bool:
         """Train on the next batch; return False where none was left, or the student's maps have vanished.
@@ -191,7 +202,9 @@ class EpochInProgress:
             return False
         self._distiller.set_rates(self._epoch - 1 + self._done / self._steps, self._multipliers)
         with self._noting_collapse():
-            for name, value in self._distiller.train_step(self._done, batch, self._directions).items():
+            terms = self._distiller.train_step(self._done, batch, self._directions)
+            self._log.add(terms)
+            for name, value in terms.items():
                 self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._done += 1
         return not self._collapsed
@@ -214,12 +227,18 @@ class EpochInProgress:
             with self._noting_collapse():
                 self._distiller.transfer.check()
         means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        loss = math.nan if self._collapsed else sum(means.values())
         return EpochTotals(
-            loss=math.nan if self._collapsed else sum(means.values()),
+            loss=loss,
             terms={name: finite(value) for name, value in means.items()},
             rate=self._distiller.lr_at(self._epoch - 1 + (self._steps - 1) / self._steps),
             rates={str(group["layer"]): float(group["lr"]) for group in self._distiller.optimizer.param_groups},
+            trouble=None if math.isfinite(loss) else self._trouble(),
         )
+
+    def _trouble(self) -> str:
+        found = self._log.trouble(self._epoch)  # a layer may have died of it
+        return found or self._collapsed or f"the loss was not finite in epoch {self._epoch}"
 
     @contextlib.contextmanager
     def _noting_collapse(self) -> Iterator[None]:
@@ -229,4 +248,7 @@ class EpochInProgress:
         except EmptyMapError as error:
             if error.owner == "teacher":
                 raise
-            self._collapsed = True
+            self._collapsed = (
+                f"the student's map at layer '{error.layer}' was zero over a whole batch in epoch {self._epoch}, step "
+                f"{self._done + 1}"
+            )

@@ -31,6 +31,14 @@ class Evaluation(NamedTuple):
     loss: float
     scores: Mapping[str, float] = NONE
 
+    def trouble(self, epoch: int) -> str | None:
+        """Return why a network has no score after an epoch's training, without a full stop; None if it has one."""
+        if not math.isfinite(self.loss):
+            return f"the loss on the validation images was {self.loss} after epoch {epoch}"
+        if self.score is None:
+            return f"the student's answers to the validation images were not finite numbers after epoch {epoch}"
+        return None
+
 
 @torch.no_grad()
 def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:

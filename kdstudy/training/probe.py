@@ -61,7 +61,9 @@ class Probe:
                 f"{len(teacher_map)} probe images; choose another layer or another layerwise.map"
             )
         if measured.student_failed:
-            raise StudentMapsEmptyError(layer)
+            raise StudentMapsEmptyError(
+                f"the student's map at layer '{layer}' was zero everywhere for more than half of the probe's images"
+            )
         return float(measured.value)
 
     @torch.no_grad()

@@ -7,7 +7,6 @@ after however many interruptions it runs on the same kind of machine.
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,6 +49,7 @@ from kdstudy.trial.inputs import OwnInputs, TrialInputs
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe
 
 Report = Callable[[EpochRecord, TrialResult | None], None]
+_ON_TEST = "the student's answers to the test images were not finite numbers"
 
 
 def run_trial(
@@ -155,6 +155,7 @@ class TrialRun:
         self.history: list[EpochRecord] = []
         self._epoch: EpochInProgress | None = None
         self._epoch_began = 0.0
+        self._trouble: str | None = None
 
     def _recipe(self, built: TrialNetworks, transfer: Transfer) -> OutputsRecipe | None:
         """Return what the teacher's outputs depend on; None where its outputs are not used."""
@@ -166,9 +167,8 @@ class TrialRun:
     @property
     def done(self) -> bool:
         """Whether no epoch is left: the last one is over, or the student has diverged."""
-        return bool(self.history) and (
-            self.history[-1].val is None or self.history[-1].epoch == self.config.train.epochs
-        )
+        last = self.history[-1] if self.history else None
+        return last is not None and (last.val is None or last.epoch == self.config.train.epochs)
 
     @property
     def in_epoch(self) -> bool:
@@ -214,12 +214,13 @@ class TrialRun:
         epoch = len(self.history) + 1
         val = evaluate(self.student.module, eval_batches(self.data.val, EVAL_BATCH, self.device))
         layers: tuple[LayerRecord, ...] = ()
-        healthy = math.isfinite(totals.loss) and math.isfinite(val.loss) and val.score is not None
-        if healthy:
+        self._trouble = totals.trouble or val.trouble(epoch)
+        if self._trouble is None:
             try:
                 layers = self._update_policy(epoch)
-            except StudentMapsEmptyError:
-                healthy = False
+            except StudentMapsEmptyError as error:
+                self._trouble = f"{error} after epoch {epoch}"
+        healthy = self._trouble is None
         record = EpochRecord(
             epoch=epoch,
             loss=finite(totals.loss),
@@ -248,8 +249,8 @@ class TrialRun:
         seconds = sum(record.seconds for record in self.history)
         test = self._test_score() if self.with_test and last.val is not None else None
         if last.val is None or (self.with_test and test is None):
-            finished = last.epoch - (last.val is None)
-            return TrialResult("diverged", epochs=finished, seconds=seconds, numerics=numerics)
+            finished, trouble = (last.epoch - 1, self._trouble) if last.val is None else (last.epoch, _ON_TEST)
+            return TrialResult("diverged", epochs=finished, error=trouble, seconds=seconds, numerics=numerics)
         result = TrialResult(
             "completed",
             epochs=last.epoch,
@@ -281,6 +282,7 @@ class TrialRun:
             "transfer": self.distiller.transfer.state_dict(),
             "policy": self.policy.state_dict(),
             "history": [record.to_json() for record in self.history],
+            "trouble": self._trouble,
         }
 
     def _load_state(self, epoch: int, state: Mapping[str, Any]) -> None:
@@ -290,6 +292,7 @@ class TrialRun:
             self.distiller.transfer.load_state_dict(state["transfer"])
             self.policy.load_state_dict(state["policy"])
             self.history = [EpochRecord.from_json(record) for record in state["history"]]
+            self._trouble = state.get("trouble")  # none in older ones
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "

@@ -192,7 +192,7 @@ def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
     result = run_trial(teacher_trial(config), lambda _record, _result: None, folder=folder)
     if result.state != "completed" or result.val is None or result.weights_sha256 is None:
         raise ModelError(
-            f"teacher: its training diverged in epoch {result.epochs + 1}; lower teacher.base_lr "
+            f"teacher: its training diverged in epoch {result.epochs + 1}: {result.error}; lower teacher.base_lr "
             f"(now {config.teacher.base_lr})"
         )
     return Teacher(key, result.weights_sha256, result.val, seen=False, epochs=result.epochs, seconds=result.seconds)

@@ -89,3 +89,23 @@ def test_a_study_without_trials_or_failures_has_no_empty_columns(
 )
 def test_the_reason_is_the_first_line_of_what_was_raised_last(error: str | None, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize("name", ["r.txt", "r.htm", "r.pdf"])
+def test_a_report_of_an_unknown_suffix_is_refused_in_one_line(
+    store: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = store / name
+    assert run(["report", ID, "-o", str(target), "--store", str(store)]) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "-o" in line)
+    assert f"a report ends in .html, .md, .json, got '{target}'; name it so, or say --format" in line
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "begins"),
+    [("r.MD", [], "> **Warning"), ("r", [], "<!doctype html>"), ("r.txt", ["--format", "md"], "> **Warning")],
+)
+def test_a_report_is_what_its_suffix_or_format_says(store: Path, name: str, form: list[str], begins: str) -> None:
+    assert run(["report", ID, "-o", str(store / name), *form, "--store", str(store)]) == 0
+    assert (store / name).read_text().lower().startswith(begins.lower())

@@ -85,8 +85,7 @@ def test_report_is_written(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [BEST, CONFIRMED])
 def test_a_trial_is_reproduced(store: Path, number: int) -> None:
-    chosen = [] if number == BEST else ["--trial", str(number)]
-    found = kdstudy_json(store, "reproduce", FINISHED, *chosen, "--tolerance", str(TOLERANCE), **PLUGIN)
+    found = kdstudy_json(store, "reproduce", FINISHED, "--trial", str(number), "--tolerance", str(TOLERANCE), **PLUGIN)
     assert (found["trial"], found["epochs_compared"]) == (number, TRIALS[number]["epochs"])
     assert not [row for row in found["differences"] if row["field"].startswith(("data.", "teacher."))]
     assert found["verdict"] in ("identical", "within_tolerance")
@@ -95,10 +94,13 @@ def test_a_trial_is_reproduced(store: Path, number: int) -> None:
 
 
 def test_the_students_of_the_record_are_exported(store: Path, tmp_path: Path) -> None:
-    kdstudy(store, "export", FINISHED, "--format", "safetensors", "-o", str(tmp_path / "student"), **PLUGIN)
-    name = "student.safetensors"
-    kept = store / "studies" / FINISHED / str(BEST) / "student" / name
-    assert (tmp_path / "student" / name).read_bytes() == kept.read_bytes()
+    (answer,) = kdstudy_json(store, "compare", FINISHED, **PLUGIN)["answers"]
+    for place, number, chosen in (("own", answer["take_home"]["trial"], []), ("best", BEST, ["--trial", str(BEST)])):
+        target = str(tmp_path / place)
+        kdstudy(store, "export", FINISHED, *chosen, "--format", "safetensors", "-o", target, **PLUGIN)
+        name = "student.safetensors"
+        kept = store / "studies" / FINISHED / str(number) / "student" / name
+        assert (tmp_path / place / name).read_bytes() == kept.read_bytes()
 
 
 @pytest.mark.slow

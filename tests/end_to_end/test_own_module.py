@@ -57,3 +57,8 @@ def test_a_module_beside_the_study_file_runs_and_is_reproduced_as_the_next_step_
     assert refused.returncode == 1 and f"name its file: {place}" in refused.stderr
     again = kdstudy("reproduce", *step.split(" reproduce ")[1].split())
     assert again.returncode == 0 and again.stdout.startswith("identical"), again.stderr
+    assert "code" not in again.stdout
+    (tmp_path / "files" / "lying_beside.py").write_text(NETWORK + "# mended\n")
+    again = kdstudy("reproduce", *step.split(" reproduce ")[1].split())
+    assert again.returncode == 0
+    assert "  the plug-in's code lying_beside.py has changed since the study began\n" in again.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from kdstudy.models.saved import load_student, save_student
 from kdstudy.results import TrialResult
 from kdstudy.storage import Store
 from kdstudy.study import ArmId
+from tests.confirmed import study_of
 
 SHAPE = (3, 16, 16)
 
@@ -124,7 +126,8 @@ def store(tmp_path: Path) -> Store:
     store = Store.at(str(tmp_path / "store"))
     store.create()
     with Ledger(store.ledger_url) as ledger:
-        ledger.create_study(StudyRecord("smoke-0123abcd", "smoke", 3, "name: smoke\n"))
+        study = study_of({"kd/constant": []}, "seeds: 1")
+        ledger.create_study(replace(StudyRecord.of(study, {}), id="smoke-0123abcd"))
         for number, result in enumerate(
             (TrialResult("completed", epochs=1, val=0.9), TrialResult("diverged", epochs=0))
         ):
@@ -145,6 +148,26 @@ def test_the_command_exports_the_best_trial(store: Store, tmp_path: Path, capsys
     assert json.loads(capsys.readouterr().out) == {
         "study_id": "smoke-0123abcd", "trial": 0, "format": "safetensors", "path": str(target)}  # fmt: skip
     assert load_student(target)(images(2)).shape == (2, 10)
+
+
+def test_without_a_trial_it_exports_the_student_to_take_home_and_says_why(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(store, "--format", "safetensors", "-o", str(tmp_path / "first")) == 0
+    assert "trial 0 (kd/constant), as safetensors; the best of the search on validation" in capsys.readouterr().out
+    with Ledger(store.ledger_url) as ledger:  # the best search trial is still trial 0
+        ledger.add_trial(TrialRecord("smoke-0123abcd", 2, "confirm", ArmId("kd", "constant"), 0, 1, 2))
+        ledger.finish_trial("smoke-0123abcd", 2, TrialResult("completed", epochs=1, val=0.8, test=0.7))
+        ledger.update_study("smoke-0123abcd", status="finished")
+    write(store.local / "studies" / "smoke-0123abcd" / "2" / "student")
+    assert command(store, "--format", "safetensors", "-o", str(tmp_path / "second")) == 0
+    assert "trial 2 (kd/constant), as safetensors; the student to take home: kd/constant is the best arm on" in (
+        capsys.readouterr().out
+    )
+    assert command(store, "--format", "safetensors", "-o", str(tmp_path / "third"), "--trial", "0") == 0
+    assert capsys.readouterr().out.endswith("trial 0 (kd/constant), as safetensors\n")
+    assert run(["show", "latest", "--yaml", "--store", str(store.local)]) == 1  # these trials have no configuration
+    assert "trial 2 (kd/constant); the student to take home" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_report_reads_the_study_s_own_seeds_as_the_verdict_does(ledger: Ledg
         assert curve.n == (3,) * 6
         assert curve.mean[-1] == pytest.approx(sum(run.val or 0 for run in runs) / 3)
     assert {search.arm: len(search.trials) for search in study.search} == {arm.name: 5 for arm in study.study.arms}
-    assert all(sum(search.importance.values()) == pytest.approx(1) for search in study.search)
+    assert all(search.importance == {} for search in study.search), "5 trials tell nothing of it"
 
 
 def test_names_of_searched_values_are_short_but_never_shared() -> None:

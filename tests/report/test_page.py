@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from benchmarks.report_page import make_record
 from kdstudy.analysis import compare
 from kdstudy.cli.schemas import schema
 from kdstudy.errors import StoreError
@@ -26,6 +27,7 @@ from kdstudy.report.verdicts import headline, signed, statements, verdict_of
 from kdstudy.results import in_points, p_value
 from kdstudy.storage import DiskFolder
 from kdstudy.study import ArmId
+from tests.confirmed import record
 from tests.stages import ended
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -157,9 +159,9 @@ def test_plotly_accepts_every_figure(page: str) -> None:
     from plotly import graph_objects
 
     found = figures(page)
-    # 4 arms, 2 transfers, 2 layer-wise arms: forest, curves, layers, searches with importance and parallel, cost.
+    # 4 arms, 2 transfers, 2 layer-wise arms: forest, curves, layers, searches with parallel coordinates, cost.
     slices = 2 * 3 + 2 * 6
-    assert len(found) == 1 + 2 + 2 * 3 + 4 * 2 + slices + 1
+    assert len(found) == 1 + 2 + 2 * 3 + 4 + slices + 1
     for name, figure in found.items():
         plain = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", json.dumps(figure)))
         graph_objects.Figure(data=plain["data"], layout=copy.deepcopy(plain["layout"]))
@@ -285,6 +287,33 @@ def test_two_studies_have_an_answer_each_and_warnings_name_theirs(ledger: Ledger
     assert [warned.message.partition(":")[0] for warned in both.warnings][:1] == [first.study_ids[0]]
     assert len(both.warnings) == len(first.warnings) + len(second.warnings)
     assert render_comparison(both).count("Take home:") == 2
+
+
+@pytest.mark.parametrize("trials", [19, 20])
+def test_importance_says_from_how_many_trials_and_is_left_out_where_they_are_few(tmp_path: Path, trials: int) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db", create=True) as ledger:
+        make_record(ledger, trials=trials, seeds=1, epochs=2)
+        report = report_of(ledger, ["latest"])
+    page, text = render(report, "html"), render(report, "md")
+    counts = {search.arm: search.rated for search in report.studies[0].search}
+    enough = [arm for arm, count in counts.items() if count >= 20]
+    assert bool(enough) == (trials == 20)
+    assert page.count("What mattered, from 20 trials; rough below 50</figcaption>") == len(enough)
+    assert text.count("(from 20 trials; rough below 50): ") == len(enough)
+
+
+def test_what_the_controller_did_where_nothing_moved_while_training(tmp_path: Path) -> None:
+    arms = {"kd/constant": [(0.9,)], "kd/placebo": [(0.9,)]}
+    said = []
+    for number, policies in enumerate((arms, {"kd/constant": [(0.9,)]}, {**arms, "kd/placebo": [("failed",)]})):
+        with Ledger(f"sqlite:///{tmp_path}/{number}.db") as ledger:
+            page = render(report_of(ledger, [record(ledger, policies)]), "html")
+        said.append(page.partition("What the controller did</h2>")[2].partition("</p>")[0].partition("<p>")[2])
+    assert said[0].startswith("No multiplier was changed while training in kd/placebo: the policy sets them once")
+    assert said[1:] == [
+        "No arm has a policy that moves its learning rates.",
+        "No arm that moves its learning rates has completed a confirmation run.",
+    ]
 
 
 def test_numbers_in_words() -> None:

@@ -103,6 +103,34 @@ def test_every_search_is_planned_and_those_added_later_too(tmp_path: Path) -> No
         assert [arm.planned for arm in snapshot(ledger, study, study_id).arms] == [4 * (2 + 3), 4 * (2 + 3) - 3]
 
 
+@pytest.mark.parametrize(
+    ("constant", "layerwise", "planned"),
+    [
+        # Together: a draw counts if it completed in every arm.
+        (["completed"] * 2, ["failed"] * 2, [2, 2]),
+        (["completed", "failed"], ["failed", "completed"], [2, 2]),
+        (["completed", "failed"], ["completed", "diverged"], [2 + 2, 2 + 2]),
+        (["completed"] * 2, ["failed"], [2 + 2, 2 + 2]),  # not over yet
+    ],
+)
+def test_arms_that_are_picked_together_are_lost_together(
+    tmp_path: Path, constant: list, layerwise: list, planned: list[int]
+) -> None:
+    rates = TEXT.replace("trials_per_arm: 2", "trials_per_arm: 2, together: [train.base_lr]")
+    rates = rates.replace("sampler: tpe", "sampler: random")
+    study = parse_study(rates, "smoke")
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(StudyRecord.of(study, {}), LeaseOwner.here())
+        study_id = ledger.resolve("latest")
+        for place, states in enumerate((constant, layerwise)):
+            for index, state in enumerate(states):
+                number, policy = 2 * index + place, ("constant", "layerwise")[place]
+                ledger.add_trial(TrialRecord(study_id, number, "search", ArmId("attention", policy), index, 1, 1))
+                val = 0.5 if state == "completed" else None
+                ledger.finish_trial(study_id, number, TrialResult(state, 4, val=val))
+        assert [arm.planned for arm in snapshot(ledger, study, study_id).arms] == planned
+
+
 def test_a_lone_survivor_of_many_is_not_confirmed(tmp_path: Path) -> None:
     study = parse_study(TEXT.replace("trials_per_arm: 2", "trials_per_arm: 3"), "smoke")
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:

@@ -6,10 +6,12 @@ import importlib
 import logging
 from pathlib import Path
 
+import click
 import pytest
 
 from kdstudy import cli
 from kdstudy.analysis import Answer
+from kdstudy.analysis.lost import lost_of
 from kdstudy.cli.options import nothing_printed
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.runner import StudyResult
@@ -67,12 +69,18 @@ def test_the_line_of_a_trial_says_why_it_failed(tmp_path: Path, caplog: pytest.L
     assert second.startswith("[2/2] search attention/layerwise trial 7: completed val 0.5000 (")
 
 
+def answer_to(trials: tuple[TrialRecord, ...]) -> Answer:
+    """What a study answers of which these are all trials."""
+    lost = lost_of(list(dict.fromkeys(trial.arm_id for trial in trials)), trials)
+    return Answer("smoke-0123abcd", (), None, None, None, 0.1, None, lost=tuple(lost))
+
+
 @pytest.mark.parametrize(
     ("trials", "said", "first"),
     [
-        ((failed(3), failed(4)), "every trial failed: RuntimeError: sizes differ:;", 3),
+        ((failed(3), failed(4)), "all 2 search trials failed: RuntimeError: sizes differ: (2 of 2);", 3),
         ((make_trial(stage=ended("completed")), failed(4, "no")), "1 of 2 trials failed: no;", 4),
-        ((failed(3, "no"), failed(4), failed(5)), "every trial failed: RuntimeError: sizes differ: (2 of them);", 4),
+        ((failed(3, "no"), failed(4), failed(5)), "3 search trials failed: RuntimeError: sizes differ: (2 of 3);", 4),
     ],
 )
 def test_the_end_of_a_study_says_why_trials_failed(
@@ -83,12 +91,13 @@ def test_the_end_of_a_study_says_why_trials_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     study = make_study(status="finished")
-    result = StudyResult(study, trials, None, Answer(study.id, (), None, None, None, 0.1, None), 0)
+    result = StudyResult(study, trials, None, answer_to(trials), 0)
     monkeypatch.setattr(cli, "run", cli.run)  # a module of that name takes its place when it is imported
-    assert importlib.import_module("kdstudy.cli.run")._tell(result, as_json=True) == 3
+    with click.Context(cli.cli):
+        assert importlib.import_module("kdstudy.cli.run")._tell(result, as_json=True) == 3
     told = capsys.readouterr().err
     assert said in told
-    assert f"`kdstudy show smoke-0123abcd --trial {first}`" in told
+    assert f"kdstudy show smoke-0123abcd --trial {first}`" in told
 
 
 def test_what_ray_prints_is_not_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,9 +118,10 @@ def test_the_end_of_a_study_says_that_every_trial_diverged(
 ) -> None:
     monkeypatch.setattr(cli, "run", cli.run)
     study = make_study(status="finished")
-    answer = Answer(study.id, (), None, None, None, 0.1, None)
     lost, whole = make_trial(stage=ended("diverged")), make_trial(stage=ended("completed", val=0.5))
     tell = importlib.import_module("kdstudy.cli.run")._tell
     for trials, said in (((lost, lost), True), ((lost, whole), False), ((), False)):
-        assert tell(StudyResult(study, trials, None, answer, 0), as_json=True) == 0
-        assert ("every trial diverged; lower train.base_lr" in capsys.readouterr().err) == said
+        with click.Context(cli.cli):
+            assert tell(StudyResult(study, trials, None, answer_to(trials), 0), as_json=True) == 0
+        told = capsys.readouterr().err
+        assert ("all 2 search trials diverged; " in told) == ("; lower train.base_lr, or the weight" in told) == said

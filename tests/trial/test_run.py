@@ -17,7 +17,7 @@ from kdstudy.plugins import POLICIES, TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.study import TrialConfig
 from kdstudy.training import weights_sha256
-from kdstudy.transfer import NoTransfer, Observation
+from kdstudy.transfer import EmptyMapError, NoTransfer, Observation
 from kdstudy.trial.build import dataset_of
 from kdstudy.trial.dry_run import preflight
 from kdstudy.trial.inputs import OwnInputs
@@ -238,6 +238,7 @@ def test_a_diverging_trial_is_a_result() -> None:
     assert result.weights_sha256 is None
     assert records[-1].val is None
     assert result.epochs == len(records) - 1
+    assert result.error == 'the term "cross_entropy" of the loss was nan in epoch 1, step 2'
 
 
 class Explodes(NoTransfer):
@@ -265,6 +266,44 @@ def test_a_diverged_trial_costs_at_most_one_epoch(epoch: int, batch: int) -> Non
     result, records = run(trial_config(f"{{'tests.trial.test_run:Explodes': {{at: {at}}}}}", epochs=4))
     assert (result.state, result.epochs, len(records)) == ("diverged", epoch - 1, epoch)
     assert Explodes.batches == epoch * steps, "what remains of the epoch: the loss is looked at once an epoch"
+    assert result.error == f'the term "boom" of the loss was nan in epoch {epoch}, step {batch}'
+
+
+def test_why_it_diverged_outlives_the_process_that_was_lost_before_it_could_say(tmp_path: Path) -> None:
+    config = trial_config("none", base_lr=1e30, epochs=3)
+    first = TrialRun(config, OwnInputs(), folder=tmp_path)
+    with contextlib.closing(first):
+        first.begin_epoch()
+        while first.step():
+            pass
+        first.end_epoch()
+    result = run_trial(config, lambda _record, _result: None, folder=tmp_path)
+    assert (result.state, result.error) == (
+        "diverged", 'the term "cross_entropy" of the loss was nan in epoch 1, step 2',
+    )  # fmt: skip
+
+
+class Deadens(NoTransfer):
+    """All its student's maps are zero from batch 2 on."""
+
+    uses_teacher = True
+    batches: ClassVar[int] = 0
+
+    def __init__(self, context) -> None:
+        super().__init__(context)
+        type(self).batches = 0
+
+    def terms(self, student, teacher, batch):
+        type(self).batches += 1
+        if self.batches == 2:
+            raise EmptyMapError("deadens", "student", "layer2")
+        return {}
+
+
+def test_a_student_whose_layer_died_says_which_and_when() -> None:
+    result, _ = run(trial_config("'tests.trial.test_run:Deadens'", epochs=2))
+    assert result.state == "diverged"
+    assert result.error == "the student's map at layer 'layer2' was zero over a whole batch in epoch 1, step 2"
 
 
 def test_test_is_scored_only_where_asked() -> None:

@@ -1,0 +1,49 @@
+"""What the code of users' plug-ins was: a hash of each source file, to tell later that one has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def source_hashes(names: Iterable[str]) -> dict[str, str]:
+    """Return the sha256 of every Python file of the modules that plug-ins come from, by its place in the module.
+
+    Only what has been imported is looked at. Installed packages are left out, since the record has their versions.
+
+    Args:
+        names: Registered names, which are kdstudy's own, and ``package.module:Name``.
+
+    Returns:
+        Keys such as ``mynet.py`` and ``mypackage/blocks.py``; a file that cannot be read is left out.
+    """
+    tops = {name.partition(":")[0].partition(".")[0] for name in names if ":" in name} - {"kdstudy"}
+    found = {}
+    for top in sorted(tops):
+        for key, file in _files(top):
+            try:
+                found[key] = hashlib.sha256(file.read_bytes()).hexdigest()
+            except OSError:
+                continue
+    return found
+
+
+def _files(top: str) -> Iterator[tuple[str, Path]]:
+    module = sys.modules.get(top)
+    folders = [Path(folder).absolute() for folder in getattr(module, "__path__", ())]
+    file = getattr(module, "__file__", None)
+    if not folders and file is not None and file.endswith(".py") and not _installed(Path(file)):
+        yield f"{top}.py", Path(file)
+    for folder in folders:
+        if not _installed(folder):
+            for each in sorted(folder.rglob("*.py")):
+                yield f"{top}/{each.relative_to(folder).as_posix()}", each
+
+
+def _installed(path: Path) -> bool:
+    paths = sysconfig.get_paths()
+    homes = [Path(paths[name]) for name in ("purelib", "platlib", "stdlib")]
+    return any(path.absolute().is_relative_to(home) for home in homes)
