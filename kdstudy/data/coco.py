@@ -6,6 +6,7 @@ al. 2021, arXiv 2009.14119, who also stretch images to a square).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     min_side: Annotated[int, Ge(1)] = 32,
     min_boxes: Annotated[int, Ge(2)] = 50,
     margin: Annotated[float, Ge(0), Le(1)] = 0.1,
+    leave_out: Sequence[str] = (),
 ) -> Source:
     """Load COCO's images with their categories as labels, or its objects with one class each; val is the test split.
 
@@ -68,11 +70,13 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
             image, at least; with ``size`` no larger than this, no object is enlarged.
         min_boxes: Of objects: a category with fewer such boxes in the images for training and validation is left out.
         margin: Of objects: added on each side, as a share of the box's longer side.
+        leave_out: Of objects: categories that no image is made of, such as one that most objects are of.
     """
-    rules = Rules(min_side, min_boxes, margin)
+    rules = Rules(min_side, min_boxes, margin, tuple(leave_out))
     if task == "labels" and rules != Rules(32, 50, 0.1):
         raise DataError(
-            "data.options: min_side, min_boxes and margin are of objects; write task: objects, or leave them out"
+            "data.options: min_side, min_boxes, margin and leave_out are of objects; write task: objects, or leave "
+            "them out"
         )
     files = partial(ImageFiles, size=size, fit="stretch", memory=memory_gb * GIGABYTE, workers=workers, white=white)
     part = read(*find(root, "train"))

@@ -15,7 +15,7 @@ import torch
 
 from kdstudy.data.coco_file import Box, Part, read_boxes
 from kdstudy.data.decode import Window
-from kdstudy.errors import DataError
+from kdstudy.errors import DataError, did_you_mean
 
 
 class Rules(NamedTuple):
@@ -25,11 +25,13 @@ class Rules(NamedTuple):
         min_side: Longer side of a box, in pixels of its image, >= 1.
         min_boxes: Of a class, in the images for training and validation, >= 1.
         margin: Added on each side of a box, as a share of its longer side, >= 0.
+        leave_out: Names of categories that do not count.
     """
 
     min_side: int
     min_boxes: int
     margin: float
+    leave_out: tuple[str, ...] = ()
 
 
 class Objects(NamedTuple):
@@ -115,9 +117,15 @@ def classes_of(found: Objects, part: Part, rules: Rules) -> tuple[int, ...]:
     """Return the categories with enough boxes, by their places in the annotations file.
 
     Raises:
-        DataError: Fewer than two have.
+        DataError: Fewer than two have, or one that is to be left out does not exist.
     """
-    counts = Counter(found.categories)
+    names = [name for _, name in part.categories]
+    for name in rules.leave_out:
+        if name not in names:
+            raise DataError(
+                f"data.options.leave_out: {part.file} has no category '{name}'; {did_you_mean(name, names)}"
+            )
+    counts = Counter(category for category in found.categories if names[category] not in rules.leave_out)
     kept = tuple(sorted(category for category, count in counts.items() if count >= rules.min_boxes))
     if len(kept) < 2:
         raise DataError(
@@ -133,12 +141,14 @@ def class_notes(train: Objects, test: Objects, part: Part, kept: Sequence[int], 
     names = [name for _, name in part.categories]
     ranked = sorted(kept, key=lambda category: -counts[category])
     listed = ", ".join(f"{names[category]} {counts[category]:,} + {tested[category]:,}" for category in ranked)
-    rare = len(part.categories) - len(kept)
+    rare = len(part.categories) - len(kept) - len({*rules.leave_out})
     lost = [sum(found.values()) - sum(found[category] for category in kept) for found in (counts, tested)]
     most, total = ranked[0], sum(tested[category] for category in kept)
+    named = f"; {', '.join(rules.leave_out)} as data.options.leave_out says" if rules.leave_out else ""
     lines = [
         f"{len(kept)} classes with at least {rules.min_boxes} boxes for training and validation (+ for test): {listed}",
-        f"left out: {rare} categories with fewer, {lost[0]:,} boxes for training and validation, {lost[1]:,} for test",
+        f"left out: {rare} categories with fewer, {lost[0]:,} boxes for training and validation, {lost[1]:,} for test"
+        f"{named}",
     ]
     if total:
         lines.append(f"{tested[most] / total:.1%} of the test images are {names[most]}: always saying so scores that")

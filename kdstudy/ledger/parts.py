@@ -64,7 +64,8 @@ class DatasetInfo(RecordPart):
         train: Training images, without those for validation.
         val: Validation images.
         test: Test images.
-        chance: Score of a network that knows nothing, in [0, 1], by the validation labels.
+        chance: Score of a network that knows nothing of an image, in [0, 1], by the validation labels; of one label
+            the share of the most frequent class, in older records 1 / K.
         classes: Names of the classes in order; empty where they have none.
         place: Folder that the files were found in, or bucket.
         notes: What was left out or made up, as lines.

@@ -69,9 +69,10 @@ def multilabel_scores(logits_NK: Tensor, labels_NK: Tensor) -> dict[str, float]:
 
 
 def chance_score(labels: Tensor, num_classes: int) -> float:
-    """Return the score to expect of a network that knows nothing.
+    """Return the score to expect of a network that knows nothing of an image.
 
-    One label: 1 / K. Several: the expected mean average precision of a random order, exactly; that is
+    One label: the share of the most frequent class, which always naming it scores; 1 / K where classes are
+    equally frequent. Several: the expected mean average precision of a random order, exactly; that is
     somewhat more than the mean share of positives, since a rare class may come early by luck.
 
     Source: Bestgen 2015, *Exact expected average precision of the random baseline for system evaluation*,
@@ -83,7 +84,7 @@ def chance_score(labels: Tensor, num_classes: int) -> float:
         num_classes: K.
     """
     if not is_multilabel(labels):
-        return 1 / num_classes
+        return float(torch.bincount(labels, minlength=num_classes).max()) / len(labels)
     count = len(labels)
     positives_P = labels.sum(dim=0, dtype=torch.float64)
     positives_P = positives_P[positives_P > 0]

@@ -268,7 +268,7 @@ def test_one_file_under_two_ids_is_one_image(root: Path) -> None:
 
 
 def test_options_of_the_other_task_are_refused(root: Path) -> None:
-    for options in ({"min_side": 16}, {"min_boxes": 3}, {"margin": 0.0}):
+    for options in ({"min_side": 16}, {"min_boxes": 3}, {"margin": 0.0}, {"leave_out": ["person"]}):
         with pytest.raises(DataError, match="are of objects; write task: objects"):
             load(root, False, **options)
 
@@ -322,3 +322,19 @@ def test_lines_tell_the_classes_and_what_was_left_out(root: Path) -> None:
     lines = list(data_lines(dataset(root)))
     assert any(line.startswith("data: 2 classes with at least 10 boxes for training") for line in lines)
     assert any(line.startswith("data: left out: 1 categories with fewer") for line in lines)
+
+
+def test_a_category_that_is_left_out_gives_no_image_and_no_class(root: Path) -> None:
+    whole = load(root, False, **{**OBJECTS, "min_boxes": 2})
+    name, *others = whole.classes
+    found = load(root, False, **{**OBJECTS, "min_boxes": 2}, leave_out=[name])
+    assert list(found.classes) == others
+    for part, before in ((found.train, whole.train), (found.test, whole.test)):
+        assert part.labels.bincount().tolist() == before.labels.bincount()[1:].tolist()
+    assert any(f"; {name} as data.options.leave_out says" in note for note in found.notes)
+
+
+def test_a_category_that_does_not_exist_cannot_be_left_out(root: Path) -> None:
+    name = load(root, False, **OBJECTS).classes[0]
+    with pytest.raises(DataError, match=f"leave_out: .* has no category '{name}s'; did you mean '{name}'"):
+        load(root, False, **OBJECTS, leave_out=[f"{name}s"])

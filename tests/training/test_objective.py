@@ -114,8 +114,17 @@ def test_images_without_any_label_give_no_score() -> None:
     assert (found.score, dict(found.scores)) == (None, {})
 
 
-def test_chance_of_one_label_is_one_in_the_number_of_classes() -> None:
-    assert chance_score(torch.tensor([0, 1, 1]), 4) == 0.25
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([0, 1, 2, 3], 0.25), ([0, 1, 1], 2 / 3), ([3, 3, 3], 1.0), ([2, 0, 1, 2, 0, 2, 2, 2], 5 / 8)],
+)
+def test_chance_of_one_label_is_what_always_naming_the_most_frequent_class_scores(
+    labels: list[int], expected: float
+) -> None:
+    assert chance_score(torch.tensor(labels), 4) == pytest.approx(expected)
+    always = torch.zeros(len(labels), 4)
+    always[:, torch.tensor(labels).bincount().argmax()] = 1
+    assert float((always.argmax(dim=1) == torch.tensor(labels)).double().mean()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("count", "positives"), [(1, 1), (2, 1), (5, 2), (6, 1), (6, 6)])
