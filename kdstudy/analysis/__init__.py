@@ -9,6 +9,7 @@ from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
 from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
+from kdstudy.analysis.layers import FEWEST_FOR_A_CORRELATION, Correlation, LayerAnswer, layer_answers
 from kdstudy.analysis.luck import Luck
 from kdstudy.analysis.planning import POWER, detectable, searches_needed
 from kdstudy.analysis.searches import PairedSearches, SearchScores
@@ -21,16 +22,19 @@ if TYPE_CHECKING:
     from kdstudy.analysis.reproduce import reproduce_trial
 
 __all__ = [
+    "FEWEST_FOR_A_CORRELATION",
     "POWER",
     "SIGNIFICANCE",
     "Answer",
     "ArmAnswer",
     "Comparison",
+    "Correlation",
     "Estimate",
     "Forecast",
     "Gain",
     "GainDifference",
     "Judgement",
+    "LayerAnswer",
     "Luck",
     "PairedSearches",
     "Plan",
@@ -48,6 +52,7 @@ __all__ = [
     "forecast_of",
     "importances",
     "judge",
+    "layer_answers",
     "middle",
     "replay_yaml",
     "reproduce_trial",
