@@ -10,6 +10,7 @@ from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
 from kdstudy.analysis.default_trial import Chosen, chosen_trial, why_chosen
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
 from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
+from kdstudy.analysis.layers import FEWEST_FOR_A_CORRELATION, Correlation, LayerAnswer, layer_answers
 from kdstudy.analysis.luck import Luck
 from kdstudy.analysis.planning import POWER, detectable, searches_needed
 from kdstudy.analysis.searches import PairedSearches, SearchScores
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
     from kdstudy.analysis.reproduce import reproduce_trial
 
 __all__ = [
+    "FEWEST_FOR_A_CORRELATION",
     "POWER",
     "SIGNIFICANCE",
     "Answer",
     "ArmAnswer",
     "Chosen",
     "Comparison",
+    "Correlation",
     "Estimate",
     "Forecast",
     "Gain",
     "GainDifference",
     "Judgement",
+    "LayerAnswer",
     "Luck",
     "PairedSearches",
     "Plan",
@@ -52,6 +56,7 @@ __all__ = [
     "importance_basis",
     "importances",
     "judge",
+    "layer_answers",
     "middle",
     "replay_yaml",
     "reproduce_trial",

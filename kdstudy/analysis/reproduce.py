@@ -210,6 +210,8 @@ def _gaps(old: Any, new: Any) -> Iterator[float | None]:
     """Yield the difference of each pair of numbers; None where the two are not of the same shape."""
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
         for key, value in old.items():
+            if key == "chance" and value is None:
+                continue  # earlier versions did not measure it
             yield from _gaps(value, new[key])
     elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
         for mine, theirs in zip(old, new, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdstudy.layerwise.base import Policy, make_policy
+from kdstudy.layerwise.base import Measurement, Policy, make_policy
 from kdstudy.layerwise.normalise import normalised
 from kdstudy.plugins import lazy_names
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LayerPair",
+    "Measurement",
     "Policy",
     "layer_groups",
     "layer_sizes",

@@ -12,10 +12,36 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from kdstudy.plugins import POLICIES
 from kdstudy.results import LayerRecord
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is known of the crucial layers after an epoch: one number per layer, in order of depth.
+
+    Args:
+        divergences: Of the student's maps from the teacher's, in [0, 1].
+        chances: The same from the teacher's maps of other images; None where that could not be measured.
+        terms: Mean of the layer's transfer term over this epoch, in nats or what the method's loss is in, weights
+            included; None where it was not finite. Empty unless the policy `needs_terms`.
+        first_terms: The same of the first epoch.
+        weights: Mean over this epoch's steps of the Euclidean norm of the layer's parameters. Empty unless the policy
+            `needs_norms`.
+        gradients: The same of their gradients, without weight decay.
+        weight_decay: The optimizer's, >= 0.
+    """
+
+    divergences: Sequence[float]
+    chances: Sequence[float | None]
+    terms: Sequence[float | None] = ()
+    first_terms: Sequence[float | None] = ()
+    weights: Sequence[float] = ()
+    gradients: Sequence[float] = ()
+    weight_decay: float = 0.0
 
 
 class Policy(ABC):
@@ -39,6 +65,10 @@ class Policy(ABC):
         parameters: One number per layer.
     """
 
+    needs_terms: ClassVar[bool] = False
+    """Whether it follows the layers' transfer terms; refused for a transfer without one of each layer."""
+    needs_norms: ClassVar[bool] = False
+    """Whether it follows norms of weights and gradients, which are gathered for it alone."""
     map_name: str | None = None
     probe_size: int = 512
     b1: float = 0.5
@@ -67,7 +97,14 @@ class Policy(ABC):
 
     @abstractmethod
     def due(self, epoch: int, epochs: int) -> bool:
-        """Whether divergences are measured and `update` is called after ``epoch`` (from 1) of ``epochs``."""
+        """Whether divergences are measured and `follow` is called after ``epoch`` (from 1) of ``epochs``."""
+
+    def follow(self, measured: Measurement) -> tuple[LayerRecord, ...]:
+        """Set the multipliers from all that was measured, and return what was set.
+
+        By default, `update` from the divergences alone. The caller records the chance levels.
+        """
+        return self.update(measured.divergences)
 
     def update(self, divergences: Sequence[float]) -> tuple[LayerRecord, ...]:
         """Set the multipliers from one divergence in [0, 1] per layer, in order, and return what was set.
@@ -83,6 +120,32 @@ class Policy(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`'s values."""
         self.multipliers = {layer: float(state["multipliers"][layer]) for layer in self.layers}
+
+
+def never_updates(name: str, interval: int, epochs: int) -> str | None:
+    """Return what is wrong where no update would ever happen, else None.
+
+    Args:
+        name: The policy's.
+        interval: Epochs between updates.
+        epochs: Of the training.
+    """
+    if interval < epochs:
+        return None
+    told = f"{name}.interval: no update would ever happen in {epochs} epoch(s), got {interval}"
+    return f"{told}; choose an interval below the number of epochs"
+
+
+def too_few_layers(name: str, num_layers: int) -> str | None:
+    """Return what is wrong where a policy that compares layers has no two of them, else None.
+
+    Args:
+        name: The policy's.
+        num_layers: Number of crucial layers.
+    """
+    if num_layers >= 2:
+        return None
+    return f"{name}: compares layers with each other, got {num_layers} crucial layer(s); match at least 2"
 
 
 def make_policy(

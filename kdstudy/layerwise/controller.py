@@ -25,7 +25,7 @@ from typing import Annotated, Any, ClassVar, Literal, final
 from annotated_types import Ge, Gt, Le, Lt
 
 from kdstudy.errors import StudyError
-from kdstudy.layerwise.base import Policy
+from kdstudy.layerwise.base import Policy, never_updates
 from kdstudy.layerwise.normalise import Normalise, normalised
 from kdstudy.results import LayerRecord
 
@@ -80,13 +80,8 @@ class Controller(Policy, ABC):
         num_layers: int | None = None,
     ) -> list[str]:
         """Return what is wrong with these options together; see `Policy.problems`."""
-        found = []
-        interval = options.get("interval", 25)
-        if interval >= epochs:
-            found.append(
-                f"{cls.name}.interval: no update would ever happen in {epochs} epoch(s), got "
-                f"{interval}; choose an interval below the number of epochs"
-            )
+        never = never_updates(cls.name, options.get("interval", 25), epochs)
+        found = [never] if never else []
         signal = options.get("signal", "relative")
         if num_layers is not None and (too_few := _too_few_layers(cls.name, signal, num_layers)):
             found.append(too_few)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, final
 from annotated_types import Ge, Gt
 
 from kdstudy.errors import StudyError
-from kdstudy.layerwise.base import Policy
+from kdstudy.layerwise.base import Policy, never_updates
 from kdstudy.layerwise.normalise import Mean, normalised
 from kdstudy.results import LayerRecord
 
@@ -80,11 +80,8 @@ class ReplayPolicy(Policy):
         """Return what is wrong with these options together; see `Policy.problems`."""
         interval, recorded = options.get("interval", 1), len(options.get("multipliers", ()))
         updates = (epochs - 1) // interval
-        if updates == 0:
-            return [
-                f"replay.interval: no update would ever happen in {epochs} epoch(s), got {interval}; choose an "
-                "interval below the number of epochs"
-            ]
+        if never := never_updates("replay", interval, epochs):
+            return [never]
         if recorded == updates:
             return []
         return [

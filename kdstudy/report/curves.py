@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdstudy.ledger import TrialRecord
-from kdstudy.results import CurveDocument, EpochRecord, LayerCurveDocument, Quantity
+from kdstudy.results import CurveDocument, EpochRecord, LayerCurveDocument, LayerRecord, Quantity
 
-QUANTITIES: tuple[Quantity, ...] = ("divergence", "momentum", "multiplier")
+QUANTITIES: tuple[Quantity, ...] = ("divergence", "divergence_over_chance", "momentum", "multiplier")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def learning_curves(trials: Sequence[TrialRecord], histories: Mapping[int, Seque
 def layer_curves(
     trials: Sequence[TrialRecord], histories: Mapping[int, Sequence[EpochRecord]]
 ) -> tuple[LayerCurve, ...]:
-    """Return the curves of every arm that updates: layers in order of depth, each with all `QUANTITIES`.
+    """Return the curves of every arm that updates: layers by depth, each with those `QUANTITIES` that are recorded.
 
     Args:
         trials: Confirmation runs.
@@ -100,9 +100,17 @@ def layer_curves(
         ]
         for name in dict.fromkeys(layer.layer for _, layer in updates):
             for quantity in QUANTITIES:
-                points = [(epoch, getattr(layer, quantity)) for epoch, layer in updates if layer.layer == name]
-                curves.append(LayerCurve(arm, name, quantity, *_summary(points)))
+                points = [(epoch, _value(layer, quantity)) for epoch, layer in updates if layer.layer == name]
+                if any(value is not None for _, value in points):
+                    curves.append(LayerCurve(arm, name, quantity, *_summary(points)))
     return tuple(curves)
+
+
+def _value(layer: LayerRecord, quantity: Quantity) -> float | None:
+    if quantity == "divergence_over_chance":
+        return layer.divergence / layer.chance if layer.chance else None
+    value: float = getattr(layer, quantity)
+    return value
 
 
 def _by_arm(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:

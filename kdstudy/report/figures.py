@@ -181,8 +181,8 @@ def layer_figure(curves: Sequence[LayerCurve], colours: Mapping[str, str]) -> Fi
             }
         )
     quantity = curves[0].quantity
-    axis: Figure = {"rangemode": "tozero"} if quantity == "divergence" else {}
-    neutral = {"multiplier": 1.0, "momentum": 0.0}.get(quantity)
+    axis: Figure = {"rangemode": "tozero"} if quantity.startswith("divergence") else {}
+    neutral = {"multiplier": 1.0, "momentum": 0.0, "divergence_over_chance": 1.0}.get(quantity)
     lines = [] if neutral is None else [_horizontal(neutral)]
     return figure(
         data, height=220, hovermode="x unified", xaxis=_epochs(curves[0].epochs[-1]), yaxis=axis, shapes=lines

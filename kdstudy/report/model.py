@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdstudy.analysis import Answer, Comparison, arm_rows, best_json, compare, importances
+from kdstudy.analysis import Answer, Comparison, LayerAnswer, arm_rows, best_json, compare, importances, layer_answers
 from kdstudy.ledger import Ledger, StudyRecord, TrialRecord, best_of, iso
 from kdstudy.report.cost import Cost, cost_of
 from kdstudy.report.curves import Curve, LayerCurve, layer_curves, learning_curves
@@ -80,6 +80,7 @@ class StudyReport:
         trials: All trials, by number.
         curves: Validation score over epochs, one per arm.
         layers: What the controller measured and set.
+        layer_answers: What became of each layer of each arm that updates.
         search: One entry per arm that searched something.
         cost: Where the time went.
         links: To MLflow.
@@ -92,6 +93,7 @@ class StudyReport:
     trials: tuple[TrialRecord, ...]
     curves: tuple[Curve, ...]
     layers: tuple[LayerCurve, ...]
+    layer_answers: tuple[LayerAnswer, ...]
     search: tuple[ArmSearch, ...]
     cost: Cost
     links: MlflowLinks
@@ -176,6 +178,7 @@ def _study_report(ledger: Ledger, answer: Answer) -> StudyReport:
         trials=trials,
         curves=learning_curves(confirmed, histories),
         layers=layer_curves(confirmed, histories),
+        layer_answers=layer_answers(confirmed, histories),
         search=_searches(study, trials),
         cost=cost_of(record, study, trials),
         links=MlflowLinks.of(record),

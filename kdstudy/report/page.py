@@ -28,6 +28,7 @@ from kdstudy.report.colours import depth_colours
 from kdstudy.report.comparison_text import footnotes
 from kdstudy.report.curves import QUANTITIES
 from kdstudy.report.forest import forest as forest_of
+from kdstudy.report.layer_text import layer_sentence
 from kdstudy.report.model import ArmSearch, Report, StudyReport, short_names
 from kdstudy.report.provenance import commands, facts
 from kdstudy.report.verdicts import advice_of, decimals_of, headline, name_of, statements
@@ -176,13 +177,15 @@ def _layers(study: StudyReport, shown: _Figures) -> list[dict[str, Any]]:
         panels = [
             shown.add(
                 figures.layer_figure([curve for curve in own if curve.quantity == quantity], colours),
-                quantity,
-                f"{quantity} by layer over epochs, {arm}",
+                quantity.replace("_over_", " / "),
+                f"{quantity.replace('_', ' ')} by layer over epochs, {arm}",
             )
             for quantity in QUANTITIES
+            if any(curve.quantity == quantity for curve in own)
         ]
         swatches = {layer: Markup(colour) for layer, colour in colours.items()}  # noqa: S704  names of our own
-        found.append({"arm": arm, "swatches": swatches, "panels": panels})
+        sentences = [layer_sentence(answer) for answer in study.layer_answers if answer.arm == arm]
+        found.append({"arm": arm, "swatches": swatches, "panels": panels, "sentences": sentences})
     return found
 
 

@@ -28,14 +28,17 @@ class LayerRecord:
     Args:
         layer: The student's layer name.
         divergence: Normalised Jensen-Shannon divergence in [0, 1].
-        momentum: The controller's momentum after the update.
+        momentum: The controller's momentum after the update; of a policy without momentum, its signal.
         multiplier: The layer's factor on the base rate after the update.
+        chance: The divergence from the teacher's maps of other images, in [0, 1]: what unrelated maps of this layer
+            have. None where it could not be measured, and in records of earlier versions.
     """
 
     layer: str
     divergence: float
     momentum: float
     multiplier: float
+    chance: float | None = None
 
     def to_json(self) -> LayerDocument:
         """Return plain values."""
@@ -44,6 +47,7 @@ class LayerRecord:
             "divergence": self.divergence,
             "momentum": self.momentum,
             "multiplier": self.multiplier,
+            "chance": self.chance,
         }
 
 

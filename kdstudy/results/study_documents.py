@@ -135,6 +135,10 @@ class LayerDocument(TypedDict):
     divergence: Share
     momentum: float
     multiplier: float
+    chance: Annotated[
+        Share | None,
+        Field(description="The divergence from other images' maps; null in records of earlier versions."),
+    ]
 
 
 class EpochDocument(TypedDict):

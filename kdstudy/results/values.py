@@ -37,7 +37,7 @@ WarningKind = Literal[
 """What may spoil a study's answer; see `kdstudy.analysis.study_warnings`."""
 Estimand = Literal["tuned", "equal_rates"]
 Family = Literal["study", "exploratory"]
-Quantity = Literal["divergence", "momentum", "multiplier"]
+Quantity = Literal["divergence", "divergence_over_chance", "momentum", "multiplier"]
 ReproductionVerdict = Literal["identical", "within_tolerance", "differs"]
 
 Count = Annotated[int, Field(ge=0)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from kdstudy.layerwise import Policy, make_policy
+from kdstudy.layerwise import Measurement, Policy, make_policy
 from kdstudy.plugins import POLICIES
 
 LAYERS = ("a", "b", "c")
@@ -16,6 +16,24 @@ PARAMETERS = (10, 100, 1000)
 SEED = 7
 HISTORY = ([0.1, 0.2, 0.4], [0.0, 0.0, 0.0], [1.0, 0.0, 0.5], [1e-12, 1.0, 1.0], [0.3, 0.3, 0.3]) * 3
 """Divergences of 15 updates, everything from none to the largest."""
+
+
+def measurement(divergences: Sequence[float]) -> Measurement:
+    """Return what may be measured along with these divergences: losses, norms and chance levels, of all sizes.
+
+    Args:
+        divergences: One of each of `LAYERS`.
+    """
+    chance = (0.3, None, 0.0) if sum(divergences) == 1.5 else (0.3, 0.2, 0.0)
+    return Measurement(
+        divergences=divergences,
+        chances=chance,
+        terms=[3.0 * divergences[0], 1e30 * divergences[1], None],
+        first_terms=(0.5, 1e-30, 0.7),
+        weights=[1e-20, 5.0, 3.0 * divergences[2]],
+        gradients=[1e20 * divergences[0], math.nan if divergences[1] == 1.0 else divergences[1], 0.1],
+        weight_decay=5e-4,
+    )
 
 
 class PolicySuite:
@@ -44,7 +62,7 @@ class PolicySuite:
         yield policy.multipliers
         if any(policy.due(epoch, 100) for epoch in range(1, 101)):
             for divergences in HISTORY:
-                policy.update(divergences)
+                policy.follow(measurement(divergences))
                 yield policy.multipliers
 
     def _weak_and_strong(self) -> list[Policy]:
@@ -89,7 +107,7 @@ class PolicySuite:
             assert after.state_dict() == before.state_dict()
             assert after.multipliers == expected[steps]
             for divergences, multipliers in zip(HISTORY[steps:], expected[steps + 1 :], strict=False):
-                after.update(divergences)
+                after.follow(measurement(divergences))
                 assert after.multipliers == multipliers
 
     def test_it_is_never_due_after_the_last_epoch(self) -> None:

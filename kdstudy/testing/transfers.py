@@ -124,6 +124,13 @@ class TransferSuite:
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in made.student.parameters())
         assert not [key for key, p in made.transfer.named_parameters() if p.grad is None or not p.grad.any()]
 
+    def test_the_layers_it_names_have_a_term_each(self) -> None:
+        """Of the crucial layers in `term_layers` there is a loss of their own, >= 0, which a policy may follow."""
+        made = self.bench()
+        own = {name.partition("/")[2]: term.item() for name, term in made.terms().items()}
+        assert set(made.transfer.term_layers) <= set(made.transfer.layers)
+        assert all(own[layer] >= 0.0 for layer in made.transfer.term_layers)
+
     def test_no_gradient_reaches_the_teacher(self) -> None:
         """Not even where the teacher's weights could take one."""
         made = self.bench()

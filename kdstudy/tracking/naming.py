@@ -215,6 +215,7 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
     values |= {f"rates/{layer}": rate for layer, rate in record.rates.items()}
     for layer in record.layers:
         values[f"layers/{layer.layer}/divergence"] = layer.divergence
+        values[f"layers/{layer.layer}/chance"] = layer.chance
         values[f"layers/{layer.layer}/momentum"] = layer.momentum
         values[f"layers/{layer.layer}/multiplier"] = layer.multiplier
     return {_legal(name): value for name, value in values.items() if value is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
+from kdstudy.training.norms import LayerNorms, Norms
 from kdstudy.training.objective import label_loss
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
 from kdstudy.training.term_log import TermLog
@@ -54,6 +55,7 @@ class EpochTotals:
         rate: The base learning rate, before multipliers.
         rates: Of each group.
         trouble: Why the student has diverged, in one sentence without a full stop; None if it has not.
+        norms: Of each group's parameters and gradients, where they were asked for.
     """
 
     loss: float
@@ -61,6 +63,7 @@ class EpochTotals:
     rate: float
     rates: dict[str, float]
     trouble: str | None = None
+    norms: dict[str, Norms] = field(default_factory=dict)
 
 
 @final
@@ -101,6 +104,7 @@ class Distiller:
         live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, transfer)
         self._teacher_outputs = live if teacher_outputs is None else teacher_outputs
         self.optimizer = self._build_optimizer(groups)
+        self._norms: LayerNorms | None = None
 
     def _build_optimizer(self, groups: Mapping[str, Iterable[str]]) -> torch.optim.SGD:
         parameters = dict(self.student.module.named_parameters())
@@ -127,6 +131,7 @@ class Distiller:
         steps: int,
         directions: torch.Generator,
         multipliers: Mapping[str, float],
+        norms: bool = False,
     ) -> EpochInProgress:
         """Begin one pass over ``batches``, to be trained a step at a time or by `EpochInProgress.run`.
 
@@ -136,7 +141,9 @@ class Distiller:
             steps: Number of batches.
             directions: Stream of the transfer's random directions.
             multipliers: Factor on the base rate by layer; layers not named keep 1.
+            norms: Whether norms of each group's weights and gradients are gathered.
         """
+        self._norms = LayerNorms(self.optimizer.param_groups) if norms else None
         self.student.module.train()
         self.transfer.train()
         assert self.teacher is None or not any(m.training for m in self.teacher.module.modules()), "teacher left eval"
@@ -154,6 +161,10 @@ class Distiller:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * multipliers.get(group["layer"], 1.0)
 
+    def norms(self) -> dict[str, Norms]:
+        """Return the means of this epoch's norms by group; empty where they were not gathered."""
+        return {} if self._norms is None else self._norms.means()
+
     def train_step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
         """Take one optimizer step and return the detached terms, on the device (no host synchronisation)."""
         draws = self.transfer.draw(batch.images, directions)
@@ -165,6 +176,8 @@ class Distiller:
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self._norms is not None:
+            self._norms.add()
         self.optimizer.step()
         return {name: value.detach().double() for name, value in terms.items()}
 
@@ -234,6 +247,7 @@ class EpochInProgress:
             rate=self._distiller.lr_at(self._epoch - 1 + (self._steps - 1) / self._steps),
             rates={str(group["layer"]): float(group["lr"]) for group in self._distiller.optimizer.param_groups},
             trouble=None if math.isfinite(loss) else self._trouble(),
+            norms=self._distiller.norms(),
         )
 
     def _trouble(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+import math
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from kdstudy.errors import MapError
 from kdstudy.layerwise import measure_divergence
 from kdstudy.models import FeatureExtractor, evaluating
+from kdstudy.results import finite
 from kdstudy.transfer import MapTransfer
 
 CHUNK = 256
@@ -19,11 +21,26 @@ class StudentMapsEmptyError(Exception):
     """More than half of a student layer's maps are zero everywhere: the student has diverged."""
 
 
+class ProbeResult(NamedTuple):
+    """What one probe has found: one number per crucial layer, in order of depth.
+
+    Attributes:
+        divergences: Of the student's maps from the teacher's of the same images, in [0, 1].
+        chances: Of the student's maps from the teacher's of *other* images, in [0, 1]: what the divergence would be if
+            the two agreed on no image. None where no pair of images has maps.
+    """
+
+    divergences: list[float]
+    chances: list[float | None]
+
+
 @final
 class Probe:
     """Measures the divergence of each crucial layer on a fixed set of images, both networks in eval mode.
 
-    The images are not augmented, the directions are drawn once, and the teacher's maps are computed once.
+    The images are not augmented, the directions are drawn once, and the teacher's maps are computed once. The chance
+    level costs no further pass: the maps of the whole set are there, and the teacher's are rolled by half of it, so
+    that image i's map in the student meets that of image i - N // 2 in the teacher.
 
     Args:
         instrument: The method whose maps are compared; only observed, never trained.
@@ -38,8 +55,10 @@ class Probe:
         self._b1 = b1
         self._teacher_maps: tuple[Tensor, ...] | None = None
 
-    def measure(self, student: FeatureExtractor, teacher: FeatureExtractor) -> list[float]:
-        """Return the divergence of each crucial layer, in [0, 1], in order of depth.
+    def measure(self, student: FeatureExtractor, teacher: FeatureExtractor) -> ProbeResult:
+        """Return each crucial layer's divergence and its chance level.
+
+        Images of which either map is zero everywhere are left out, of the chance level pair by pair.
 
         Raises:
             StudentMapsEmptyError: More than half of the student's maps of a layer are zero everywhere.
@@ -49,9 +68,12 @@ class Probe:
             self._teacher_maps = self._maps(teacher)
         with evaluating(student.module):
             student_maps = self._maps(student)
-        return [
-            self._layer(*maps) for maps in zip(self._instrument.layers, student_maps, self._teacher_maps, strict=True)
-        ]
+        maps = list(zip(student_maps, self._teacher_maps, strict=True))
+        layers = zip(self._instrument.layers, maps, strict=True)
+        return ProbeResult(
+            divergences=[self._layer(layer, *pair) for layer, pair in layers],
+            chances=[self._chance(*pair) for pair in maps],
+        )
 
     def _layer(self, layer: str, student_map: Tensor, teacher_map: Tensor) -> float:
         measured = measure_divergence(student_map, teacher_map, self._b1)
@@ -65,6 +87,11 @@ class Probe:
                 f"the student's map at layer '{layer}' was zero everywhere for more than half of the probe's images"
             )
         return float(measured.value)
+
+    def _chance(self, student_map: Tensor, teacher_map: Tensor) -> float | None:
+        half = len(teacher_map) // 2
+        value = measure_divergence(student_map, teacher_map.roll(half, 0), self._b1).value if half else math.nan
+        return finite(value)
 
     @torch.no_grad()
     def _maps(self, network: FeatureExtractor) -> tuple[Tensor, ...]:

@@ -133,6 +133,14 @@ class Transfer(nn.Module, ABC):
         return
 
     @property
+    def term_layers(self) -> tuple[str, ...]:
+        """The layers of which `terms` holds a loss of its own, >= 0, named ``anything/LAYER``; by default none.
+
+        Policies that follow the layers' losses need one of every crucial layer.
+        """
+        return ()
+
+    @property
     def uses_teacher(self) -> bool:
         """Whether the teacher is run in training steps."""
         return True
@@ -234,6 +242,11 @@ class MapTransfer(WeighedTransfer, ABC):
         self._look_for_empty(student.maps, teacher.maps)
         losses = self.losses(student.maps, teacher.maps)
         return self.weighed(dict(zip(self.layers, losses, strict=True)), student, teacher, batch)
+
+    @property
+    def term_layers(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.layers
 
     @torch.no_grad()
     def _look_for_empty(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:

@@ -74,6 +74,11 @@ class FeatureTransfer(WeighedTransfer, ABC):
         output = network(images)
         return Observation(output.logits, tuple(output.features[index] for index in self.chosen))
 
+    @property
+    def term_layers(self) -> tuple[str, ...]:
+        """Those that are compared."""
+        return tuple(self.layers[index] for index in self.chosen)
+
     @abstractmethod
     def losses(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch

@@ -63,6 +63,11 @@ class VariationalTransfer(FeatureTransfer):
         start = _softplus_inverse(variance - _EPS)
         self.raw_variances = nn.ParameterList(torch.full((teacher[0],), start) for _, teacher in pairs)
 
+    @property
+    def term_layers(self) -> tuple[str, ...]:
+        """None: a negative log-likelihood may fall below 0, so no share of its first value says how far a layer is."""
+        return ()
+
     def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch) -> Sequence[Tensor]:
         """Return each layer's negative log-likelihood."""
         losses = []

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
-from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
+from kdstudy.layerwise import Policy, layer_groups, layer_sizes, make_policy, match_layers
 from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace
 from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive, search_seed
@@ -255,6 +255,18 @@ def build_policy(config: TrialConfig, layers: tuple[str, ...], parameters: tuple
     """
     seed = derive(config.init_seed, "policy")
     return make_policy(config.policy.name, config.policy.options, layers, seed=seed, parameters=parameters)
+
+
+def policy_over(config: TrialConfig, built: TrialNetworks, data: Dataset) -> Policy:
+    """Build the configuration's learning-rate policy over the crucial layers of its student.
+
+    Args:
+        config: The trial.
+        built: Its networks.
+        data: Its data set.
+    """
+    layers = built.context.layers
+    return build_policy(config, layers, layer_sizes(built.student.module, layers, data.image_shape))
 
 
 def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:

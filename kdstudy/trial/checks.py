@@ -16,7 +16,6 @@ from torch import nn
 
 from kdstudy.data import Dataset, count_views
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
-from kdstudy.layerwise import layer_sizes
 from kdstudy.models import require_trainable, trace
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
 from kdstudy.training import schedule
@@ -24,14 +23,15 @@ from kdstudy.transfer import TransferContext
 from kdstudy.trial.build import (
     TrialNetworks,
     build_instrument,
-    build_policy,
     build_transfer,
     dataset_of,
     networks,
+    policy_over,
     student_spec,
     teacher_spec,
 )
 from kdstudy.trial.teacher import filled_teacher
+from kdstudy.trial.update import require_signals
 
 CPU = torch.device("cpu")
 
@@ -215,12 +215,12 @@ def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, dat
         schedule(train.schedule.name, train.schedule.options, train.epochs)(0.0)
     before = len(found.faults)
     with found.noting(f"arms.transfers.{transfer.called}", model, transfer):
-        build_transfer(transfer.name, transfer.options, built.context, seed=config.init_seed)
+        method = build_transfer(transfer.name, transfer.options, built.context, seed=config.init_seed)
     if len(found.faults) > before:
         return
     with found.noting(f"arms.policies.{config.policy.called}", model, transfer, config.policy):
-        sizes = layer_sizes(built.student.module, built.context.layers, data.image_shape)
-        policy = build_policy(config, built.context.layers, sizes)
+        policy = policy_over(config, built, data)
+        require_signals(config, policy, method)
         if any(policy.due(epoch, train.epochs) for epoch in range(1, train.epochs + 1)):
             build_instrument(config, policy, built.context)
 

@@ -16,7 +16,6 @@ import torch
 
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
-from kdstudy.layerwise import layer_sizes
 from kdstudy.models import preserved_generators, save_student
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
@@ -24,6 +23,7 @@ from kdstudy.study import TrialConfig
 from kdstudy.training import (
     CheckpointFolder,
     EpochInProgress,
+    EpochTotals,
     StudentMapsEmptyError,
     choose_device,
     describe_numerics,
@@ -38,15 +38,16 @@ from kdstudy.trial.build import (
     EVAL_BATCH,
     TrialNetworks,
     build_distiller,
-    build_policy,
     build_probe,
     build_transfer,
     networks,
+    policy_over,
     provenance,
     student_spec,
 )
 from kdstudy.trial.inputs import OwnInputs, TrialInputs
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe
+from kdstudy.trial.update import require_signals, updated
 
 Report = Callable[[EpochRecord, TrialResult | None], None]
 _ON_TEST = "the student's answers to the test images were not finite numbers"
@@ -143,11 +144,10 @@ class TrialRun:
         self.data = inputs.dataset(config, self.device, with_test=with_test)
         built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
         self.student, self.teacher, context = built
-        sizes = layer_sizes(self.student.module, context.layers, self.data.image_shape)
-        self.policy = build_policy(config, context.layers, sizes)
-        transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=config.init_seed).to(
-            self.device
-        )
+        self.policy = policy_over(config, built, self.data)
+        method = config.transfer
+        transfer = build_transfer(method.name, method.options, context, seed=config.init_seed).to(self.device)
+        require_signals(config, self.policy, transfer)
         self.recipe = self._recipe(built, transfer)
         outputs = None if self.recipe is None else inputs.teacher_outputs(self.recipe, cache)
         self.distiller = build_distiller(config, self.data, built, transfer, outputs)
@@ -200,6 +200,7 @@ class TrialRun:
             steps=num_batches(len(self.data.train), config.train.batch_size),
             directions=generator(config.data_seed, "directions", epoch),
             multipliers=self.policy.multipliers,
+            norms=self.policy.needs_norms and self.policy.due(epoch, config.train.epochs),
         )
 
     def step(self) -> bool:
@@ -217,7 +218,7 @@ class TrialRun:
         self._trouble = totals.trouble or val.trouble(epoch)
         if self._trouble is None:
             try:
-                layers = self._update_policy(epoch)
+                layers = self._update_policy(epoch, totals)
             except StudentMapsEmptyError as error:
                 self._trouble = f"{error} after epoch {epoch}"
         healthy = self._trouble is None
@@ -238,10 +239,12 @@ class TrialRun:
             self._checkpoints.save(epoch, self._state())
         return record
 
-    def _update_policy(self, epoch: int) -> tuple[LayerRecord, ...]:
+    def _update_policy(self, epoch: int, totals: EpochTotals) -> tuple[LayerRecord, ...]:
         if self.probe is None or self.teacher is None or not self.policy.due(epoch, self.config.train.epochs):
             return ()
-        return self.policy.update(self.probe.measure(self.student, self.teacher))
+        first = self.history[0].terms if self.history else totals.terms
+        measured = self.probe.measure(self.student, self.teacher)
+        return updated(self.policy, measured, totals, first, self.config.train.weight_decay)
 
     def finish(self) -> TrialResult:
         """Return the result; of a completed trial also score the test split, if asked for, and save the student."""
@@ -251,14 +254,9 @@ class TrialRun:
         if last.val is None or (self.with_test and test is None):
             finished, trouble = (last.epoch - 1, self._trouble) if last.val is None else (last.epoch, _ON_TEST)
             return TrialResult("diverged", epochs=finished, error=trouble, seconds=seconds, numerics=numerics)
+        weights = weights_sha256(self.student.module)
         result = TrialResult(
-            "completed",
-            epochs=last.epoch,
-            val=last.val,
-            test=test,
-            weights_sha256=weights_sha256(self.student.module),
-            seconds=seconds,
-            numerics=numerics,
+            "completed", last.epoch, last.val, test, weights_sha256=weights, seconds=seconds, numerics=numerics
         )
         if self._folder is not None:
             spec, about = student_spec(self.config, self.data), provenance(self.config, self.data)

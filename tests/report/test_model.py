@@ -42,11 +42,12 @@ def test_a_learning_curve_is_mean_and_sample_sd_of_the_seeds_that_have_a_score()
 def test_layers_have_a_point_only_where_the_controller_updated() -> None:
     history = [
         epoch(1, 0.5),
-        epoch(2, 0.6, LayerRecord("layer1", 0.2, 0.1, 1.1), LayerRecord("layer2", 0.4, -0.1, 0.9)),
+        epoch(2, 0.6, LayerRecord("layer1", 0.2, 0.1, 1.1, 0.8), LayerRecord("layer2", 0.4, -0.1, 0.9)),
     ]
     curves = layer_curves([trial(0, "layerwise"), trial(1)], {0: history, 1: [epoch(1, 0.5)]})
     assert [(curve.layer, curve.quantity, curve.epochs, curve.mean) for curve in curves] == [
         ("layer1", "divergence", (2,), (0.2,)),
+        ("layer1", "divergence_over_chance", (2,), (0.25,)),
         ("layer1", "momentum", (2,), (0.1,)),
         ("layer1", "multiplier", (2,), (1.1,)),
         ("layer2", "divergence", (2,), (0.4,)),
