@@ -242,9 +242,10 @@ def _with_teacher(
     folder = parts.teacher_folder(trials[0], teachers, key)
     teacher = parts.find_teacher(folder)
     assert teacher is not None
+    began = {**parts.students_weights(trials, data), **teacher.weights}
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
     return {
-        "teacher": teacher.to_json(),
+        "teacher": teacher.to_json() | ({"weights": began} if began else {}),
         "dataset": {**parts.describe_dataset(data), "verified": images.searches},
         "lines": [*data_lines(data), *notes],
         "warnings": shortages(data, parts.largest_batch(trials)),

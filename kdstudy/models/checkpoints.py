@@ -43,8 +43,12 @@ class FileWeights:
     container: str = ""
 
 
-def read_file(path: Path) -> bytes:
-    """Return the bytes of a teacher's file.
+def read_file(path: Path, key: str = "teacher.path") -> bytes:
+    """Return the bytes of a file of weights.
+
+    Args:
+        path: The file.
+        key: Of the study file that names it, for messages.
 
     Raises:
         ModelError: It cannot be read.
@@ -55,20 +59,24 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"teacher.path: {path} cannot be read ({error.strerror}); name a safetensors or state-dict file"
+            f"{key}: {path} cannot be read ({error.strerror}); name a safetensors or state-dict file"
         ) from error
 
 
-def read_weights(path: Path) -> FileWeights:
+def read_weights(path: Path, key: str = "teacher.path") -> FileWeights:
     """Read a safetensors file or a state dict, never running code from it.
 
     Of a dict of other things, the entry of a name in `CONTAINERS` is taken, or else the only one that maps names to
     tensors.
 
+    Args:
+        path: The file.
+        key: Of the study file that names it, for messages.
+
     Raises:
         ModelError: The file cannot be read, or holds no weights; says what it holds.
     """
-    read_file(path)
+    read_file(path, key)
     try:
         content: Any = (
             load_file(path)
@@ -76,11 +84,11 @@ def read_weights(path: Path) -> FileWeights:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ModelError(f"teacher.path: {path} {_why_unreadable(error)}") from error
+        raise ModelError(f"{key}: {path} {_why_unreadable(error)}") from error
     found = _unwrapped(content)
     if found is None:
         raise ModelError(
-            f"teacher.path: {path} holds no state dict, or several under other names: it is {_contents(content)}; save "
+            f"{key}: {path} holds no state dict, or several under other names: it is {_contents(content)}; save "
             "it with torch.save(model.state_dict())"
         )
     return found
@@ -164,6 +172,63 @@ def fit_weights(
     return f"teacher.path: {where}: {', '.join(made)}" if made else ""
 
 
+def fit_body(module: nn.Module, weights: FileWeights, *, where: str, num_classes: int) -> tuple[int, tuple[str, ...]]:
+    """Load weights into ``module``, all but the last layer where they tell other classes apart.
+
+    Args:
+        module: A network for the classes of the data.
+        weights: What `read_weights` gives; prefixes of wrappers go by themselves.
+        where: The file's name, for messages.
+        num_classes: Of the data.
+
+    Returns:
+        How many classes the weights tell apart, and the names of the modules that kept their own values: none where
+        the classes are as many.
+
+    Raises:
+        ModelError: Names or shapes differ otherwise; says which.
+    """
+    own = module.state_dict()
+    tensors = {name: value for name, value in weights.tensors.items() if name.rpartition(".")[2] not in COUNTERS}
+    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    names, _ = min(_stripped(list(tensors)), key=lambda naming: len(needed - {*naming[0]}))
+    given = dict(zip(names, tensors.values(), strict=True))
+    other = [
+        name for name, value in given.items() if name in own and _differs_in_classes(value, own[name], num_classes)
+    ]
+    classes = {given[name].shape[0] for name in other}
+    body = {name: value for name, value in given.items() if len(classes) != 1 or name not in other}
+    missing, surplus, wrong = _misfits(own, body, needed - ({*other} if len(classes) == 1 else set()))
+    if missing or surplus or wrong:
+        raise ModelError(
+            f"weights: {_named(where, weights)} does not fit the network: missing {missing}, not in it {surplus}, "
+            f"other shape {wrong}; name a file of this network"
+        )
+    module.load_state_dict({**own, **body})
+    heads = tuple(dict.fromkeys(name.rpartition(".")[0] for name in other))
+    return (classes.pop() if classes else num_classes), heads
+
+
+def _differs_in_classes(given: Tensor, own: Tensor, num_classes: int) -> bool:
+    """Say whether two tensors differ in how many rows they have, where the network's has one for each class."""
+    rows = given.ndim == own.ndim > 0 and own.shape[0] == num_classes
+    return rows and given.shape[0] != num_classes and given.shape[1:] == own.shape[1:]
+
+
+def _misfits(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], needed: set[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the first few of the tensors that are missing, not in the network, and of another shape."""
+    missing = [name for name in own if name in needed and name not in given]
+    surplus = [name for name in given if name not in own]
+    wrong = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in given.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    return missing[:_SHOWN], surplus[:_SHOWN], wrong[:_SHOWN]
+
+
 def _namings(names: list[str], key_map: Mapping[str, str]) -> Iterator[tuple[list[str], tuple[str, ...]]]:
     """Yield the names that the tensors may be meant to have, and the wrappers' prefixes that were removed for it."""
     for outer, first in _stripped(names):
@@ -198,19 +263,16 @@ def _named(where: str, weights: FileWeights) -> str:
 def _require_fit(
     own: Mapping[str, Tensor], renamed: Mapping[str, Tensor], needed: set[str], where: str, num_classes: int
 ) -> None:
-    missing = [name for name in own if name in needed and name not in renamed]
-    surplus = [name for name in renamed if name not in own]
-    wrong = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
+    missing, surplus, wrong = _misfits(own, renamed, needed)
     if (theirs := _other_classes(own, renamed, num_classes)) is not None:
         raise ModelError(
             f"teacher.path: {where} tells {theirs} classes apart, the data have {num_classes}; name a file trained on "
             "these classes (replace the last layer and fine-tune it first), or leave path out to train one here"
         )
     if missing or surplus or wrong:
-        shapes = [f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}" for name in wrong]
         raise ModelError(
-            f"teacher.path: {where} does not fit the network: missing {missing[:_SHOWN]}, not in it "
-            f"{surplus[:_SHOWN]}, other shape {shapes[:_SHOWN]}; check teacher.model and map names with teacher.key_map"
+            f"teacher.path: {where} does not fit the network: missing {missing}, not in it "
+            f"{surplus}, other shape {wrong}; check teacher.model and map names with teacher.key_map"
         )
 
 

@@ -18,7 +18,7 @@ import torch
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
 from kdstudy.layerwise import layer_sizes
-from kdstudy.models import preserved_generators, save_student
+from kdstudy.models import preserved_generators, save_student, train_head_only
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
 from kdstudy.study import TrialConfig
@@ -52,7 +52,7 @@ from kdstudy.trial.teacher_cache.cached import OutputsRecipe
 Report = Callable[[EpochRecord, TrialResult | None], None]
 
 
-def run_trial(
+def run_trial(  # noqa: PLR0913 -- all but the first two by name
     config: TrialConfig,
     report: Report,
     *,
@@ -60,6 +60,7 @@ def run_trial(
     folder: Path | Folder | None = None,
     cache: Path | None = None,
     with_test: bool = False,
+    head_only: bool = False,
 ) -> TrialResult:
     """Train one student and return how it ended.
 
@@ -74,6 +75,7 @@ def run_trial(
         cache: Where the study's trials share what they need of the teacher, as the configuration's ``cache`` allows: a
             folder below one that is for such folders alone. None to compute it; the numbers are the same.
         with_test: Score the test split after the last epoch (confirmation only).
+        head_only: Train the last layer alone, on the network's own weights, frozen.
 
     Returns:
         A result in state ``completed`` or ``diverged``.
@@ -82,13 +84,12 @@ def run_trial(
         KdstudyError: The configuration cannot be run here.
     """
     inputs = OwnInputs()
+    settings: dict[str, Any] = {"teacher": teacher, "folder": folder, "cache": cache, "with_test": with_test}
     with (
         fixed_numerics(config.resources.cpus),
         preserved_generators(),
         contextlib.closing(inputs),
-        contextlib.closing(
-            TrialRun(config, inputs, teacher=teacher, folder=folder, cache=cache, with_test=with_test)
-        ) as trial,
+        contextlib.closing(TrialRun(config, inputs, head_only=head_only, **settings)) as trial,
     ):
         for record in trial.restore():
             report(record, None)
@@ -117,7 +118,7 @@ class TrialRun:
         teacher: As for `run_trial`, like the rest.
         folder: Of checkpoints and the student.
         cache: Of the teacher's outputs.
-        with_test: Whether the test split is scored.
+        with_test: Whether the test split is scored; and ``head_only`` whether the last layer alone learns.
         clock: Seconds that this trial has taken, from any start.
 
     Attributes:
@@ -133,6 +134,7 @@ class TrialRun:
         folder: Path | Folder | None = None,
         cache: Path | None = None,
         with_test: bool = False,
+        head_only: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config, self.with_test = config, with_test
@@ -143,6 +145,8 @@ class TrialRun:
         self.data = inputs.dataset(config, self.device, with_test=with_test)
         built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
         self.student, self.teacher, context = built
+        if head_only:
+            train_head_only(self.student.module)
         sizes = layer_sizes(self.student.module, context.layers, self.data.image_shape)
         self.policy = build_policy(config, context.layers, sizes)
         transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=config.init_seed).to(
@@ -260,8 +264,8 @@ class TrialRun:
             numerics=numerics,
         )
         if self._folder is not None:
-            spec, about = student_spec(self.config, self.data), provenance(self.config, self.data)
-            save_student(self.student.module, self._folder / "student", spec, about)
+            about = provenance(self.config, self.data)
+            save_student(self.student.module, self._folder / "student", student_spec(self.config, self.data), about)
         return result
 
     def _test_score(self) -> float | None:
@@ -291,7 +295,5 @@ class TrialRun:
             self.policy.load_state_dict(state["policy"])
             self.history = [EpochRecord.from_json(record) for record in state["history"]]
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "
-                "its folder of checkpoints to begin again"
-            ) from error
+            told = f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__})"
+            raise StoreError(f"{told}; delete its folder of checkpoints to begin again") from error
