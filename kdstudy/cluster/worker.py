@@ -54,6 +54,9 @@ class ImagesToVerify:
     verified: str | None = None
 
 
+WARNING = "warning: "
+"""How a note begins that is one."""
+
 Report = Callable[[int, EpochRecord | None, TrialResult | None], bool]
 """Takes what `kdstudy.trial.run_pack` reports; returns whether the trial goes on."""
 
@@ -244,11 +247,12 @@ def _with_teacher(
     assert teacher is not None
     began = {**parts.students_weights(trials, data), **teacher.weights}
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
+    warned = [note.removeprefix(WARNING) for note in notes if note.startswith(WARNING)]
     return {
         "teacher": teacher.to_json() | ({"weights": began} if began else {}),
         "dataset": {**parts.describe_dataset(data), "verified": images.searches},
-        "lines": [*data_lines(data), *notes],
-        "warnings": shortages(data, parts.largest_batch(trials)),
+        "lines": [*data_lines(data), *(note for note in notes if not note.startswith(WARNING))],
+        "warnings": [*shortages(data, parts.largest_batch(trials)), *warned],
         "keeps": [_keep(trial, each.file_bytes, views) for trial, each in zip(trials, needs, strict=True)],
         "taught": [each.teacher for each in needs],
     }
