@@ -58,7 +58,7 @@ def _announce(study: Study) -> None:
     part = "its last layer" if teacher.head_epochs else "it"
     loading = f"loading {teacher.path or 'the weights of its model'}"
     source = f"training {part} for {teacher.trained_epochs} epochs" if teacher.trained_epochs else loading
-    log.info(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
+    log.info(f"teacher: {teacher.model.title}, {source} (unless the store has it)")
 
 
 def _raise_if_failed(found: Mapping[str, Any]) -> None:
