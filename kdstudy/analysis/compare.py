@@ -164,7 +164,7 @@ def _row_of(group: Sequence[_StudyRuns], pair: Pair) -> Row:
     )
 
 
-def _alike(runs: _StudyRuns) -> tuple[Study, str | None, str | None]:
+def _alike(runs: _StudyRuns) -> tuple[Study, str | None, str | None, dict[str, str]]:
     """Return what two studies must share for their searches to be draws of the same thing.
 
     Files are told by what is in them where the record knows it: the same ones may lie elsewhere.
@@ -172,9 +172,10 @@ def _alike(runs: _StudyRuns) -> tuple[Study, str | None, str | None]:
     study, record = runs.study, runs.record
     images = (record.dataset.fingerprints or {}).get("test", study.data.root)
     weights = study.teacher.path and (record.teacher.sha256 or study.teacher.path)
+    begun = record.teacher.weights or {}
     confirm = replace(study.confirm, searches=1, at_most=None, smallest=None)
     data, teacher = replace(study.data, root=None), replace(study.teacher, path=None)
-    return replace(study, name="", seed=0, text="", confirm=confirm, data=data, teacher=teacher), images, weights
+    return replace(study, name="", seed=0, text="", confirm=confirm, data=data, teacher=teacher), images, weights, begun
 
 
 def _gain_differences(records: Iterable[StudyRecord], rows: Sequence[Row]) -> tuple[GainDifference, ...]:

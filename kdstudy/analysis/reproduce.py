@@ -22,7 +22,7 @@ from kdstudy.plugins import source_hashes, tell_places
 from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
-from kdstudy.trial import dataset_of, find_teacher, open_teacher, run_trial, teacher_folder
+from kdstudy.trial import dataset_of, find_teacher, open_teacher, run_trial, students_weights, teacher_folder
 
 DEFAULT_TOLERANCE = 1e-3
 """What still counts as ``within_tolerance`` where the user names no tolerance."""
@@ -100,7 +100,7 @@ def reproduce_trial(
     found += code_differences(study)
     folder = teacher_folder(config, store.teachers, study.teacher.key)
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
-    if any(difference["field"].startswith(("data.", "teacher.")) for difference in found):
+    if any(difference["field"].startswith(("data.", "teacher.", "weights.")) for difference in found):
         return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
     records, result = _rerun(config, trial, folder, listen)
     found += [
@@ -151,7 +151,12 @@ def _inputs_differ(
     assert here is not None
     if here.sha256 != teacher.sha256:
         return [{"field": "teacher.sha256", "recorded": teacher.sha256, "here": here.sha256}]
-    return []
+    weights = students_weights([config], data)
+    return [
+        {"field": f"weights.{name}", "recorded": sha256, "here": weights[name]}
+        for name, sha256 in (teacher.weights or {}).items()
+        if weights.get(name, sha256) != sha256
+    ]
 
 
 def _rerun(

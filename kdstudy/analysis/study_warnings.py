@@ -99,9 +99,17 @@ def at_chance(evidence: Evidence) -> Iterator[Warned]:
 
 
 def teacher_seen(evidence: Evidence) -> Iterator[Warned]:
-    """A teacher that may know the validation images."""
+    """Networks that may know the validation images: a teacher that was loaded, weights that one began with."""
     teacher = evidence.confirmation.record.teacher
-    if not teacher.seen:
+    if not teacher.seen and not teacher.weights:
+        return
+    if teacher.weights:
+        named = " and ".join(f"'{name}'" for name in teacher.weights)
+        yield Warned(
+            "teacher_seen",
+            f"networks began with {named}, which may have been trained on validation or test images of this study "
+            "(seen: unknown): scores may be too high, for every arm alike; keep images of your own for the test",
+        )
         return
     scores = "" if teacher.val is None else f": it scores {_percent(teacher.val)} on them"
     if scores and teacher.test is not None:

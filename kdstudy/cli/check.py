@@ -72,7 +72,7 @@ def check_command(  # noqa: PLR0913 - one per command-line option
     for line in _about(found, study):
         click.echo(line)
     click.echo(
-        f"{study.name}: teacher {study.teacher.model.name}, student {flow_text(study.student.model.to_yaml())}, "
+        f"{study.name}: teacher {study.teacher.model.title}, student {flow_text(study.student.model.to_yaml())}, "
         f"data {study.data.name}"
     )
     _show_arms(study)

@@ -54,6 +54,9 @@ class ImagesToVerify:
     verified: str | None = None
 
 
+WARNING = "warning: "
+"""How a note begins that is one."""
+
 Report = Callable[[int, EpochRecord | None, TrialResult | None], bool]
 """Takes what `kdstudy.trial.run_pack` reports; returns whether the trial goes on."""
 
@@ -254,12 +257,14 @@ def _with_teacher(
     folder = parts.teacher_folder(trials[0], teachers, key)
     teacher = parts.find_teacher(folder)
     assert teacher is not None
+    began = {**parts.students_weights(trials, data), **teacher.weights}
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
+    warned = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
     return {
-        "teacher": teacher.to_json(),
+        "teacher": teacher.to_json() | ({"weights": began} if began else {}),
         "dataset": {**parts.describe_dataset(data), "verified": images.searches},
-        "lines": lines,
-        "warnings": shortages(data, parts.largest_batch(trials)),
+        "lines": [line for line in lines if not line.startswith(WARNING)],
+        "warnings": [*shortages(data, parts.largest_batch(trials)), *warned],
         "keeps": [_keep(trial, each.file_bytes, views) for trial, each in zip(trials, needs, strict=True)],
         "taught": [each.teacher for each in needs],
     }

@@ -103,6 +103,7 @@ class TeacherInfo(RecordPart):
         epochs: Epochs trained here; 0 for a loaded teacher.
         seconds: Wall time of that training.
         test: Test score in [0, 1], once it was scored.
+        weights: Files of weights that the study's networks began with, the teacher's and students': name to sha256.
     """
 
     key: str | None = None
@@ -112,6 +113,7 @@ class TeacherInfo(RecordPart):
     epochs: int | None = None
     seconds: float | None = None
     test: float | None = None
+    weights: dict[str, str] | None = None
 
 
 @final

@@ -5,12 +5,21 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from kdstudy.models.checkpoints import FileWeights, fit_weights, read_file, read_weights
+from kdstudy.models.checkpoint_files import FileWeights, read_file, read_weights
+from kdstudy.models.checkpoints import fit_weights
 from kdstudy.models.export import Format, export_student
 from kdstudy.models.factory import build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
 from kdstudy.models.inspection import evaluating, watching
 from kdstudy.models.normalised import NORMALISE
+from kdstudy.models.pretrained import (
+    Pretrained,
+    pretrained_of,
+    require_head,
+    train_head_only,
+    with_weights,
+    without_downloads,
+)
 from kdstudy.models.randomness import (
     GeneratorStates,
     generator_states,
@@ -22,6 +31,7 @@ from kdstudy.models.randomness import (
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.models.spec import NetworkSpec
 from kdstudy.models.trainable import require_trainable
+from kdstudy.models.weight_files import kept_files, weights_folders
 
 __all__ = [
     "NORMALISE",
@@ -32,22 +42,30 @@ __all__ = [
     "Memory",
     "NetworkSpec",
     "Output",
+    "Pretrained",
     "build_model",
     "evaluating",
     "export_student",
     "fit_weights",
     "generator_states",
+    "kept_files",
     "load_student",
     "preserved_generators",
+    "pretrained_of",
     "read_file",
     "read_weights",
+    "require_head",
     "require_trainable",
     "save_student",
     "seed_generators",
     "seeded_generators",
     "set_generator_states",
     "trace",
+    "train_head_only",
     "watching",
+    "weights_folders",
+    "with_weights",
+    "without_downloads",
 ]
 
 

@@ -1,162 +1,22 @@
-"""Reads weights that were trained elsewhere, in the containers and under the names that people save them in."""
+"""Fits weights that were trained elsewhere into a network, under the names that people save them by."""
 
 from __future__ import annotations
 
-import difflib
-import itertools
-import pickle
-import pickletools
-import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, final
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
+from kdstudy.models.checkpoint_files import FileWeights
 from kdstudy.models.normalised import NORMALISE
 
-CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "module", "ema")
-"""Keys under which training programs save a network's weights beside other things, in order of preference."""
 WRAPPERS = ("module.", "model.", "_orig_mod.")
 """Prefixes that wrappers put before every name: data-parallel training, Lightning, `torch.compile`."""
 COUNTERS = ("total_ops", "total_params")
 """Buffers that thop leaves in a network it has counted the operations of."""
 
 _SHOWN = 3
-_FOREIGN = re.compile(r"(?:GLOBAL|class) ([\w.]+)")
-
-
-@final
-@dataclass(frozen=True)
-class FileWeights:
-    """Weights as a file holds them.
-
-    Args:
-        tensors: Name in the file to tensor.
-        container: Dotted keys under which they stand in the file; empty where they are all of it.
-    """
-
-    tensors: dict[str, Tensor]
-    container: str = ""
-
-
-def read_file(path: Path) -> bytes:
-    """Return the bytes of a teacher's file.
-
-    Raises:
-        ModelError: It cannot be read.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a folder; or a device, which has no end
-            raise OSError(0, "not a file")
-        return path.read_bytes()
-    except OSError as error:
-        advice = _beside(path) or "name a safetensors or state-dict file"
-        raise ModelError(f"teacher.path: {path} cannot be read ({error.strerror}); {advice}") from error
-
-
-def _beside(path: Path) -> str | None:
-    """Return which file in the same folder was meant, of one that is not there; None where none is like it."""
-    if path.exists():
-        return None
-    try:
-        names = sorted(each.name for each in path.parent.iterdir() if each.is_file())
-    except OSError:
-        return f"there is no folder {path.parent} either"
-    near = difflib.get_close_matches(path.name, names, n=_SHOWN)
-    same = [name for name in names if Path(name).stem == path.stem and name not in near]
-    return f"did you mean {' or '.join([*near, *same])}?" if near or same else None
-
-
-def read_weights(path: Path) -> FileWeights:
-    """Read a safetensors file or a state dict, never running code from it.
-
-    Of a dict of other things, the entry of a name in `CONTAINERS` is taken, or else the only one that maps names to
-    tensors.
-
-    Raises:
-        ModelError: The file cannot be read, or holds no weights; says what it holds.
-    """
-    read_file(path)
-    try:
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ModelError(f"teacher.path: {path} {_why_unreadable(path, error)}") from error
-    found = _unwrapped(content)
-    if found is None:
-        raise ModelError(
-            f"teacher.path: {path} holds no state dict, or several under other names: it is {_contents(content)}; save "
-            "it with torch.save(model.state_dict())"
-        )
-    return found
-
-
-def _why_unreadable(path: Path, error: Exception) -> str:
-    foreign = _FOREIGN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    if foreign is None:
-        return (
-            f"is neither safetensors nor a plain state dict ({type(error).__name__}); save it with safetensors or "
-            "torch.save(model.state_dict())"
-        )
-    return (
-        f"holds more than tensors ({foreign[1]}), which could be code and is not read; where you trust the file, take "
-        f"out its weights: torch.save(torch.load(file, weights_only=False){_way_to_weights(path)}, 'weights.pt')"
-    )
-
-
-def _way_to_weights(path: Path) -> str:
-    """Return how the weights are got of what a file holds: of a whole network, or of a dict, by its key."""
-    try:
-        with zipfile.ZipFile(path) as parts:
-            name = next(name for name in parts.namelist() if name.endswith("data.pkl"))
-            opcodes = pickletools.genops(parts.read(name))  # reads, and runs nothing
-            codes = [(opcode.name, argument) for opcode, argument, _ in opcodes if "PUT" not in opcode.name]
-    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
-        return ".state_dict()"
-    if len(codes) > 1 and codes[1][0] != "EMPTY_DICT":
-        return ".state_dict()"
-    for (_, key), (opcode, kind) in itertools.pairwise(codes):
-        if key in CONTAINERS:
-            network = opcode == "GLOBAL" and kind != "collections OrderedDict"
-            return f"['{key}'].state_dict()" if network else f"['{key}']"
-    return "['state_dict']"
-
-
-def _unwrapped(content: Any) -> FileWeights | None:
-    if not isinstance(content, Mapping):
-        return None
-    if _maps_tensors(content):
-        return FileWeights({str(name): value for name, value in content.items()})
-    for key in CONTAINERS:
-        inner = _unwrapped(content.get(key))
-        if inner is not None:
-            return FileWeights(inner.tensors, f"{key}.{inner.container}".rstrip("."))
-    only = [(str(key), value) for key, value in content.items() if _maps_tensors(value)]
-    return FileWeights(dict(only[0][1]), only[0][0]) if len(only) == 1 else None
-
-
-def _maps_tensors(content: Any) -> bool:
-    return isinstance(content, Mapping) and bool(content) and all(isinstance(v, Tensor) for v in content.values())
-
-
-def _contents(content: Any) -> str:
-    """Return in a few words what a file holds."""
-    if not isinstance(content, Mapping):
-        return f"a {type(content).__name__}"
-    entries = [f"{key} ({type(value).__name__})" for key, value in content.items()]
-    more = f" and {len(entries) - 2 * _SHOWN} more" if len(entries) > 2 * _SHOWN else ""
-    return f"a dict of {', '.join(entries[: 2 * _SHOWN])}{more}" if entries else "an empty dict"
 
 
 def fit_weights(
@@ -198,6 +58,63 @@ def fit_weights(
     return f"teacher.path: {where}: {', '.join(made)}" if made else ""
 
 
+def fit_body(module: nn.Module, weights: FileWeights, *, where: str, num_classes: int) -> tuple[int, tuple[str, ...]]:
+    """Load weights into ``module``, all but the last layer where they tell other classes apart.
+
+    Args:
+        module: A network for the classes of the data.
+        weights: What `read_weights` gives; prefixes of wrappers go by themselves.
+        where: The file's name, for messages.
+        num_classes: Of the data.
+
+    Returns:
+        How many classes the weights tell apart, and the names of the modules that kept their own values: none where
+        the classes are as many.
+
+    Raises:
+        ModelError: Names or shapes differ otherwise; says which.
+    """
+    own = module.state_dict()
+    tensors = {name: value for name, value in weights.tensors.items() if name.rpartition(".")[2] not in COUNTERS}
+    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    names, _ = min(_stripped(list(tensors)), key=lambda naming: len(needed - {*naming[0]}))
+    given = dict(zip(names, tensors.values(), strict=True))
+    other = [
+        name for name, value in given.items() if name in own and _differs_in_classes(value, own[name], num_classes)
+    ]
+    classes = {given[name].shape[0] for name in other}
+    body = {name: value for name, value in given.items() if len(classes) != 1 or name not in other}
+    missing, surplus, wrong = _misfits(own, body, needed - ({*other} if len(classes) == 1 else set()))
+    if missing or surplus or wrong:
+        raise ModelError(
+            f"weights: {_named(where, weights)} does not fit the network: missing {missing}, not in it {surplus}, "
+            f"other shape {wrong}; name a file of this network"
+        )
+    module.load_state_dict({**own, **body})
+    heads = tuple(dict.fromkeys(name.rpartition(".")[0] for name in other))
+    return (classes.pop() if classes else num_classes), heads
+
+
+def _differs_in_classes(given: Tensor, own: Tensor, num_classes: int) -> bool:
+    """Say whether two tensors differ in how many rows they have, where the network's has one for each class."""
+    rows = given.ndim == own.ndim > 0 and own.shape[0] == num_classes
+    return rows and given.shape[0] != num_classes and given.shape[1:] == own.shape[1:]
+
+
+def _misfits(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], needed: set[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the first few of the tensors that are missing, not in the network, and of another shape."""
+    missing = [name for name in own if name in needed and name not in given]
+    surplus = [name for name in given if name not in own]
+    wrong = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in given.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    return missing[:_SHOWN], surplus[:_SHOWN], wrong[:_SHOWN]
+
+
 def _namings(names: list[str], key_map: Mapping[str, str]) -> Iterator[tuple[list[str], tuple[str, ...]]]:
     """Yield the names that the tensors may be meant to have, and the wrappers' prefixes that were removed for it."""
     for outer, first in _stripped(names):
@@ -232,19 +149,16 @@ def _named(where: str, weights: FileWeights) -> str:
 def _require_fit(
     own: Mapping[str, Tensor], renamed: Mapping[str, Tensor], needed: set[str], where: str, num_classes: int
 ) -> None:
-    missing = [name for name in own if name in needed and name not in renamed]
-    surplus = [name for name in renamed if name not in own]
-    wrong = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
+    missing, surplus, wrong = _misfits(own, renamed, needed)
     if (theirs := _other_classes(own, renamed, num_classes)) is not None:
         raise ModelError(
             f"teacher.path: {where} tells {theirs} classes apart, the data have {num_classes}; name a file trained on "
             "these classes (replace the last layer and fine-tune it first), or leave path out to train one here"
         )
     if missing or surplus or wrong:
-        shapes = [f"{name} {tuple(renamed[name].shape)} for {tuple(own[name].shape)}" for name in wrong]
         raise ModelError(
-            f"teacher.path: {where} does not fit the network: missing {missing[:_SHOWN]}, not in it "
-            f"{surplus[:_SHOWN]}, other shape {shapes[:_SHOWN]}; check teacher.model and map names with teacher.key_map"
+            f"teacher.path: {where} does not fit the network: missing {missing}, not in it "
+            f"{surplus}, other shape {wrong}; check teacher.model and map names with teacher.key_map"
         )
 
 

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from kdstudy.errors import KdstudyError, ModelError
 from kdstudy.models.inspection import evaluating
 from kdstudy.models.normalised import NORMALISE, Normalised
+from kdstudy.models.pretrained import pretrained_of
 from kdstudy.models.randomness import seeded_generators
 from kdstudy.plugins import MODELS
 
@@ -35,7 +36,8 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
     torch's, NumPy's and Python's global generators are seeded while it is built, and put back. Lazy parameters get
     their shape, and their values, then. Normalisation runs before the network's own forward pass and is held in the
     submodule ``normalise``; every other layer keeps the name that the network's author gave it. Activations do not work
-    in place, which would overwrite the outputs that are recorded.
+    in place, which would overwrite the outputs that are recorded. A network that begins with pretrained weights is
+    normalised as they were, where that is known.
 
     Args:
         name: A registered model, or ``package.module:Name`` of a factory or class that takes ``(num_classes,
@@ -53,11 +55,7 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
             network does not turn such images into logits (they are too small, most often).
     """
     channels = image_shape[0]
-    if len(mean) != channels or len(std) != channels or min(std) <= 0:
-        raise ModelError(
-            f"model: images have {channels} channel(s), got mean {list(mean)} and std "
-            f"{list(std)}; give {channels} of each, standard deviations above 0"
-        )
+    _require_fit(channels, mean, std)
     factory = MODELS.load(name)
     try:
         inspect.signature(factory).bind(num_classes, channels, **options)
@@ -70,9 +68,21 @@ def build_model(  # noqa: PLR0913 - all that the weights and the input depend on
         with told_in_one_line(name, f"'{name}' cannot be built", DEBUG, ()):
             network = factory(num_classes, channels, **options)
         _refuse_unusable(name, network)
+        known = pretrained_of(network)
+        if known is not None and known.mean is not None and known.std is not None:
+            mean, std = known.mean, known.std
+            _require_fit(channels, mean, std)
         module = Normalised(network, mean, std)
         _try_out(name, module, image_shape, num_classes)
     return module
+
+
+def _require_fit(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+        raise ModelError(
+            f"model: images have {channels} channel(s), got mean {list(mean)} and std "
+            f"{list(std)}; give {channels} of each, standard deviations above 0"
+        )
 
 
 def is_own(name: str) -> bool:

@@ -49,7 +49,9 @@ def save_student(
     from safetensors.torch import save
 
     try:
-        text = json.dumps({"format": FORMAT, **spec.to_json(), **(about or {})}, indent=2, allow_nan=False)
+        text = json.dumps(
+            {"format": FORMAT, **spec.saved(module).to_json(), **(about or {})}, indent=2, allow_nan=False
+        )
     except (TypeError, ValueError) as error:
         raise ModelError(f"student: the configuration is not plain JSON: {error}") from error
     # Cloned, because safetensors refuses tensors that share memory.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, final
 
 from annotated_types import Ge, Gt, Le, MinLen
@@ -11,6 +11,7 @@ from torch import nn
 
 from kdstudy.errors import ModelError
 from kdstudy.models.factory import build_model
+from kdstudy.models.pretrained import NONE, pretrained_of
 from kdstudy.study import check
 
 MAX_PIXELS = 2**26
@@ -59,6 +60,17 @@ class NetworkSpec:
             std=self.std,
             seed=seed,
         )
+
+    def saved(self, module: nn.Module) -> NetworkSpec:
+        """Return what rebuilds ``module``, built from this, around its own weights: without those that it began with.
+
+        Its option ``weights``, if it has one, becomes ``none``, and the normalisation is that of the weights.
+        """
+        known = pretrained_of(module)
+        if known is None:
+            return self
+        options = {**self.options, "weights": NONE} if "weights" in self.options else self.options
+        return replace(self, options=options, mean=known.mean or self.mean, std=known.std or self.std)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, in the order of ``student.json``."""

@@ -209,6 +209,8 @@ MODELS = Registry(
         "mobilenetv2": "kdstudy.models.mobilenet:mobilenetv2",
         "shufflenetv1": "kdstudy.models.shufflenet:shufflenetv1",
         "shufflenetv2": "kdstudy.models.shufflenet:shufflenetv2",
+        "torchvision": "kdstudy.models.named:torchvision",
+        "timm": "kdstudy.models.named:timm",
         "tv_resnet18": "kdstudy.models.torchvision_models:resnet18",
         "tv_resnet34": "kdstudy.models.torchvision_models:resnet34",
         "tv_resnet50": "kdstudy.models.torchvision_models:resnet50",

@@ -70,7 +70,7 @@ def _statements(report: Report) -> list[str]:
 def _lead(report: Report) -> str:
     return "\n".join(
         f"Study `{study.record.id}`: {study.record.status}, data {_text(study.study.data.name)}, "
-        f"teacher {_text(study.study.teacher.model.name)}, student {_text(study.student)}."
+        f"teacher {_text(study.study.teacher.model.title)}, student {_text(study.student)}."
         for study in report.studies
     )
 

@@ -38,6 +38,7 @@ def facts(study: StudyReport) -> list[tuple[str, str]]:
         ("data folder", record.dataset.place),
         ("data fingerprint", record.dataset.fingerprint),
         ("teacher weights (sha256)", record.teacher.sha256),
+        *((f"begun with {name} (sha256)", sha256) for name, sha256 in (record.teacher.weights or {}).items()),
         ("weights of the student to take home (sha256)", getattr(study.chosen, "weights_sha256", None)),
         ("code", _code(environment)),
         ("Python", environment.get("python")),

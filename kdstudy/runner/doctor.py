@@ -63,6 +63,7 @@ def examine(store: Store, address: str | None) -> Iterator[Finding]:
         ("processors", _processors),
         ("shared memory", _shared_memory),
         ("plug-ins", _plugins),
+        ("weights", _weights),
         ("storage", lambda: _storage(store)),
         ("record", lambda: _record(store)),
         ("tracking", lambda: _tracking(store)),
@@ -114,6 +115,14 @@ def _shared_memory() -> str:
 
 def _plugins() -> str:
     return f"code of {', '.join(allowed_words()) or 'no package'} may be named by files and records"
+
+
+def _weights() -> str:
+    """Say which published weights are here, and are used without asking the network."""
+    from kdstudy.models import kept_files, weights_folders
+
+    kept = [f"{name} (sha256 {sha256[:12]})" for name, sha256 in kept_files()]
+    return f"{', '.join(kept) or 'none'} at {' and '.join(map(str, weights_folders()))}"
 
 
 def _storage(store: Store) -> str:

@@ -45,7 +45,7 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
         log.warning(line)
     known = TeacherInfo.from_json({**record.teacher.to_json(), **found["teacher"]})
     opened.ledger.update_study(opened.id, teacher=known, dataset=DatasetInfo.from_json(found["dataset"]))
-    how = f"trained in {clock(found['teacher']['seconds'])}" if study.teacher.path is None else "loaded"
+    how = f"trained in {clock(found['teacher']['seconds'])}" if study.teacher.trained_epochs else "loaded"
     log.info(f"teacher: validation {found['teacher']['val']:.4f}, {how}")
     sharing = CachePlan(study, [keep_from_json(keep) for keep in found["keeps"]], found["taught"])
     for line in sharing.summary_lines():
@@ -55,8 +55,10 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
 
 def _announce(study: Study) -> None:
     teacher = study.teacher
-    source = f"training it for {teacher.epochs} epochs" if teacher.path is None else f"loading {teacher.path}"
-    log.info(f"teacher: {teacher.model.name}, {source} (unless the store has it)")
+    part = "its last layer" if teacher.head_epochs else "it"
+    loading = f"loading {teacher.path or 'the weights of its model'}"
+    source = f"training {part} for {teacher.trained_epochs} epochs" if teacher.trained_epochs else loading
+    log.info(f"teacher: {teacher.model.title}, {source} (unless the store has it)")
 
 
 def _raise_if_failed(found: Mapping[str, Any]) -> None:
@@ -85,6 +87,13 @@ def _require_the_same(opened: OpenStudy, found: Mapping[str, Any]) -> None:
     if _only_test_differs(record, found) and not _test_scored(opened):
         log.warning("data: other test images than when the study began; nothing was scored on them, so these count")
         record = replace(record, dataset=replace(record.dataset, fingerprint=None))
+    began, now = record.teacher.weights or {}, found["teacher"].get("weights", {})
+    for name in began.keys() & now.keys():
+        if began[name] != now[name]:
+            raise StoreError(
+                f"weights: '{name}' has sha256 {now[name][:16]} here, but the study started with {began[name][:16]}; "
+                "restore the original file, or start a new study"
+            )
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
         before = getattr(getattr(record, part), key)
         if before not in (None, found[part][key]):

@@ -66,7 +66,7 @@ def choose_warm_start(study: Study, reference: str, ledger: Ledger) -> WarmStart
 
 
 def check_warm_start(ledger: Ledger, study_id: str) -> None:
-    """Refuse a warm start from a study whose data or teacher turned out to be others under the same names.
+    """Refuse a warm start from a study whose data, teacher or weights turned out to be others under the same names.
 
     Raises:
         StudyError: They are.
@@ -84,6 +84,14 @@ def check_warm_start(ledger: Ledger, study_id: str) -> None:
                     f"{str(there)[:16]}: their scores cannot be compared; run the study without the option"
                 ]
             )
+
+    if (ours.teacher.weights or {}) != (theirs.teacher.weights or {}):
+        raise StudyError(
+            [
+                f"--warm-start: networks of {warm.source} began with weights of another sha256: their scores cannot be "
+                "compared; run the study without the option"
+            ]
+        )
 
 
 def known_results(ledger: Ledger, study_id: str) -> dict[int, dict[str, list[PastTrial]]]:

@@ -7,6 +7,7 @@ from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.json_schema import json_schema
 from kdstudy.study.load import load_study, parse_study, problems_of
 from kdstudy.study.other_names import key_paths
+from kdstudy.study.own_files import is_file_name
 from kdstudy.study.paths import flatten
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.schema import (
@@ -57,6 +58,7 @@ __all__ = [
     "check",
     "flatten",
     "flow_text",
+    "is_file_name",
     "json_schema",
     "key_paths",
     "load_study",

@@ -19,6 +19,8 @@ from kdstudy.study.space import Choice, ends_of
 from kdstudy.study.validate import Parsed, Reader
 
 MAX_CORNERS = 512
+_SOURCES = ("path", "epochs", "head_epochs")
+"""Keys that say where the teacher's last weights come from."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -72,11 +74,13 @@ def _check_data(parsed: Parsed, problems: Problems) -> None:
 
 def _check_teacher(parsed: Parsed, problems: Problems) -> None:
     teacher, place = parsed.get("teacher", {}), Place().key("teacher")
-    if {"path", "epochs"} <= teacher.keys():
-        given = [name for name in ("path", "epochs") if teacher[name] is not None]
-        if len(given) == 2:
-            problems.add(place.key("epochs"), "a teacher is loaded or trained, got both path and epochs; remove one")
-        if not given:
+    if {*_SOURCES, "model"} <= teacher.keys():
+        given = [name for name in _SOURCES if teacher[name] is not None]
+        if len(given) > 1:
+            problems.add(
+                place.key(given[1]), f"a teacher is loaded or trained, got both {given[0]} and {given[1]}; remove one"
+            )
+        if not given and not _may_have_weights(teacher["model"]):
             problems.add(
                 place,
                 "needs path or epochs, got neither; write epochs: 20 to train it here, or "
@@ -94,6 +98,11 @@ def _check_teacher(parsed: Parsed, problems: Problems) -> None:
             "mean and std need one number per channel each, got "
             f"{len(teacher['mean'])} and {len(teacher['std'])}; make them equally long",
         )
+
+
+def _may_have_weights(model: PluginSpec) -> bool:
+    """Say whether a network may begin with weights: it is told to, or it is the user's own, which may do anything."""
+    return ":" in model.name or model.options.get("weights", "none") != "none"
 
 
 def _check_train(parsed: Parsed, problems: Problems) -> None:

@@ -11,6 +11,7 @@ from kdstudy.plugins import allow_beside
 from kdstudy.study.build import build
 from kdstudy.study.checks import check_study
 from kdstudy.study.diagnostics import Place, Problems
+from kdstudy.study.own_files import with_files_at
 from kdstudy.study.schema import StudyFile
 from kdstudy.study.study import Study
 from kdstudy.study.validate import Reader
@@ -34,11 +35,19 @@ def load_study(path: Path | str, folder: Path | None = None) -> Study:
     text = read_text(Path(path))
     allow_beside(Path(path))
     study = parse_study(text, str(path))
-    folder = folder or _folder_of(Path(path))
+    start = folder or _folder_of(Path(path))
+
+    def place(written: str) -> str:
+        return _absolute(written, start) or written
+
+    teacher, student = study.teacher, study.student
     return dataclasses.replace(
         study,
-        data=dataclasses.replace(study.data, root=_absolute(study.data.root, folder)),
-        teacher=dataclasses.replace(study.teacher, path=_absolute(study.teacher.path, folder)),
+        data=dataclasses.replace(study.data, root=_absolute(study.data.root, start)),
+        teacher=dataclasses.replace(
+            teacher, path=_absolute(teacher.path, start), model=with_files_at(teacher.model, place)
+        ),
+        student=dataclasses.replace(student, model=with_files_at(student.model, place)),
     )
 
 

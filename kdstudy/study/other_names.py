@@ -35,7 +35,8 @@ _OF_DATA = (("data.options",), "see `kdstudy datasets NAME`")
 _FROM_DATA = (("data.name",), "the data set tells it")
 _VALIDATION = (("data.val_fraction",), "carved from the training images")
 _PART = (("data.train_images",), "")
-_WEIGHTS = (("teacher.path",), "")
+_WEIGHTS = (("teacher.path",), "or give a model weights: {torchvision: {name: resnet50, weights: pretrained}}")
+_HEAD = (("teacher.head_epochs",), "on the frozen weights of the teacher's model")
 _TRANSFERS = (("arms.transfers",), "")
 _POLICIES = (("arms.policies",), "")
 _SEEDS = (("confirm.seeds", "confirm.searches"), "")
@@ -75,6 +76,8 @@ OTHER_KEYS: dict[str, Meant] = {
     **dict.fromkeys(("subset", "max_images", "limit", "n_train", "train_size", "num_train"), _PART),
     **dict.fromkeys(("augmentation", "augmentations", "aug", "transforms", "transform"), (("data.augment",), "")),
     **dict.fromkeys(("checkpoint", "ckpt", "weights", "pretrained", "load", "file", "teacher_path"), _WEIGHTS),
+    **dict.fromkeys(("linear_probe", "linear_probing", "probe_epochs", "freeze", "frozen", "freeze_backbone"), _HEAD),
+    **dict.fromkeys(("finetune", "fine_tune", "finetune_epochs"), (("teacher.epochs",), "")),
     **dict.fromkeys(("rename", "mapping", "prefix", "strict"), (("teacher.key_map",), "")),
     **dict.fromkeys(("network", "net", "arch", "architecture", "backbone"), (("student.model", "teacher.model"), "")),
     **dict.fromkeys(("teacher_model",), (("teacher.model",), "")),

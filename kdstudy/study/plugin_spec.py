@@ -27,6 +27,12 @@ class PluginSpec:
         """What arms, values and results are named after: the label, or else the name."""
         return self.label or self.name
 
+    @property
+    def title(self) -> str:
+        """The name in a sentence: with that of what it stands for, if its option ``name`` says it."""
+        inner = self.options.get("name")
+        return f"{self.name} {inner}" if isinstance(inner, str) else self.name
+
     def to_yaml(self) -> Any:
         """Return the plug-in as a study file writes it, ranges included."""
         label = {} if self.label is None else {"label": self.label}

@@ -54,22 +54,35 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Section ``teacher``: trained once per study, or loaded."""
+    """Section ``teacher``: trained once per study, or loaded; with weights of its model, also taken as it is."""
 
     model: Annotated[PluginSpec, Key("The teacher's network.", "resnet20", plugin="model")]
     path: Annotated[
         Annotated[str, MinLen(1)] | None,
-        Key("File of trained weights, from the study file's own folder; give this or `epochs`.", "weights.safetensors"),
+        Key(
+            "File of trained weights, from the study file's own folder; give this, `epochs` or `head_epochs`, or none "
+            "of them to take a model with weights as it is.",
+            "weights.safetensors",
+        ),
     ] = None
     epochs: Annotated[
-        Annotated[int, Ge(1)] | None, Key("Train the teacher here for so many epochs; give this or `path`.", 20)
+        Annotated[int, Ge(1)] | None,
+        Key("Train all of the teacher here for so many epochs, from its model's weights if it has any.", 20),
+    ] = None
+    head_epochs: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Key("Train only the last layer for so many epochs, on the frozen weights of its model (a linear probe).", 5),
     ] = None
     base_lr: Annotated[float, Gt(0), Key("Learning rate at the first step of the teacher's training.")] = 0.1
     batch_size: Annotated[int, Ge(2), Key("Images in one step of the teacher's training.")] = 64
     weight_decay: Annotated[float, Ge(0), Key("Weight decay in the teacher's training.")] = 5e-4
     mean: Annotated[
         Annotated[tuple[float, ...], MinLen(1)] | None,
-        Key("The teacher's own input normalisation, one number per channel; null for the data set's.", [0.5, 0.5, 0.5]),
+        Key(
+            "The teacher's own input normalisation, one number per channel; null for that of its model's weights, else "
+            "the data set's.",
+            [0.5, 0.5, 0.5],
+        ),
     ] = None
     std: Annotated[
         Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None,
@@ -83,6 +96,11 @@ class TeacherConfig:
         ),
     ] = field(default_factory=dict)
     allow_weak: Annotated[bool, Key("Accept a teacher whose score is near chance.")] = False
+
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs that it is trained here, wholly or its last layer; 0 where it is taken as it is."""
+        return self.epochs or self.head_epochs or 0
 
 
 @dataclass(frozen=True)

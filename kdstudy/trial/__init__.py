@@ -1,5 +1,6 @@
 """One configured run, or a pack of them, as plain functions: no scheduler, database or server."""
 
+from kdstudy.trial.began import students_weights
 from kdstudy.trial.build import (
     build_transfer,
     dataset_of,
@@ -50,6 +51,7 @@ __all__ = [
     "run_trial",
     "score_teacher",
     "student_spec",
+    "students_weights",
     "teacher_folder",
     "teacher_outputs",
     "teacher_spec",

@@ -141,7 +141,10 @@ def student_spec(config: TrialConfig, data: Dataset) -> NetworkSpec:
 
 
 def teacher_spec(config: TrialConfig, data: Dataset) -> NetworkSpec:
-    """Return what the teacher is built from; it may have its own mean and standard deviation."""
+    """Return what the teacher is built from; it may have its own mean and standard deviation.
+
+    Those of weights that its model begins with come before either: see `kdstudy.models.build_model`.
+    """
     teacher = config.teacher
     return _spec(teacher.model, data, teacher.mean or data.mean, teacher.std or data.std)
 

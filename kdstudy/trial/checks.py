@@ -16,10 +16,11 @@ from torch import nn
 
 from kdstudy.data import Dataset, count_views
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
-from kdstudy.models import require_trainable, trace
+from kdstudy.models import require_head, require_trainable, trace, without_downloads
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
 from kdstudy.training import schedule
 from kdstudy.transfer import TransferContext
+from kdstudy.trial.began import remarks, require_source
 from kdstudy.trial.build import (
     TrialNetworks,
     build_instrument,
@@ -64,7 +65,7 @@ class Inspection:
         configs: Trials of the study, all of one teacher and data set: the corners of its arms, say.
         teacher_file: Whether the teacher's file will be read; not where the store has the teacher.
         faults: What was found.
-        notes: Lines on what was made of the teacher's file.
+        notes: Lines on what was made of the teacher's file, and on weights that networks begin with.
         awaited: Why the data are not there yet, where they may be downloaded.
         data: The data set; None before, or where it cannot be had.
         teacher: The teacher's network, untrained; likewise.
@@ -120,6 +121,7 @@ class Inspection:
                 require_trainable(student_spec(config, self.data))
                 built = networks(config, self.data, self.teacher, CPU)
                 self._networks[key] = built
+                self.notes.extend(remarks("student", built.student.module, self.data.image_shape))
                 if built.teacher is not None:
                     built.teacher.release()  # the next student's are other layers
         return self._networks.get(key)
@@ -164,9 +166,15 @@ def check_teacher(found: Inspection) -> None:
     model = config.teacher.model
     spec = teacher_spec(config, data)
     with found.noting("teacher.model", model):
-        if config.teacher.path is None:
+        if config.teacher.trained_epochs:
             require_trainable(spec)
         found.teacher = spec.build(seed=0)
+        found.notes.extend(remarks("teacher", found.teacher, data.image_shape))
+    if found.teacher is not None:
+        with found.noting("teacher", model):
+            require_source(config, found.teacher)
+            if config.teacher.head_epochs is not None:
+                require_head(found.teacher)
     if found.teacher is None or config.teacher.path is None or not found.teacher_file:
         return
     with found.noting("teacher.path", model):
@@ -230,10 +238,11 @@ CHECKS: tuple[Callable[[Inspection], None], ...] = (check_data, check_teacher, c
 
 
 def inspect_parts(configs: Sequence[TrialConfig], *, teacher_file: bool = True) -> Inspection:
-    """Run every check over some trials of a study; see `Inspection`."""
+    """Run every check over some trials of a study; see `Inspection`. Fetches no weights."""
     found = Inspection(configs, teacher_file)
-    for check in CHECKS:
-        check(found)
+    with without_downloads():
+        for check in CHECKS:
+            check(found)
     return found
 
 

@@ -16,7 +16,7 @@ import torch
 
 from kdstudy.data import eval_batches, num_batches
 from kdstudy.errors import StoreError
-from kdstudy.models import preserved_generators, save_student
+from kdstudy.models import preserved_generators, save_student, train_head_only
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
 from kdstudy.study import TrialConfig
@@ -53,7 +53,7 @@ Report = Callable[[EpochRecord, TrialResult | None], None]
 _ON_TEST = "the student's answers to the test images were not finite numbers"
 
 
-def run_trial(
+def run_trial(  # noqa: PLR0913 -- all but the first two by name
     config: TrialConfig,
     report: Report,
     *,
@@ -61,6 +61,7 @@ def run_trial(
     folder: Path | Folder | None = None,
     cache: Path | None = None,
     with_test: bool = False,
+    head_only: bool = False,
 ) -> TrialResult:
     """Train one student and return how it ended.
 
@@ -75,6 +76,7 @@ def run_trial(
         cache: Where the study's trials share what they need of the teacher, as the configuration's ``cache`` allows: a
             folder below one that is for such folders alone. None to compute it; the numbers are the same.
         with_test: Score the test split after the last epoch (confirmation only).
+        head_only: Train the last layer alone, on the network's own weights, frozen.
 
     Returns:
         A result in state ``completed`` or ``diverged``.
@@ -83,13 +85,12 @@ def run_trial(
         KdstudyError: The configuration cannot be run here.
     """
     inputs = OwnInputs()
+    settings: dict[str, Any] = {"teacher": teacher, "folder": folder, "cache": cache, "with_test": with_test}
     with (
         fixed_numerics(config.resources.cpus),
         preserved_generators(),
         contextlib.closing(inputs),
-        contextlib.closing(
-            TrialRun(config, inputs, teacher=teacher, folder=folder, cache=cache, with_test=with_test)
-        ) as trial,
+        contextlib.closing(TrialRun(config, inputs, head_only=head_only, **settings)) as trial,
     ):
         for record in trial.restore():
             report(record, None)
@@ -118,7 +119,7 @@ class TrialRun:
         teacher: As for `run_trial`, like the rest.
         folder: Of checkpoints and the student.
         cache: Of the teacher's outputs.
-        with_test: Whether the test split is scored.
+        with_test: Whether the test split is scored; and ``head_only`` whether the last layer alone learns.
         clock: Seconds that this trial has taken, from any start.
 
     Attributes:
@@ -134,6 +135,7 @@ class TrialRun:
         folder: Path | Folder | None = None,
         cache: Path | None = None,
         with_test: bool = False,
+        head_only: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config, self.with_test = config, with_test
@@ -144,6 +146,8 @@ class TrialRun:
         self.data = inputs.dataset(config, self.device, with_test=with_test)
         built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
         self.student, self.teacher, context = built
+        if head_only:
+            train_head_only(self.student.module)
         self.policy = policy_over(config, built, self.data)
         method = config.transfer
         transfer = build_transfer(method.name, method.options, context, seed=config.init_seed).to(self.device)
@@ -259,8 +263,8 @@ class TrialRun:
             "completed", last.epoch, last.val, test, weights_sha256=weights, seconds=seconds, numerics=numerics
         )
         if self._folder is not None:
-            spec, about = student_spec(self.config, self.data), provenance(self.config, self.data)
-            save_student(self.student.module, self._folder / "student", spec, about)
+            about = provenance(self.config, self.data)
+            save_student(self.student.module, self._folder / "student", student_spec(self.config, self.data), about)
         return result
 
     def _test_score(self) -> float | None:
@@ -292,7 +296,5 @@ class TrialRun:
             self.history = [EpochRecord.from_json(record) for record in state["history"]]
             self._trouble = state.get("trouble")  # none in older ones
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__}); delete "
-                "its folder of checkpoints to begin again"
-            ) from error
+            told = f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__})"
+            raise StoreError(f"{told}; delete its folder of checkpoints to begin again") from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final, get_type_hints
 
@@ -17,12 +18,21 @@ from torch import nn
 
 from kdstudy.data import Dataset, Split, eval_batches
 from kdstudy.errors import ModelError
-from kdstudy.models import NetworkSpec, fit_weights, load_student, read_file, read_weights, save_student
+from kdstudy.models import (
+    NetworkSpec,
+    fit_weights,
+    load_student,
+    pretrained_of,
+    read_file,
+    read_weights,
+    save_student,
+)
 from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig, check
 from kdstudy.training import chance_score, evaluate, fixed_numerics, weights_sha256
-from kdstudy.trial.build import EVAL_BATCH, dataset_of, teacher_spec
+from kdstudy.trial.began import began_with, require_source, weights_named
+from kdstudy.trial.build import EVAL_BATCH, dataset_of, student_spec, teacher_spec
 from kdstudy.trial.run import run_trial
 
 CHANCE_MARGIN = 0.1
@@ -40,9 +50,12 @@ class Teacher:
         key: Hash of all that it depends on; its folder's name.
         sha256: Hash of its weights.
         val: Validation score in [0, 1].
-        seen: Whether it may have been trained on the validation images (always true for a loaded teacher).
+        seen: Whether it may have been trained on the validation images (always true for a loaded teacher, and for
+            one that began with weights).
         epochs: Epochs trained here; 0 for a loaded teacher.
         seconds: Wall time of that training.
+        weights: The file that its training, here or elsewhere, began with: name of the weights to sha256; empty where
+            it began with none.
     """
 
     key: str
@@ -51,10 +64,11 @@ class Teacher:
     seen: bool
     epochs: int
     seconds: float
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        """Return plain values; weights only where it began with some."""
+        return {name: value for name, value in asdict(self).items() if name != "weights" or value}
 
 
 def prepare_teacher(config: TrialConfig, teachers: Path | Folder) -> Teacher:
@@ -65,7 +79,8 @@ def prepare_teacher(config: TrialConfig, teachers: Path | Folder) -> Teacher:
         teachers: The store's folder of teachers.
 
     Raises:
-        ModelError: The file does not fit the network, or the teacher scores near chance (and ``allow_weak`` is false).
+        ModelError: A file does not fit the network, or cannot be had; or the teacher scores near chance (and
+            ``allow_weak`` is false).
     """
     config = config.as_study
     data = dataset_of(config, with_test=False)
@@ -73,8 +88,8 @@ def prepare_teacher(config: TrialConfig, teachers: Path | Folder) -> Teacher:
     folder = folder_at(teachers) / key
     found = find_teacher(folder)
     if found is None:
-        loaded = config.teacher.path is not None
-        found = _load(config, data, folder, key) if loaded else _train(config, folder, key)
+        trained = config.teacher.trained_epochs > 0
+        found = _train(config, data, folder, key) if trained else _load(config, data, folder, key)
         folder.write("teacher.json", json.dumps(found.to_json(), indent=1).encode())
     _refuse_weak(config, found, data)
     return found
@@ -103,10 +118,11 @@ def find_teacher(folder: Path | Folder) -> Teacher | None:
     description = place.read("teacher.json")
     try:
         values = json.loads(description or b"")
-        found = Teacher(**{name: check(kind, values[name])[0] for name, kind in get_type_hints(Teacher).items()})
+        kinds = {name: kind for name, kind in get_type_hints(Teacher).items() if name in values or name != "weights"}
+        found = Teacher(**{name: check(kind, values[name])[0] for name, kind in kinds.items()})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    whole = None not in asdict(found).values() and values.keys() == asdict(found).keys()
+    whole = None not in asdict(found).values() and values.keys() == kinds.keys()
     return found if whole and found.key == place.name else None
 
 
@@ -145,9 +161,17 @@ def teacher_key(config: TrialConfig, data: Dataset) -> str:
     """Return the hash of everything the teacher's weights depend on."""
     teacher = dataclasses.asdict(config.teacher)
     teacher.pop("allow_weak")
+    if teacher["head_epochs"] is None:
+        del teacher["head_epochs"]  # earlier versions, whose teachers are kept, did not know it
+    began = None if config.teacher.path else began_with(teacher_spec(config, data))
+    if began is not None:
+        teacher["began"] = began.sha256
+        teacher["model"]["options"].pop("weights", None)
     if config.teacher.path is not None:
         teacher["path"] = hashlib.sha256(read_file(Path(config.teacher.path))).hexdigest()
         basis: dict[str, Any] = {"teacher": teacher, "data": data.fingerprint}
+    elif not config.teacher.trained_epochs:
+        basis = {"teacher": teacher, "data": data.fingerprint}
     else:
         basis = {
             "teacher": teacher,
@@ -164,13 +188,12 @@ def teacher_key(config: TrialConfig, data: Dataset) -> str:
 def teacher_trial(config: TrialConfig) -> TrialConfig:
     """Return the plain training run that makes the teacher."""
     teacher = config.teacher
-    assert teacher.epochs is not None
     seed = teacher_seed(config.split_seed)
     return dataclasses.replace(
         config,
         student=StudentConfig(model=teacher.model),
         train=TrainConfig(
-            epochs=teacher.epochs,
+            epochs=teacher.trained_epochs,
             batch_size=teacher.batch_size,
             base_lr=teacher.base_lr,
             weight_decay=teacher.weight_decay,
@@ -188,27 +211,33 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
     )
 
 
-def _train(config: TrialConfig, folder: Folder, key: str) -> Teacher:
-    result = run_trial(teacher_trial(config), lambda _record, _result: None, folder=folder)
+def _train(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
+    head_only = config.teacher.head_epochs is not None
+    trial = teacher_trial(config)
+    began = weights_named(began_with(student_spec(trial, data)))
+    result = run_trial(trial, lambda _record, _result: None, folder=folder, head_only=head_only)
     if result.state != "completed" or result.val is None or result.weights_sha256 is None:
         raise ModelError(
             f"teacher: its training diverged in epoch {result.epochs + 1}: {result.error}; lower teacher.base_lr "
             f"(now {config.teacher.base_lr})"
         )
-    return Teacher(key, result.weights_sha256, result.val, seen=False, epochs=result.epochs, seconds=result.seconds)
+    epochs, seconds = result.epochs, result.seconds
+    return Teacher(key, result.weights_sha256, result.val, bool(began), epochs, seconds, began)
 
 
 def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teacher:
     spec = teacher_spec(config, data)
     module, _ = filled_teacher(config, spec)
+    known = pretrained_of(module)
     val = _score(config, module, data.val)
     if val is None:
         raise ModelError(
-            f"teacher.path: with the weights of {config.teacher.path} the answers are not finite numbers; check the "
-            "file, teacher.mean, std and key_map"
+            f"teacher.path: with the weights of {config.teacher.path or (known and known.file)} the answers are not "
+            "finite numbers; check the file, teacher.mean, std and key_map"
         )
     save_student(module, folder / "student", spec)
-    return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0)
+    began = {} if config.teacher.path else weights_named(known)
+    return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0, weights=began)
 
 
 def _score(config: TrialConfig, module: nn.Module, split: Split) -> float | None:
@@ -220,14 +249,16 @@ def filled_teacher(config: TrialConfig, spec: NetworkSpec) -> tuple[nn.Module, s
     """Return the network with the weights of the teacher's file, and a line on what was made of it, maybe empty.
 
     Args:
-        config: Any trial of a study whose teacher is loaded.
+        config: Any trial of a study whose teacher is loaded, or taken as its model gives it.
         spec: The teacher's network.
 
     Raises:
-        ModelError: The file cannot be read, or does not fit.
+        ModelError: The file cannot be read, or does not fit; or the model gives no weights for these classes.
     """
     teacher, module = config.teacher, spec.build(seed=0)
-    assert teacher.path is not None
+    require_source(config, module)
+    if teacher.path is None:
+        return module, ""
     weights = read_weights(Path(teacher.path))
     made = fit_weights(module, weights, teacher.key_map, where=teacher.path, num_classes=spec.num_classes)
     return module, made

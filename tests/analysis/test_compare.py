@@ -410,6 +410,17 @@ def test_the_same_files_elsewhere_are_the_same_and_others_are_not(ledger: Ledger
     assert [row.together for row in compare(ledger, ids).rows] == [(), (), *([tuple(ids)] if alike else [])]
 
 
+@pytest.mark.parametrize(("sha256", "alike"), [("same", True), ("other", False)])
+def test_studies_that_began_with_other_weights_are_not_counted_together(
+    ledger: Ledger, sha256: str, alike: bool
+) -> None:
+    ids, arms = [], gains(0.02, 0.03, 0.05)
+    for seed, known in ((7, "same"), (8, sha256)):
+        teacher = TeacherInfo(val=0.9, weights={"net A": known})
+        ids.append(record(ledger, arms, study_id=f"s-0000000{seed}", seed=seed, teacher=teacher))
+    assert [row.together for row in compare(ledger, ids).rows] == [(), (), *([tuple(ids)] if alike else [])]
+
+
 def test_the_same_seed_twice_is_the_same_search_and_never_counted_twice(ledger: Ledger) -> None:
     record(ledger, ARMS)
     record(ledger, ARMS, study_id="b-00000002")

@@ -99,6 +99,11 @@ def test_a_teacher_that_saw_the_validation_images(ledger: Ledger) -> None:
     [
         (TeacherInfo(val=0.9, seen=True), "it scores 90.0% on them; the"),
         (TeacherInfo(seen=True), "validation images; the"),
+        (
+            TeacherInfo(val=0.9, seen=True, weights={"net A": "1", "net B": "2"}),
+            "began with 'net A' and 'net B', which may",
+        ),
+        (TeacherInfo(val=0.9, seen=False, weights={"net A": "1"}), "(seen: unknown)"),
         (TeacherInfo(val=0.978, test=0.622, seen=False), None),
         (TeacherInfo(val=0.978, test=0.622), None),
     ],

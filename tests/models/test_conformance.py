@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
+from kdstudy.data import import_torchvision
 from kdstudy.errors import MapError, ModelError
 from kdstudy.layerwise import LayerPair, layer_groups, match_layers
 from kdstudy.models import build_model
@@ -28,12 +29,22 @@ CLASSES = 5
 # Networks that are not piecewise linear in the image, and the function that makes them so.
 CURVED = {"tv_mobilenet_v3_small": "hardswish", "tv_efficientnet_b0": "silu"}
 # Their stem and transitions divide an image by 32 without padding.
-NOT_FOR_DIGITS = {"tv_densenet121"}
+NOT_FOR_DIGITS = {
+    "tv_densenet121": r"does not take images of 1x8x8.*larger images",
+    "torchvision": "takes images of 3 channels, got 1",
+}
+# Networks that are named by an option: one of each library's.
+OPTIONS = {name: {"name": "resnet18", "weights": "none"} for name in ("torchvision", "timm")}
 
 
 def build(name: str, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> nn.Module:
     grey = (0.5,) * shape[0]
-    return build_model(name, {}, num_classes=CLASSES, image_shape=shape, mean=grey, std=grey, seed=seed)
+    if name == "timm":
+        import_torchvision()
+        pytest.importorskip("timm", reason="timm is not installed")
+    return build_model(
+        name, OPTIONS.get(name, {}), num_classes=CLASSES, image_shape=shape, mean=grey, std=grey, seed=seed
+    )
 
 
 @functools.cache
@@ -84,7 +95,7 @@ def test_it_gives_logits_in_train_and_eval_mode(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_takes_digits_or_says_that_they_are_too_small(name: str) -> None:
     if name in NOT_FOR_DIGITS:
-        with pytest.raises(ModelError, match=r"does not take images of 1x8x8.*larger images") as caught:
+        with pytest.raises(ModelError, match=NOT_FOR_DIGITS[name]) as caught:
             build(name, DIGITS)
         assert "\n" not in str(caught.value)
         return

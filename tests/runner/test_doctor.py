@@ -42,6 +42,7 @@ def test_a_laptop_is_well(capsys: pytest.CaptureFixture[str], here: Path) -> Non
         "processors",
         "shared memory",
         "plug-ins",
+        "weights",
         "storage",
         "record",
         "tracking",
@@ -52,6 +53,19 @@ def test_a_laptop_is_well(capsys: pytest.CaptureFixture[str], here: Path) -> Non
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(found), "one line each"
     assert all(line.startswith("ok ") for line in lines)
+
+
+def test_weights_that_are_here_are_named_with_their_sha256(
+    capsys: pytest.CaptureFixture[str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(here))
+    assert "none at " in findings(capsys)[1]["weights"]["said"]
+    folder = here / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "net.pth").write_bytes(b"abc")
+    (folder / "net.txt").write_bytes(b"no weights")
+    said = findings(capsys)[1]["weights"]["said"]
+    assert said.startswith(f"net.pth (sha256 ba7816bf8f01) at {folder}")  # of "abc": FIPS 180-2, appendix B.1
 
 
 @pytest.mark.parametrize(("free", "little"), [(64 * 10**6, True), (8 * 10**9, False)])

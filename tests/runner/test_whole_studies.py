@@ -18,9 +18,11 @@ from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.data.load import _decoded, _load
 from kdstudy.errors import ClusterError, DataError, ModelError, StoreError
 from kdstudy.ledger import LeaseOwner, Ledger, TrialRecord
+from kdstudy.plugins import allow_plugins
 from kdstudy.runner import confirm_study, resume_study, run_study
 from kdstudy.storage import Store
 from kdstudy.study import Study, load_study, parse_study
+from tests.begun import PLUGIN, weights_file
 from tests.data.layouts import make_folders
 from tests.runner.in_process import InProcess
 
@@ -35,6 +37,16 @@ arms: {transfers: [attention], policies: [constant, {layerwise: {interval: 1}}]}
 search: {trials_per_arm: 2, sampler: random}
 confirm: {seeds: 1}
 cache: {mode: "off"}
+"""
+BEGUN = """
+name: begun
+data: {{name: synthetic, val_fraction: 0.25}}
+teacher: {{model: {{"{plugin}": {{weights: {file}}}}}, head_epochs: 1, allow_weak: true}}
+student: {{model: {{"{plugin}": {{weights: {file}}}}}}}
+train: {{epochs: 1, batch_size: 64, base_lr: 0.05}}
+arms: {{transfers: [kd], policies: [constant]}}
+search: {{trials_per_arm: 1, sampler: random}}
+confirm: {{seeds: 0}}
 """
 # What ray, torch and mlflow themselves set when they are imported.
 THEIRS = {"RAY_CLIENT_MODE", "TORCHINDUCTOR_CACHE_DIR", "_MLFLOW_TELEMETRY_SESSION_ID"}
@@ -175,6 +187,23 @@ def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out_from_an
     last.write_bytes(whole)
     forget()
     with pytest.raises(StoreError, match="dataset: its fingerprint is"):
+        confirm_study("latest", store, seeds=1, cluster=InProcess())
+
+
+def test_another_file_of_weights_under_the_same_name_is_refused(store: Store, tmp_path: Path) -> None:
+    allow_plugins("tests")
+    file = weights_file(tmp_path / "w.pt")
+    run_study(parse_study(BEGUN.format(plugin=PLUGIN, file=file)), store, cluster=InProcess())
+    (trial,) = trials(store)
+    with Ledger.open(store.ledger_url) as ledger:
+        teacher = ledger.study(trial.study_id).teacher
+        assert (teacher.seen, list(teacher.weights or {})) == (True, ["tiny"])
+        assert reproduce_trial(ledger, store, trial).verdict == "identical"
+        weights_file(file, seed=6)
+        found = reproduce_trial(ledger, store, trial)
+        assert (found.verdict, found.epochs_compared) == ("differs", 0)
+        assert found.differences[-1]["field"] == "weights.tiny"
+    with pytest.raises(StoreError, match="weights: 'tiny' has sha256"):
         confirm_study("latest", store, seeds=1, cluster=InProcess())
 
 

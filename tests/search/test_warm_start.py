@@ -158,6 +158,14 @@ def test_other_places_and_resources_may_differ_but_not_the_data_found_there(ledg
         check_warm_start(ledger, NEW)
 
 
+def test_nor_may_the_weights_that_networks_began_with(ledger: Ledger) -> None:
+    create(ledger, study_of(), NEW, choose_warm_start(study_of(), OLD, ledger))
+    check_warm_start(ledger, NEW)
+    ledger.update_study(NEW, teacher=TeacherInfo(sha256="t", weights={"net A": "1"}))
+    with pytest.raises(StudyError, match=r"began with weights of another sha256"):
+        check_warm_start(ledger, NEW)
+
+
 def test_options_of_a_data_set_that_are_new_since_then_stand_at_their_defaults(ledger: Ledger) -> None:
     trial = ledger.trial(OLD, 0)
     config = TrialConfig.from_json(trial.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -566,6 +567,46 @@ def test_relative_paths_are_meant_from_the_study_files_folder(
         assert (study.data.root, study.teacher.path) == (expected, expected)
         assert study.text == file.read_text(), "the file stays as it is"
         assert Study.from_json(study.to_json()) == study, "the record holds where that was"
+
+
+def test_so_are_a_models_weights_if_they_are_a_file(tmp_path: Path) -> None:
+    models = [{"torchvision": {"name": "resnet18", "weights": each}} for each in ("w/a.pt", "none", "IMAGENET1K_V1")]
+    tree = yaml.safe_load(STUDY)
+    tree["teacher"] = {"model": {"torchvision": {"name": "resnet18", "weights": "w/a.pt"}}}
+    tree["student"] = {"model": {"choice": models}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    study = load_study(tmp_path / "study.yaml")
+    file = str(tmp_path.resolve() / "w" / "a.pt")
+    assert study.teacher.model.options["weights"] == file
+    choice: Any = study.student.model
+    assert [spec.options["weights"] for spec in choice.filled] == [file, "none", "IMAGENET1K_V1"]
+    assert study.student_corners()[0].student.model.options["weights"] == file
+    assert Study.from_json(study.to_json()) == study
+    one = {**tree, "student": {"model": {"torchvision": {"name": "resnet18", "weights": {"choice": ["a.pt", "none"]}}}}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(one, sort_keys=False))
+    spanned: Any = load_study(tmp_path / "study.yaml").student.model
+    assert spanned.options["weights"] == Choice((str(tmp_path.resolve() / "a.pt"), "none"))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "told"),
+    [
+        ("{model: {torchvision: {name: resnet18, weights: pretrained}}}", None),
+        ("{model: {torchvision: {name: resnet18, weights: none}}}", "needs path or epochs, got neither"),
+        ("{model: {torchvision: {name: resnet18, weights: none}}, epochs: 4}", None),
+        ("{model: {torchvision: {name: resnet18}}, epochs: 4}", "missing: model 'torchvision' needs it"),
+        ("{model: {torchvision: {name: resnet18, weights: a}}, head_epochs: 4}", None),
+        ("{model: resnet20, epochs: 4, head_epochs: 4}", "got both epochs and head_epochs; remove one"),
+        ("{model: resnet20, path: w.pt, head_epochs: 4}", "got both path and head_epochs; remove one"),
+    ],
+)
+def test_where_a_teachers_weights_may_come_from(teacher: str, told: str | None) -> None:
+    text = re.sub(r"^teacher: .*$", f"teacher: {teacher}", STUDY, flags=re.MULTILINE)
+    assert teacher in text
+    if told is None:
+        assert parse_study(text)
+    else:
+        assert told in " ".join(problems(text))
 
 
 def test_buckets_and_the_default_place_are_no_relative_paths(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""What the networks of a study begin with: published weights, whose files records name by their sha256."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import nn
+
+from kdstudy.data import Dataset
+from kdstudy.errors import ModelError
+from kdstudy.models import NetworkSpec, Pretrained, pretrained_of
+from kdstudy.study import TrialConfig
+from kdstudy.trial.build import student_spec
+
+
+def began_with(spec: NetworkSpec) -> Pretrained | None:
+    """Return what is known of the weights that a network begins with; None where it begins with none.
+
+    Builds the network only if it may: one of kdstudy's, without the option ``weights``, never does.
+
+    Raises:
+        ModelError: It cannot be built, or its weights cannot be had.
+    """
+    return pretrained_of(spec.build(seed=0)) if ":" in spec.model or "weights" in spec.options else None
+
+
+def weights_named(known: Pretrained | None) -> dict[str, str]:
+    """Return name and sha256 of weights, as records hold them; empty where there are none, or not here yet."""
+    return {} if known is None or known.sha256 is None else {known.name: known.sha256}
+
+
+def students_weights(configs: Iterable[TrialConfig], data: Dataset) -> dict[str, str]:
+    """Return name and sha256 of all weights that the students of some trials begin with.
+
+    Args:
+        configs: The trials, of one study.
+        data: Its data set.
+    """
+    specs = {repr(config.student.model): student_spec(config, data) for config in configs}
+    named = [weights_named(began_with(spec)) for spec in specs.values()]
+    return {name: sha256 for each in named for name, sha256 in each.items()}
+
+
+def require_source(config: TrialConfig, module: nn.Module) -> None:
+    """See that the teacher's last weights come from somewhere: its file, training here, or its model as it is.
+
+    Args:
+        config: Any trial of the study.
+        module: The teacher's network, as its model gives it.
+
+    Raises:
+        ModelError: They do not, or the study and the weights both say how images are normalised.
+    """
+    teacher, known = config.teacher, pretrained_of(module)
+    if teacher.mean is not None and known is not None and known.mean is not None:
+        raise ModelError(
+            f"teacher.mean: '{known.name}' brings mean {list(known.mean)} and std {list(known.std or ())}, got "
+            f"{list(teacher.mean)}; leave mean and std out"
+        )
+    if teacher.path is not None or teacher.epochs is not None:
+        return
+    if known is None:
+        raise ModelError(
+            "teacher: needs weights, and its model brings none that kdstudy.models.with_weights knows of; write path, "
+            "or epochs to train it here"
+        )
+    if teacher.head_epochs is None and known.new_head:
+        raise ModelError(
+            f"teacher: '{known.name}' tells {known.classes} classes apart, not those of the data, so its last layer is "
+            "untrained; write head_epochs: 5 to train that layer alone, or epochs: 5 to train all of it"
+        )
+
+
+def remarks(owner: str, module: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[str]:
+    """Yield what a user should know of the weights that a network begins with.
+
+    Args:
+        owner: ``teacher`` or ``student``.
+        module: Its network.
+        image_shape: (C, H, W) of the images.
+    """
+    known = pretrained_of(module)
+    if known is None:
+        return
+    if known.sha256 is None:
+        yield f"note: {owner}: the weights '{known.name}' are not here yet ({known.file}) and will be downloaded"
+    else:
+        head = f", its last layer new (the weights tell {known.classes} classes apart)" if known.new_head else ""
+        yield f"{owner}: begins with '{known.name}', sha256 {known.sha256[:12]}{head}"
+    yield (
+        f"warning: {owner}: the weights '{known.name}' may have been trained on images of this data set, those of the "
+        "validation and test splits included; kdstudy cannot know (seen: unknown)"
+    )
+    side = module.get_submodule("normalise").size or image_shape[1]
+    if known.size is not None and side != known.size:
+        yield (
+            f"warning: {owner}: the weights '{known.name}' were trained at {known.size}x{known.size}, and see {side}x"
+            f"{side}; make the images as large (data.options.size), or write size: {known.size} in its model"
+        )
+    yield from (f"warning: {owner}: {note}" for note in known.notes)
