@@ -159,7 +159,7 @@ def test_plotly_accepts_every_figure(page: str) -> None:
     found = figures(page)
     # 4 arms, 2 transfers, 2 layer-wise arms: forest, curves, layers, searches with importance and parallel, cost.
     slices = 2 * 3 + 2 * 6
-    assert len(found) == 1 + 2 + 2 * 3 + 4 * 2 + slices + 1
+    assert len(found) == 1 + 2 + 2 * 4 + 4 * 2 + slices + 1
     for name, figure in found.items():
         plain = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", json.dumps(figure)))
         graph_objects.Figure(data=plain["data"], layout=copy.deepcopy(plain["layout"]))
