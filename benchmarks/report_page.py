@@ -84,7 +84,7 @@ def _play(ledger: Ledger, trial: TrialRecord, study: Study) -> None:
     for epoch in range(1, study.max_epochs + 1):
         val = best * (1 - math.exp(-epoch / 6))
         layers = tuple(
-            LayerRecord(layer, 0.1 * (place + luck) / epoch, 0.1 * place - 0.1, 1 + 0.01 * epoch * (place - 1))
+            LayerRecord(layer, 0.1 * (place + luck) / epoch, 0.1 * place - 0.1, 1 + 0.01 * epoch * (place - 1), 0.3)
             for place, layer in enumerate(LAYERS)
             if trial.arm_id.policy == "layerwise"
         )

@@ -71,7 +71,7 @@ def answered(*paths: tuple[float, float], chance: float | None = 0.4) -> list[st
 
 
 def test_the_answer_is_a_correlation_over_searches_with_fishers_interval() -> None:
-    histories = {k: [both(1, 0.2, 0.2, alpha), both(2, last, 0.1, 9.0)] for k, (alpha, last) in enumerate(PATHS)}
+    histories = {k: [both(1, 0.2, 0.2, alpha), both(2, last, 0.1, 9.0 - k)] for k, (alpha, last) in enumerate(PATHS)}
     one, two = layer_answers([trial(number, number) for number in histories], histories)
     rates, changes = (np.log([pair[side] / (1, 0.2)[side] for pair in PATHS]) for side in (0, 1))
     value = np.corrcoef(rates, changes)[0, 1]

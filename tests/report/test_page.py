@@ -161,7 +161,7 @@ def test_plotly_accepts_every_figure(page: str) -> None:
     found = figures(page)
     # 4 arms, 2 transfers, 2 layer-wise arms: forest, curves, layers, searches with parallel coordinates, cost.
     slices = 2 * 3 + 2 * 6
-    assert len(found) == 1 + 2 + 2 * 3 + 4 + slices + 1
+    assert len(found) == 1 + 2 + 2 * 4 + 4 + slices + 1
     for name, figure in found.items():
         plain = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", json.dumps(figure)))
         graph_objects.Figure(data=plain["data"], layout=copy.deepcopy(plain["layout"]))
