@@ -10,6 +10,7 @@ from kdstudy.models.export import Format, export_student
 from kdstudy.models.factory import build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
 from kdstudy.models.inspection import evaluating, watching
+from kdstudy.models.layouts import MAP, Layout, Traced, trace_maps
 from kdstudy.models.normalised import NORMALISE
 from kdstudy.models.randomness import (
     GeneratorStates,
@@ -24,14 +25,17 @@ from kdstudy.models.spec import NetworkSpec
 from kdstudy.models.trainable import require_trainable
 
 __all__ = [
+    "MAP",
     "NORMALISE",
     "FeatureExtractor",
     "FileWeights",
     "Format",
     "GeneratorStates",
+    "Layout",
     "Memory",
     "NetworkSpec",
     "Output",
+    "Traced",
     "build_model",
     "evaluating",
     "export_student",
@@ -47,6 +51,7 @@ __all__ = [
     "seeded_generators",
     "set_generator_states",
     "trace",
+    "trace_maps",
     "watching",
 ]
 

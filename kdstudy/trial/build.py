@@ -9,7 +9,7 @@ import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
 from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
-from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace
+from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace_maps
 from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
@@ -186,7 +186,7 @@ def networks(
     pairs = (
         ()
         if teacher is None
-        else match_layers(trace(module, data.image_shape), trace(teacher, data.image_shape), config.layers)
+        else match_layers(trace_maps(module, data.image_shape), trace_maps(teacher, data.image_shape), config.layers)
     )
     context = TransferContext(
         layers=tuple(pair.student for pair in pairs),
@@ -199,10 +199,17 @@ def networks(
         teacher=module if teacher is None else teacher,
         teacher_layers=tuple(pair.teacher for pair in pairs),
     )
-    student = student_network(module.to(device), context.layers, config.numerics)
+    layouts = {pair.student: pair.student_layout for pair in pairs}
+    student = student_network(module.to(device), context.layers, config.numerics, layouts)
     wrapped = None
     if teacher is not None:
-        wrapped = wrap_teacher(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape)
+        wrapped = wrap_teacher(
+            teacher.to(device),
+            context.teacher_layers,
+            config.numerics,
+            data.image_shape,
+            layouts={pair.teacher: pair.teacher_layout for pair in pairs},
+        )
     return TrialNetworks(student, wrapped, context)
 
 
