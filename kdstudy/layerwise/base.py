@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from kdstudy.plugins import POLICIES
 from kdstudy.results import LayerRecord
@@ -39,6 +39,8 @@ class Policy(ABC):
         parameters: One number per layer.
     """
 
+    needs_layers: ClassVar[bool] = True
+    """Whether it has anything to do only where layers of student and teacher match."""
     map_name: str | None = None
     probe_size: int = 512
     b1: float = 0.5

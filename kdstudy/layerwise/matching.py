@@ -6,6 +6,7 @@ crucial. We match by height and width, since maps average over channels, and tak
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -63,16 +64,16 @@ def match_layers(
     another size; then a module that contains others (a stage, a block) goes before one that does not (a
     convolution, an activation); of nested ones that end together, the outermost is the last.
 
-    Where a network keeps one grid (a ViT: more than half of the modules that contain others and give maps give tokens,
-    or maps whose channels come last, all of one height and width), pairs go by relative depth instead: of L pairs, pair
-    j from 1 joins the block at ceil(j D / L) of D. Such a network's blocks are those modules that are most often
-    repeated, the outermost of nested ones; never its patch embedding. Another's are its points above that contain
-    others, its stages, if there are three, else all points. L is the smaller of both D; of two networks with one grid
-    each, at most four.
+    Pairs go by relative depth instead where the networks scale images to different sizes, or one keeps one grid (a ViT:
+    more than half of the modules that contain others and give maps give tokens, or maps whose channels come last, all
+    of one height and width): of L pairs, pair j from 1 joins the points at ceil(j D / L) of D. The points of a network
+    that keeps one grid are its blocks: the modules most often repeated, the outermost of nested ones; never its patch
+    embedding. Another's are its points above that contain others, its stages, if there are three, else all points. L is
+    the smaller of both D; of two networks with one grid each, at most four.
 
     Args:
         student_trace: Of the student.
-        teacher_trace: Of the teacher, for the same image shape.
+        teacher_trace: Of the teacher, for the same images.
         pairs: ``auto``, or (student, teacher) names.
 
     Raises:
@@ -88,6 +89,38 @@ def match_layers(
         _refuse_repeats([pair.student for pair in matched])
     order = {layer.name: position for position, layer in enumerate(student)}
     return tuple(sorted(matched, key=lambda pair: order[pair.student]))
+
+
+def match_embeddings(student_trace: Trace, teacher_trace: Trace) -> LayerPair:
+    """Pair the vectors that enter the classifiers, for methods that need no more.
+
+    They are what the last layer before those that give logits gave, if that is one vector per image.
+
+    Args:
+        student_trace: As for `match_layers`.
+        teacher_trace: Likewise.
+
+    Raises:
+        ModelError: A network has no such layer.
+    """
+    return _pair(
+        *(
+            _embedding(role, [Traced(*layer) for layer in trace])
+            for role, trace in (("student", student_trace), ("teacher", teacher_trace))
+        )
+    )
+
+
+def _embedding(role: str, trace: Sequence[Traced]) -> Traced:
+    logits = trace[-1].shape if trace else ()
+    before = itertools.dropwhile(lambda layer: layer.shape == logits, reversed(trace))
+    for name, shape, _ in before:
+        if len(shape) == 1 or shape[1:] == (1, 1):
+            return Traced(name, (shape[0], 1, 1), Layout("vector") if len(shape) == 1 else MAP)
+    raise ModelError(
+        f"layers: no layer of the {role} matches one of the other network, or gives one vector per image before its "
+        "logits; name pairs under 'layers'"
+    )
 
 
 def _pair(student: Traced, teacher: Traced) -> LayerPair:
@@ -108,14 +141,14 @@ def _chw(layer: Traced) -> tuple[int, int, int]:
 
 def _automatic(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[LayerPair]:
     ours, theirs = _by_size(student), _by_size(teacher)
-    if (_blocks(student) or _blocks(teacher)) and ours and theirs:
+    if (_blocks(student) or _blocks(teacher) or _inputs_differ(student, teacher)) and ours and theirs:
         return _by_depth(student, teacher)
     common = [size for size in ours if size in theirs]
     if not common:
         raise ModelError(
             "layers: no output of the student has the height and width of one of the teacher's; "
             f"student has {_listing(ours)}, teacher has {_listing(theirs)}; "
-            "name pairs under 'layers'"
+            "name pairs under 'layers', or choose what needs none: kd or dkd, under constant"
         )
     return [_pair(ours[size], theirs[size]) for size in common]
 
@@ -125,6 +158,11 @@ def _by_depth(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[Laye
     ours, theirs = blocks[0] or _stages(student), blocks[1] or _stages(teacher)
     count = min(len(ours), len(theirs), *([DEPTHS] if all(blocks) else []))
     return [_pair(*pair) for pair in zip(_spread(ours, count), _spread(theirs, count), strict=True)]
+
+
+def _inputs_differ(student: Sequence[Traced], teacher: Sequence[Traced]) -> bool:
+    sizes = [next((layer.shape[1:] for layer in trace if layer.name == NORMALISE), ()) for trace in (student, teacher)]
+    return all(sizes) and sizes[0] != sizes[1]
 
 
 def _spread(points: Sequence[Traced], count: int) -> list[Traced]:

@@ -8,7 +8,7 @@ compares layers sees maps alone: `Layout.fold` makes one of each.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, final
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.models.inspection import evaluating, watching
+from kdstudy.models.normalised import NORMALISE
 from kdstudy.models.randomness import preserved_generators
 
 MAX_PREFIX = 16
@@ -110,7 +111,7 @@ class _Watch:
 
     def __init__(self, module: nn.Module, image_shape: tuple[int, int, int]) -> None:
         self._modules = dict(module.named_modules())
-        self._image = image_shape[1:]
+        self._image: Sequence[int] = image_shape[1:]
         prefix = getattr(module, "num_prefix_tokens", None)
         self._prefix = prefix if isinstance(prefix, int) else None
         self._outputs: dict[str, Tensor] = {}
@@ -135,6 +136,8 @@ class _Watch:
                 self._channels[id(tensor)] = min(self._channels.get(id(tensor), 3), 1 if second else 3)
         if isinstance(output, Tensor):
             self._outputs.setdefault(name, output)
+            if name == NORMALISE:  # it may scale the images
+                self._image = output.shape[-2:]
 
     def told(self) -> list[Traced]:
         """Return the layers in order of completion."""

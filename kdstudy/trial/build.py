@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
-from kdstudy.layerwise import Policy, layer_groups, make_policy, match_layers
-from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace_maps
+from kdstudy.layerwise import Policy, layer_groups, make_policy
+from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators
 from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
@@ -25,6 +25,7 @@ from kdstudy.training import (
     teacher_network,
 )
 from kdstudy.transfer import MapTransfer, Transfer, TransferContext
+from kdstudy.trial.pairs import layer_pairs
 
 EVAL_BATCH = 512
 """Images that are scored at once."""
@@ -180,14 +181,10 @@ def networks(
         wrap_teacher: Called as `teacher_network`.
 
     Raises:
-        ModelError: No layers match.
+        ModelError: No layers match, and the trial needs some.
     """
     module = student_spec(config, data).build(config.init_seed)
-    pairs = (
-        ()
-        if teacher is None
-        else match_layers(trace_maps(module, data.image_shape), trace_maps(teacher, data.image_shape), config.layers)
-    )
+    pairs = () if teacher is None else layer_pairs(config, module, teacher, data.image_shape)
     context = TransferContext(
         layers=tuple(pair.student for pair in pairs),
         student_shapes=tuple(pair.student_shape for pair in pairs),

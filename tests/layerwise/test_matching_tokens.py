@@ -88,6 +88,21 @@ def test_a_network_of_tokens_and_one_without_maps_have_nothing_in_common() -> No
         match_layers([("fc", (10,))], traced(ViT(depth=3)))
 
 
+def test_networks_that_scale_images_differently_are_paired_by_depth_not_by_size() -> None:
+    student = traced("resnet8")
+    teacher = trace_maps(
+        build_model(
+            "tv_resnet18", {}, num_classes=10, image_shape=(3, 64, 64), mean=(0.5,) * 3, std=(0.5,) * 3, seed=0
+        ),
+        (3, 64, 64),
+    )
+    assert teacher[0].shape == (3, 64, 64)
+    pairs = match_layers(student, teacher)  # by size, layer1 would be paired with the teacher's stem
+    assert names(pairs) == [("layer1", "layer2"), ("layer2", "layer3"), ("layer3", "layer4")]
+    assert [pair.grid for pair in pairs] == [(8, 8), (4, 4), (2, 2)]
+    assert names(match_layers(student, teacher[1:]))[0] == ("layer1", "relu")
+
+
 @pytest.mark.parametrize("name", ["resnet20", "vgg8", "mobilenetv2", "shufflenetv2", "tv_densenet121"])
 def test_pairs_of_convolutional_networks_are_as_they_were(name: str) -> None:
     grey = (0.5,) * 3
