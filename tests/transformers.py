@@ -38,7 +38,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), activation(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x).flatten(1, -2)).view_as(x)
+        x = x + self.attn(self.norm1(x).flatten(1, -2)).reshape(x.shape)
         return x + self.mlp(self.norm2(x))
 
 
