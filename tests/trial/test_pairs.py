@@ -14,7 +14,7 @@ from kdstudy.models import Layout
 from kdstudy.plugins import TRANSFERS
 from kdstudy.results import EpochRecord
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.trial import run_trial
+from kdstudy.trial import dataset_of, run_trial, teacher_spec
 from kdstudy.trial.pairs import need_of
 from tests.configs import fresh_teacher, trial_config
 
@@ -121,3 +121,23 @@ def test_the_embedding_is_what_the_last_layer_before_the_logits_gave() -> None:
     assert pair == LayerPair("pool", "drop", (8, 1, 1), (24, 1, 1), teacher_layout=Layout("vector"))
     with pytest.raises(ModelError, match="no layer of the teacher matches"):
         match_embeddings(plain, [("fc", (5,))])
+
+
+@pytest.mark.parametrize("teacher", ["ViT", "Hierarchy"])
+@pytest.mark.parametrize("transfer", ["{attention: {weight: 30}}", "{jacobian: {weight: 1}}", "{fitnet: {weight: 1}}"])
+def test_a_transformer_teaches_a_convolutional_student(tmp_path: Path, teacher: str, transfer: str) -> None:
+    path = study_file(tmp_path, Mlp, transfer)
+    text = path.read_text().replace(f"'{__name__}:Mlp'", "resnet8").replace("epochs: 2", "epochs: 4")
+    options = "{size: [8, 8], depth: 4}" if teacher == "ViT" else "{}"
+    path.write_text(
+        text.replace(
+            "{model: resnet8, epochs: 1}", f"{{model: {{'tests.transformers:{teacher}': {options}}}, epochs: 1}}"
+        )
+    )
+    config = config_of(path)
+    epochs: list[EpochRecord] = []
+    module = teacher_spec(config, dataset_of(config, with_test=False)).build(0)
+    run_trial(config, lambda epoch, _result: epochs.append(epoch), teacher=module)
+    first, last = ([loss for name, loss in epochs[at].terms.items() if name != "cross_entropy"] for at in (0, -1))
+    assert len(first) == (1 if "fitnet" in transfer else 3 if teacher == "ViT" else 2)
+    assert sum(filter(None, last)) < sum(filter(None, first))
