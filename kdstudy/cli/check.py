@@ -15,6 +15,7 @@ from kdstudy.study import MIN_SEARCHES, Study, flow_text, load_study
 
 if TYPE_CHECKING:
     from kdstudy.analysis import Forecast
+    from kdstudy.layerwise import LayerPair
     from kdstudy.trial import Inspection, Matched
 
 FAIR_SEARCHES = 5
@@ -169,6 +170,24 @@ def _show_layers(matched: Matched) -> None:
             [*rows, ["(head)", "", "", "", str(counts[-1])]],
         )
     )
+    for pair in pairs:
+        if told := _made_alike(pair):
+            click.echo(f"{pair.student}: {told}")
+
+
+def _made_alike(pair: LayerPair) -> str:
+    """Return how two outputs become maps of one grid; nothing where they are."""
+    grid = _size(pair.grid)
+    sides = (
+        ("student", pair.student_shape, pair.student_layout),
+        ("teacher", pair.teacher_shape, pair.teacher_layout),
+    )
+    folds = {"tokens": "folded to their grid", "channels last": "turned", "vector": "taken as a map of one position"}
+    told = [f"{role}'s {layout} {folds[layout.kind]}" for role, _, layout in sides if layout.kind in folds]
+    told += [
+        f"{role}'s {_size(shape[1:])} averaged down to {grid}" for role, shape, _ in sides if shape[1:] != pair.grid
+    ]
+    return ", ".join(told)
 
 
 def _network(spec: str | dict[str, dict[str, object]]) -> str:

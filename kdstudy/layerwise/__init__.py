@@ -10,7 +10,7 @@ from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
     from kdstudy.layerwise.divergence import measure_divergence
-    from kdstudy.layerwise.matching import LayerPair, match_layers
+    from kdstudy.layerwise.matching import LayerPair, match_embeddings, match_layers
     from kdstudy.layerwise.param_groups import layer_groups, layer_sizes
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "layer_groups",
     "layer_sizes",
     "make_policy",
+    "match_embeddings",
     "match_layers",
     "measure_divergence",
     "normalised",
@@ -30,6 +31,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "LayerPair": "kdstudy.layerwise.matching",
+        "match_embeddings": "kdstudy.layerwise.matching",
         "match_layers": "kdstudy.layerwise.matching",
         "measure_divergence": "kdstudy.layerwise.divergence",
         "layer_groups": "kdstudy.layerwise.param_groups",

@@ -65,6 +65,8 @@ class Policy(ABC):
         parameters: One number per layer.
     """
 
+    needs_layers: ClassVar[bool] = True
+    """Whether it has anything to do only where layers of student and teacher match."""
     needs_terms: ClassVar[bool] = False
     """Whether it follows the layers' transfer terms; refused for a transfer without one of each layer."""
     needs_norms: ClassVar[bool] = False

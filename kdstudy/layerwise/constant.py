@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 from kdstudy.layerwise.base import Policy
 
@@ -13,6 +13,8 @@ class ConstantPolicy(Policy):
 
     Source: the baseline of Kokane, Uddin, Xu, arXiv 2407.04871.
     """
+
+    needs_layers: ClassVar[bool] = False
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Never."""

@@ -6,17 +6,26 @@ crucial. We match by height and width, since maps average over channels, and tak
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kdstudy.errors import ModelError, did_you_mean
-from kdstudy.models import NORMALISE
+from kdstudy.models import MAP, NORMALISE, Layout, Traced
 
-Trace = Sequence[tuple[str, tuple[int, ...]]]
-"""What `kdstudy.models.features.trace` gives: names and output shapes without the batch, in order of completion."""
+Trace = Sequence[tuple[str, tuple[int, ...]]] | Sequence[Traced]
+"""What `kdstudy.models.trace_maps` or, for a network of nothing but maps, `trace` gives: in order of completion."""
 
-Points = dict[tuple[int, int], tuple[str, tuple[int, int, int]]]
-"""The candidate of each (H, W): its name and (C, H, W)."""
+Points = dict[tuple[int, int], Traced]
+"""The candidate of each (H, W)."""
+
+DEPTHS = 4
+"""Pairs of two networks that keep one grid: blocks at a quarter, a half, three quarters of the depth, and the last."""
+
+FEW = 3
+"""Stages that a network needs to be taken by its stages alone."""
 
 
 class LayerPair(NamedTuple):
@@ -27,12 +36,22 @@ class LayerPair(NamedTuple):
         teacher: Its partner's in the teacher.
         student_shape: (C, H, W) of the student's output.
         teacher_shape: (C, H, W) of the teacher's.
+        student_layout: How the student's output is laid out; the shape is that of the map made of it.
+        teacher_layout: How the teacher's is.
     """
 
     student: str
     teacher: str
     student_shape: tuple[int, int, int]
     teacher_shape: tuple[int, int, int]
+    student_layout: Layout = MAP
+    teacher_layout: Layout = MAP
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(H, W) at which maps are compared: the smaller of both; the larger map is averaged over areas."""
+        height, width = (min(sides) for sides in zip(self.student_shape[1:], self.teacher_shape[1:], strict=True))
+        return height, width
 
 
 def match_layers(
@@ -45,91 +64,185 @@ def match_layers(
     another size; then a module that contains others (a stage, a block) goes before one that does not (a
     convolution, an activation); of nested ones that end together, the outermost is the last.
 
+    Pairs go by relative depth instead where the networks scale images to different sizes, or one keeps one grid (a ViT:
+    more than half of the modules that contain others and give maps give tokens, or maps whose channels come last, all
+    of one height and width): of L pairs, pair j from 1 joins the points at ceil(j D / L) of D. The points of a network
+    that keeps one grid are its blocks: the modules most often repeated, the outermost of nested ones; never its patch
+    embedding. Another's are its points above that contain others, its stages, if there are three, else all points. L is
+    the smaller of both D; of two networks with one grid each, at most four.
+
     Args:
         student_trace: Of the student.
-        teacher_trace: Of the teacher, for the same image shape.
+        teacher_trace: Of the teacher, for the same images.
         pairs: ``auto``, or (student, teacher) names.
 
     Raises:
         ModelError: Nothing matches, or a named layer does not exist, repeats or has no map.
     """
+    student, teacher = ([Traced(*layer) for layer in trace] for trace in (student_trace, teacher_trace))
     if pairs == "auto":
-        matched = _automatic(student_trace, teacher_trace)
+        matched = _automatic(student, teacher)
     else:
-        matched = [_named(student_trace, teacher_trace, student, teacher) for student, teacher in pairs]
+        matched = [
+            _pair(_named("student", student, ours), _named("teacher", teacher, theirs)) for ours, theirs in pairs
+        ]
         _refuse_repeats([pair.student for pair in matched])
-    order = {name: position for position, (name, _) in enumerate(student_trace)}
+    order = {layer.name: position for position, layer in enumerate(student)}
     return tuple(sorted(matched, key=lambda pair: order[pair.student]))
 
 
-def _automatic(student_trace: Trace, teacher_trace: Trace) -> list[LayerPair]:
-    student, teacher = _by_size(student_trace), _by_size(teacher_trace)
-    common = [size for size in student if size in teacher]
+def match_embeddings(student_trace: Trace, teacher_trace: Trace) -> LayerPair:
+    """Pair the vectors that enter the classifiers, for methods that need no more.
+
+    They are what the last layer before those that give logits gave, if that is one vector per image.
+
+    Args:
+        student_trace: As for `match_layers`.
+        teacher_trace: Likewise.
+
+    Raises:
+        ModelError: A network has no such layer.
+    """
+    return _pair(
+        *(
+            _embedding(role, [Traced(*layer) for layer in trace])
+            for role, trace in (("student", student_trace), ("teacher", teacher_trace))
+        )
+    )
+
+
+def _embedding(role: str, trace: Sequence[Traced]) -> Traced:
+    logits = trace[-1].shape if trace else ()
+    before = itertools.dropwhile(lambda layer: layer.shape == logits, reversed(trace))
+    for name, shape, _ in before:
+        if len(shape) == 1 or shape[1:] == (1, 1):
+            return Traced(name, (shape[0], 1, 1), Layout("vector") if len(shape) == 1 else MAP)
+    raise ModelError(
+        f"layers: no layer of the {role} matches one of the other network, or gives one vector per image before its "
+        "logits; name pairs under 'layers'"
+    )
+
+
+def _pair(student: Traced, teacher: Traced) -> LayerPair:
+    return LayerPair(
+        student.name,
+        teacher.name,
+        _chw(student),
+        _chw(teacher),
+        student.layout or MAP,
+        teacher.layout or MAP,
+    )
+
+
+def _chw(layer: Traced) -> tuple[int, int, int]:
+    channels, height, width = layer.shape
+    return channels, height, width
+
+
+def _automatic(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[LayerPair]:
+    ours, theirs = _by_size(student), _by_size(teacher)
+    if (_blocks(student) or _blocks(teacher) or _inputs_differ(student, teacher)) and ours and theirs:
+        return _by_depth(student, teacher)
+    common = [size for size in ours if size in theirs]
     if not common:
         raise ModelError(
             "layers: no output of the student has the height and width of one of the teacher's; "
-            f"student has {_listing(student)}, teacher has {_listing(teacher)}; "
-            "name pairs under 'layers'"
+            f"student has {_listing(ours)}, teacher has {_listing(theirs)}; "
+            "name pairs under 'layers', or choose what needs none: kd or dkd, under constant"
         )
-    points = [(student[size], teacher[size]) for size in common]
-    return [LayerPair(ours, theirs, our_shape, their_shape) for (ours, our_shape), (theirs, their_shape) in points]
+    return [_pair(ours[size], theirs[size]) for size in common]
 
 
-def _by_size(trace: Trace) -> Points:
+def _by_depth(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[LayerPair]:
+    blocks = _blocks(student), _blocks(teacher)
+    ours, theirs = blocks[0] or _stages(student), blocks[1] or _stages(teacher)
+    count = min(len(ours), len(theirs), *([DEPTHS] if all(blocks) else []))
+    return [_pair(*pair) for pair in zip(_spread(ours, count), _spread(theirs, count), strict=True)]
+
+
+def _inputs_differ(student: Sequence[Traced], teacher: Sequence[Traced]) -> bool:
+    sizes = [next((layer.shape[1:] for layer in trace if layer.name == NORMALISE), ()) for trace in (student, teacher)]
+    return all(sizes) and sizes[0] != sizes[1]
+
+
+def _spread(points: Sequence[Traced], count: int) -> list[Traced]:
+    return [points[-(-place * len(points) // count) - 1] for place in range(1, count + 1)]
+
+
+def _blocks(trace: Sequence[Traced]) -> list[Traced]:
+    """Return the blocks, by depth, of a network that keeps one grid; none of another's."""
+    containers = _containers(trace)
+    maps = [layer for layer in trace if layer.name in containers and _is_map(layer)]
+    turned = [layer for layer in maps if layer.layout != MAP]
+    if len({layer.shape[1:] for layer in turned}) != 1 or 2 * len(turned) <= len(maps):
+        return []
+    families: dict[str, list[Traced]] = defaultdict(list)
+    for layer in turned:
+        families[re.sub(r"\d+", "#", layer.name)].append(layer)
+    order = list(families)
+    best = max(order, key=lambda family: (len(families[family]), -family.count("."), order.index(family)))
+    return families[best]
+
+
+def _stages(trace: Sequence[Traced]) -> list[Traced]:
+    containers, points = _containers(trace), list(_by_size(trace).values())
+    stages = [point for point in points if point.name in containers]
+    return stages if len(stages) >= FEW else points
+
+
+def _containers(trace: Sequence[Traced]) -> set[str]:
+    return {layer.name.rpartition(".")[0] for layer in trace}
+
+
+def _by_size(trace: Sequence[Traced]) -> Points:
     """Return the point of each size: the last of the best ranked modules."""
-    containers = {name.rpartition(".")[0] for name, _ in trace}
+    containers = _containers(trace)
     steps = _size_changing(trace)
     chosen: Points = {}
     ranks: dict[tuple[int, int], tuple[int, bool]] = {}
-    for name, shape in trace:
-        if not _is_map(shape) or name == NORMALISE:
+    for layer in trace:
+        if not _is_map(layer) or layer.name == NORMALISE:
             continue
-        channels, height, width = shape
-        inside = sum(size != (height, width) for owner, size in steps.items() if name.startswith(owner + "."))
-        rank = (-inside, name in containers)
+        _, height, width = layer.shape
+        inside = sum(size != (height, width) for owner, size in steps.items() if layer.name.startswith(owner + "."))
+        rank = (-inside, layer.name in containers)
         if rank >= ranks.get((height, width), rank):
-            chosen[height, width] = (name, (channels, height, width))
+            chosen[height, width] = layer
             ranks[height, width] = rank
     return chosen
 
 
-def _size_changing(trace: Trace) -> dict[str, tuple[int, ...]]:
+def _size_changing(trace: Sequence[Traced]) -> dict[str, tuple[int, ...]]:
     """Return the modules in which one step from a size to the next happens, and the size of their outputs.
 
     Such a module (a block or stage that halves the image) holds maps of two sizes; what it holds of its
     input's size is its own affair. A module with more sizes is a whole network, whose parts count.
     """
     steps = {}
-    for owner, shape in trace:
-        sizes = {held[1:] for name, held in trace if _is_map(held) and f"{name}.".startswith(owner + ".")}
+    for owner in trace:
+        sizes = {held.shape[1:] for held in trace if _is_map(held) and f"{held.name}.".startswith(owner.name + ".")}
         if len(sizes) == 2:
-            steps[owner] = tuple(shape[1:])
+            steps[owner.name] = tuple(owner.shape[1:])
     return steps
 
 
-def _is_map(shape: Sequence[int]) -> bool:
-    return len(shape) == 3 and shape[1] * shape[2] > 1
+def _is_map(layer: Traced) -> bool:
+    return layer.layout is not None and len(layer.shape) == 3 and layer.shape[1] * layer.shape[2] > 1
 
 
-def _named(student_trace: Trace, teacher_trace: Trace, student: str, teacher: str) -> LayerPair:
-    return LayerPair(
-        student, teacher, _shape("student", student_trace, student), _shape("teacher", teacher_trace, teacher)
-    )
-
-
-def _shape(role: str, trace: Trace, name: str) -> tuple[int, int, int]:
-    shapes = dict(trace)
-    if name not in shapes:
+def _named(role: str, trace: Sequence[Traced], name: str) -> Traced:
+    layers = {layer.name: layer for layer in trace}
+    if name not in layers:
         raise ModelError(
-            f"layers: the {role} has no layer '{name}' that runs and gives one tensor; {did_you_mean(name, shapes)}"
+            f"layers: the {role} has no layer '{name}' that runs and gives one tensor; {did_you_mean(name, layers)}"
         )
-    shape = shapes[name]
-    if len(shape) != 3:
+    layer = layers[name]
+    if layer.layout is None or len(layer.shape) != 3:
         raise ModelError(
-            f"layers: the {role}'s layer '{name}' gives shape {shape}, not (channels, height, "
-            f"width); it has {_listing(_by_size(trace))}"
+            f"layers: the {role}'s layer '{name}' gives shape {layer.shape}, not (channels, height, width) nor tokens "
+            f"of a grid; it has {_listing(_by_size(trace))}"
         )
-    return (shape[0], shape[1], shape[2])
+    return layer
 
 
 def _refuse_repeats(names: Sequence[str]) -> None:
@@ -143,4 +256,4 @@ def _refuse_repeats(names: Sequence[str]) -> None:
 def _listing(points: Points) -> str:
     if not points:
         return "no layer with a map above 1x1"
-    return ", ".join(f"{name} {height}x{width}" for (height, width), (name, _) in points.items())
+    return ", ".join(f"{name} {height}x{width}" for (height, width), (name, *_) in points.items())

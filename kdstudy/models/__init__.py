@@ -11,6 +11,7 @@ from kdstudy.models.export import Format, export_student
 from kdstudy.models.factory import build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
 from kdstudy.models.inspection import evaluating, watching
+from kdstudy.models.layouts import MAP, Layout, Traced, trace_maps
 from kdstudy.models.normalised import NORMALISE
 from kdstudy.models.pretrained import (
     Pretrained,
@@ -34,15 +35,18 @@ from kdstudy.models.trainable import require_trainable
 from kdstudy.models.weight_files import kept_files, weights_folders
 
 __all__ = [
+    "MAP",
     "NORMALISE",
     "FeatureExtractor",
     "FileWeights",
     "Format",
     "GeneratorStates",
+    "Layout",
     "Memory",
     "NetworkSpec",
     "Output",
     "Pretrained",
+    "Traced",
     "build_model",
     "evaluating",
     "export_student",
@@ -61,6 +65,7 @@ __all__ = [
     "seeded_generators",
     "set_generator_states",
     "trace",
+    "trace_maps",
     "train_head_only",
     "watching",
     "weights_folders",

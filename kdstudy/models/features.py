@@ -6,7 +6,7 @@ Shapes: B samples, C channels, H and W positions, K classes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
 from kdstudy.models.inspection import evaluating, watching
+from kdstudy.models.layouts import MAP, Layout
 from kdstudy.models.randomness import preserved_generators
 
 
@@ -38,7 +39,8 @@ Memory = Callable[[Tensor, Hashable, Callable[[], Output]], Output]
 class FeatureExtractor:
     """A module whose named layers are recorded during each call.
 
-    What is recorded is what a layer gave: of a layer whose output the network goes on to write into (`relu_`, `+=`), a
+    What is recorded is the map that a layer gave: tokens are folded to their grid, channels that come last turned, if
+    ``layouts`` says so. Of a layer whose output the network goes on to write into (`relu_`, `+=`), a
     copy. The first pass of each kind copies every layer and sees which those are.
 
     Args:
@@ -46,6 +48,7 @@ class FeatureExtractor:
         layers: Dotted module names of the crucial layers, in order of execution; may be empty.
         precision: Low precision in which its layers may compute (autocast); None for full precision.
         memory: Asked first where plain images are run without gradients; None to run the module each time.
+        layouts: By layer, how its output is laid out; (B, C, H, W) where nothing is said. `trace_maps` finds it.
 
     Raises:
         ModelError: A layer name does not exist in the module.
@@ -57,10 +60,12 @@ class FeatureExtractor:
         layers: Sequence[str],
         precision: torch.dtype | None = None,
         memory: Memory | None = None,
+        layouts: Mapping[str, Layout] | None = None,
     ) -> None:
         self.module = module
         self.precision = precision
         self.layers = tuple(layers)
+        self.layouts = dict(layouts or {})
         self._memory = memory
         self._recorded: dict[str, _Recorded] | None = None  # between calls
         self._copied: frozenset[str] | None = None
@@ -109,7 +114,7 @@ class FeatureExtractor:
                 raise ModelError(f"layers: '{name}' did not run in this pass; choose a layer that always runs")
         if kind not in self._overwritten:
             self._overwritten[kind] = frozenset(name for name, each in recorded.items() if each.overwritten)
-        features = (recorded[name].taken(name) for name in self.layers)
+        features = (self.layouts.get(name, MAP).fold(recorded[name].taken(name)) for name in self.layers)
         return Output(_widened(logits, images), tuple(_widened(feature, images) for feature in features))
 
     def release(self) -> None:

@@ -28,6 +28,8 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     """Note everything wrong with a study beyond its single fields."""
     problems = reader.problems
     check_trial(parsed, problems)
+    if not reader.recorded:
+        _check_one_gpu(parsed, problems)
     _check_policies(parsed, problems)
     check_search(parsed, reader)
 
@@ -135,7 +137,17 @@ def _check_resources(parsed: Parsed, problems: Problems) -> None:
     if gpus > 1 and gpus != int(gpus):
         problems.add(
             Place().key("resources").key("gpus"),
-            f"above 1 must be a whole number, got {gpus}; only a share below 1 packs several trials on one GPU",
+            f"must be a whole number, or a share below 1, got {gpus}; write 1, or a share to pack trials on one GPU",
+        )
+
+
+def _check_one_gpu(parsed: Parsed, problems: Problems) -> None:
+    """Refuse GPUs that a trial would reserve and not use."""
+    gpus = parsed.get("resources", {}).get("gpus", 0)
+    if gpus > 1 and gpus == int(gpus):
+        problems.add(
+            Place().key("resources").key("gpus"),
+            f"one trial trains on one GPU at most, got {int(gpus)}; write 1: trials run side by side on several GPUs",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import ClusterError
-from kdstudy.models import FeatureExtractor, Memory
+from kdstudy.models import FeatureExtractor, Layout, Memory
 from kdstudy.settings import scoped_environment
 from kdstudy.study import NumericsConfig
 from kdstudy.training.bn_folding import fold
@@ -36,11 +36,13 @@ def choose_device(gpus: float) -> torch.device:
     return torch.device("cuda")
 
 
-def student_network(module: nn.Module, layers: Sequence[str], numerics: NumericsConfig) -> FeatureExtractor:
-    """Return the student in the arithmetic asked for; ``module`` itself is trained."""
+def student_network(
+    module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, layouts: Mapping[str, Layout] | None = None
+) -> FeatureExtractor:
+    """Return the student in the arithmetic asked for; ``module`` itself is trained. See `teacher_network`."""
     if numerics.memory_format == "channels_last":
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FeatureExtractor(module, layers, torch.bfloat16 if numerics.student == "bfloat16" else None)
+    return FeatureExtractor(module, layers, torch.bfloat16 if numerics.student == "bfloat16" else None, layouts=layouts)
 
 
 def teacher_network(
@@ -49,6 +51,7 @@ def teacher_network(
     numerics: NumericsConfig,
     image_shape: tuple[int, int, int],
     memory: Memory | None = None,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> FeatureExtractor:
     """Return the teacher in the arithmetic asked for: ``module`` itself, or where weights change a copy of it.
 
@@ -58,6 +61,7 @@ def teacher_network(
         numerics: The arithmetic.
         image_shape: (C, H, W).
         memory: As for `FeatureExtractor`.
+        layouts: Likewise.
 
     Raises:
         ModelError: It is to be folded and cannot be.
@@ -66,7 +70,8 @@ def teacher_network(
         module = fold(module, layers, image_shape)
     if numerics.memory_format == "channels_last":
         module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FeatureExtractor(module, layers, torch.bfloat16 if numerics.teacher == "bfloat16" else None, memory)
+    precision = torch.bfloat16 if numerics.teacher == "bfloat16" else None
+    return FeatureExtractor(module, layers, precision, memory, layouts)
 
 
 @contextmanager

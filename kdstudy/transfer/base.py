@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, final
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import torch
 from annotated_types import Ge, Gt
@@ -104,6 +104,10 @@ class Transfer(nn.Module, ABC):
     """
     needs_directions: ClassVar[bool] = False
     """Whether it also depends on the draws or on an image's place in the batch: always cached in float32."""
+
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "layers"
+    """What it looks at besides logits: pairs of layers; where none match, the vectors that enter the classifiers will
+    do (``embedding``), or nothing is looked at."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -56,6 +56,7 @@ class ContrastiveTransfer(FeatureTransfer):
     """
 
     name: ClassVar[str] = "crd"
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "embedding"
     student_memory: Tensor
     teacher_memory: Tensor
     classes: Tensor

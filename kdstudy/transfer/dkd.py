@@ -5,7 +5,7 @@ Shapes: B samples, K classes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class DecoupledTransfer(WeighedTransfer):
     """
 
     name: ClassVar[str] = "dkd"
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "nothing"
     cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset(
         {"weight", "alpha", "beta", "warmup", "kd_weight", "temperature"}
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ class SoftTargetTransfer(Transfer):
         cross-entropy with the labels keeps its weight 1.
     """
 
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "nothing"
     cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset({"weight", "temperature"})
 
     def __init__(self, context: TransferContext, *, weight: Weight = 1.0, temperature: Temperature = 4.0) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -16,6 +16,8 @@ class NoTransfer(Transfer):
 
     Source: the baseline called "None" in Kokane, Uddin, Xu, arXiv 2407.04871.
     """
+
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "nothing"
 
     def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` and keep its logits."""

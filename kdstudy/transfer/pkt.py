@@ -6,7 +6,7 @@ Shapes: B samples, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -37,6 +37,7 @@ class ProbabilisticTransfer(FeatureTransfer):
     """
 
     name: ClassVar[str] = "pkt"
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "embedding"
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ Shapes: B samples, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class RelationalTransfer(FeatureTransfer):
     """
 
     name: ClassVar[str] = "rkd"
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "embedding"
 
     def __init__(  # noqa: PLR0913 - a method's options
         self,

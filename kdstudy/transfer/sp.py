@@ -6,7 +6,7 @@ Shapes: B samples, D = C H W entries of a feature.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -34,6 +34,7 @@ class SimilarityTransfer(FeatureTransfer):
     """
 
     name: ClassVar[str] = "sp"
+    needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "embedding"
 
     def __init__(
         self,

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
-from kdstudy.layerwise import Policy, layer_groups, layer_sizes, make_policy, match_layers
-from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, trace
+from kdstudy.layerwise import Policy, layer_groups, layer_sizes, make_policy
+from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators
 from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
@@ -25,6 +25,7 @@ from kdstudy.training import (
     teacher_network,
 )
 from kdstudy.transfer import MapTransfer, Transfer, TransferContext
+from kdstudy.trial.pairs import layer_pairs
 
 EVAL_BATCH = 512
 """Images that are scored at once."""
@@ -183,14 +184,10 @@ def networks(
         wrap_teacher: Called as `teacher_network`.
 
     Raises:
-        ModelError: No layers match.
+        ModelError: No layers match, and the trial needs some.
     """
     module = student_spec(config, data).build(config.init_seed)
-    pairs = (
-        ()
-        if teacher is None
-        else match_layers(trace(module, data.image_shape), trace(teacher, data.image_shape), config.layers)
-    )
+    pairs = () if teacher is None else layer_pairs(config, module, teacher, data.image_shape)
     context = TransferContext(
         layers=tuple(pair.student for pair in pairs),
         student_shapes=tuple(pair.student_shape for pair in pairs),
@@ -202,10 +199,17 @@ def networks(
         teacher=module if teacher is None else teacher,
         teacher_layers=tuple(pair.teacher for pair in pairs),
     )
-    student = student_network(module.to(device), context.layers, config.numerics)
+    layouts = {pair.student: pair.student_layout for pair in pairs}
+    student = student_network(module.to(device), context.layers, config.numerics, layouts)
     wrapped = None
     if teacher is not None:
-        wrapped = wrap_teacher(teacher.to(device), context.teacher_layers, config.numerics, data.image_shape)
+        wrapped = wrap_teacher(
+            teacher.to(device),
+            context.teacher_layers,
+            config.numerics,
+            data.image_shape,
+            layouts={pair.teacher: pair.teacher_layout for pair in pairs},
+        )
     return TrialNetworks(student, wrapped, context)
 
 
@@ -261,13 +265,7 @@ def build_policy(config: TrialConfig, layers: tuple[str, ...], parameters: tuple
 
 
 def policy_over(config: TrialConfig, built: TrialNetworks, data: Dataset) -> Policy:
-    """Build the configuration's learning-rate policy over the crucial layers of its student.
-
-    Args:
-        config: The trial.
-        built: Its networks.
-        data: Its data set.
-    """
+    """Build a trial's policy over the crucial layers of its student, sized by it; see `build_policy`."""
     layers = built.context.layers
     return build_policy(config, layers, layer_sizes(built.student.module, layers, data.image_shape))
 

@@ -31,6 +31,7 @@ from kdstudy.trial.build import (
     student_spec,
     teacher_spec,
 )
+from kdstudy.trial.pairs import need_of
 from kdstudy.trial.teacher import filled_teacher
 from kdstudy.trial.update import require_signals
 
@@ -114,7 +115,9 @@ class Inspection:
     def networks(self, config: TrialConfig) -> TrialNetworks | None:
         """Return the networks of a trial, matched; None where they cannot be had, which is noted once."""
         model = config.student.model
-        key = repr(model)
+        # What needs layers and has them serves also what does without.
+        keys = [repr((model, need)) for need in ("layers", need_of(config))]
+        key = keys[0] if self._networks.get(keys[0]) else keys[1]
         if key not in self._networks and self.data is not None and self.teacher is not None:
             self._networks[key] = None
             with self.noting("student.model", config.teacher.model, model):

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.data import Batch, Dataset
-from kdstudy.models import FeatureExtractor, Output
+from kdstudy.models import FeatureExtractor, Layout, Output
 from kdstudy.study import NumericsConfig, TrialConfig
 from kdstudy.training import LiveTeacherOutputs, TeacherOutputs, teacher_network
 from kdstudy.transfer import Observation
@@ -33,7 +33,13 @@ class TrialInputs(ABC):
 
     @abstractmethod
     def wrap_teacher(
-        self, module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
+        self,
+        module: nn.Module,
+        layers: Sequence[str],
+        numerics: NumericsConfig,
+        image_shape: tuple[int, int, int],
+        *,
+        layouts: Mapping[str, Layout],
     ) -> FeatureExtractor:
         """Return the teacher in the arithmetic asked for: see `kdstudy.training.teacher_network`."""
 
@@ -63,10 +69,16 @@ class OwnInputs(TrialInputs):
         return dataclasses.replace(data, train=data.train.to(device))
 
     def wrap_teacher(
-        self, module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
+        self,
+        module: nn.Module,
+        layers: Sequence[str],
+        numerics: NumericsConfig,
+        image_shape: tuple[int, int, int],
+        *,
+        layouts: Mapping[str, Layout],
     ) -> FeatureExtractor:
         """Wrap the teacher."""
-        self._teacher = teacher_network(module, layers, numerics, image_shape)
+        self._teacher = teacher_network(module, layers, numerics, image_shape, layouts=layouts)
         return self._teacher
 
     def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
@@ -106,11 +118,17 @@ class SharedInputs(TrialInputs):
         return self._data
 
     def wrap_teacher(
-        self, module: nn.Module, layers: Sequence[str], numerics: NumericsConfig, image_shape: tuple[int, int, int]
+        self,
+        module: nn.Module,
+        layers: Sequence[str],
+        numerics: NumericsConfig,
+        image_shape: tuple[int, int, int],
+        *,
+        layouts: Mapping[str, Layout],
     ) -> FeatureExtractor:
         """Return the one teacher, which runs once over the same images."""
         if self._teacher is None:
-            self._teacher = teacher_network(module, layers, numerics, image_shape, memory=self._memory.get)
+            self._teacher = teacher_network(module, layers, numerics, image_shape, self._memory.get, layouts)
         return self._teacher
 
     def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from kdstudy.layerwise import LayerPair, layer_groups, match_layers
-from kdstudy.models import trace
+from kdstudy.layerwise import LayerPair, layer_groups
 from kdstudy.study import Study, TrialConfig
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec
+from kdstudy.trial.pairs import layer_pairs
 
 
 @final
@@ -34,8 +34,11 @@ class Matched:
             {
                 "student": pair.student,
                 "student_shape": list(pair.student_shape),
+                "student_layout": str(pair.student_layout),
                 "teacher": pair.teacher,
                 "teacher_shape": list(pair.teacher_shape),
+                "teacher_layout": str(pair.teacher_layout),
+                "compared": list(pair.grid),
                 "parameters": count,
             }
             for pair, count in zip(self.pairs, self.parameters, strict=False)
@@ -65,7 +68,7 @@ def matched_layers(study: Study) -> tuple[Matched, ...]:
 def _match(config: TrialConfig) -> Matched:
     data = dataset_of(config, with_test=False, decoded=False)
     student, teacher = (spec.build(seed=0) for spec in (student_spec(config, data), teacher_spec(config, data)))
-    pairs = match_layers(trace(student, data.image_shape), trace(teacher, data.image_shape), config.layers)
+    pairs = layer_pairs(config, student, teacher, data.image_shape)
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
     groups = layer_groups(student, [pair.student for pair in pairs], data.image_shape)
     counts = tuple(sum(sizes[name] for name in names) for names in groups.values())

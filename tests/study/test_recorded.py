@@ -160,7 +160,7 @@ def test_seeds_are_counted_from_zero() -> None:
         (("student", "model", "filled"), [], "study: student.model: is not what kdstudy writes"),
         (("search", "trials_per_arm"), None, "study: search: needs trials_per_arm or budget, got neither"),
         (("extra",), 1, "study: extra: unknown key"),
-        (("resources", "gpus"), 1.5, "study: resources.gpus: above 1 must be a whole number"),
+        (("resources", "gpus"), 1.5, "study: resources.gpus: must be a whole number, or a share below 1"),
     ],
 )
 def test_a_damaged_record_is_refused(path: tuple[Any, ...], value: Any, told: str) -> None:
@@ -172,6 +172,16 @@ def test_a_damaged_record_is_refused(path: tuple[Any, ...], value: Any, told: st
     with pytest.raises(StudyError) as caught:
         Study.from_json(written)
     assert any(problem.startswith(told) for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_record_of_several_gpus_for_a_trial_is_read_though_no_study_file_may_ask_for_them() -> None:
+    text = STUDY + "resources: {gpus: 2}\n"
+    assert parse_study(text, recorded=True).resources.gpus == 2  # kept as text alone, by early versions
+    with pytest.raises(StudyError, match=r"resources\.gpus: one trial trains on one GPU at most"):
+        parse_study(text)
+    written = json.loads(json.dumps(parse_study(STUDY).to_json()))
+    written["resources"]["gpus"] = 2
+    assert Study.from_json(written).resources.gpus == 2
 
 
 def test_only_plug_ins_of_the_users_own_are_asked_for() -> None:

@@ -69,6 +69,23 @@ def test_without_the_option_nothing_is_built(tmp_path: Path, capsys: pytest.Capt
     assert "layers" not in json.loads(capsys.readouterr().out)
 
 
+def test_it_says_what_is_folded_and_what_is_averaged_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = study_file(tmp_path)
+    teacher = "{'tests.transformers:ViT': {size: [8, 8], depth: 3, registers: 1}}"
+    path.write_text(path.read_text().replace("model: resnet20", f"model: {teacher}"))
+    assert run(["check", str(path), "--layers", "--allow-plugin", "tests"]) == 0
+    shown = capsys.readouterr().out
+    assert "layer1: teacher's tokens 2 + 2x2 folded to their grid, student's 8x8 averaged down to 2x2" in shown
+    assert "layer3: teacher's tokens 2 + 2x2 folded to their grid\n" in shown
+    assert run(["check", str(path), "--layers", "--json", "--allow-plugin", "tests"]) == 0
+    (matched,) = json.loads(capsys.readouterr().out)["layers"]
+    assert [layer["teacher"] for layer in matched["layers"]] == ["blocks.0", "blocks.1", "blocks.2"]
+    assert [layer["compared"] for layer in matched["layers"]] == [[2, 2]] * 3
+    assert {(layer["student_layout"], layer["teacher_layout"]) for layer in matched["layers"]} == {
+        ("map", "tokens 2 + 2x2")
+    }
+
+
 def test_every_student_that_may_be_built_is_shown() -> None:
     choice = "{choice: [resnet8, vgg8, {mobilenetv2: {width: 0.25}}]}"
     study = parse_study(TEXT.format(student=choice, layers="auto"), "tiny.yaml")

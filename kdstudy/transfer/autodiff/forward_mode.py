@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdstudy.transfer.autodiff.attention_rules import RULES as ATTENTION_RULES
 from kdstudy.transfer.autodiff.dispatch import (
     DROPOUTS,
     Streams,
@@ -243,7 +244,7 @@ def _about(func: Rule, x: Dual, *args: Any, **kwargs: Any) -> Any:
 _LINEAR = """
     adaptive_avg_pool1d adaptive_avg_pool2d avg_pool1d avg_pool2d chunk clone contiguous cumsum double expand
     flatten float getitem interpolate mean movedim narrow neg negative permute pixel_shuffle pixel_unshuffle
-    reshape select split squeeze sum swapaxes to transpose unbind unflatten unfold unsqueeze view
+    reshape roll select split squeeze sum swapaxes to transpose unbind unflatten unfold unsqueeze view
 """
 _SMOOTH = """
     celu elu exp gelu hardsigmoid hardswish log log1p logsigmoid mish pow reciprocal rsqrt selu sigmoid silu
@@ -265,6 +266,7 @@ _RULES: dict[str, Rule] = {
         ("size", "dim", "numel", "is_floating_point", "is_contiguous", "stride", "ones_like", "zeros_like"),
         _about,
     ),
+    **ATTENTION_RULES,
     "pad": _pad,
     "batch_norm": _batch_norm,
     "relu": _sloped(lambda v, *_: v > 0),
