@@ -111,7 +111,8 @@ def _validation(confirmation: Confirmation, arm: ArmId, searches: Sequence[int])
 def _take_home(confirmation: Confirmation, searched: Sequence[TrialRecord]) -> TakeHome | None:
     """Return the student to take home; before confirmation the best of the search."""
     study = confirmation.study
-    arms, needed = [arm.id for arm in study.arms], allowing(name for _, name in study.plugins())
+    arms = [arm.id for arm in study.arms]
+    needed = allowing((name for _, name in study.plugins()), confirmation.record.environment.get("plugins"))
     scored = [set(confirmation.of_arm(arm)) for arm in arms]
     # Searches hold out other images, so arms are compared over those that all of them came through.
     common = sorted(set.intersection(*filter(None, scored))) if any(scored) else []

@@ -18,7 +18,7 @@ from kdstudy.ledger import (
     capture_environment,
     environment_differences,
 )
-from kdstudy.plugins import source_hashes, tell_places
+from kdstudy.plugins import source_changes, tell_places
 from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
@@ -124,21 +124,11 @@ def code_differences(study: StudyRecord) -> list[DifferenceDocument]:
     Args:
         study: Older records do not tell, so nothing differs from them.
     """
-    recorded = study.environment.get("plugin_sources")
-    if not isinstance(recorded, Mapping):
-        return []
-    here = source_hashes(name for _, name in study.study().plugins())
-    tops = {_top(file) for file in here}
-    files = [file for file in dict.fromkeys([*recorded, *here]) if _top(file) in tops]
+    changes = source_changes(study.environment.get("plugin_sources"), (name for _, name in study.study().plugins()))
     return [
-        {"field": f"plugin_sources.{file}", "recorded": recorded.get(file), "here": here.get(file)}
-        for file in files
-        if recorded.get(file) != here.get(file)
+        {"field": f"plugin_sources.{file}", "recorded": recorded, "here": here}
+        for file, (recorded, here) in changes.items()
     ]
-
-
-def _top(file: str) -> str:
-    return file.partition("/")[0]
 
 
 def _inputs_differ(

@@ -116,7 +116,7 @@ def _tell(result: StudyResult, as_json: bool) -> int:
         click.echo(complete(f"{lacks}`kdstudy sync {result.study.id}` delivers it"), err=True)
     if as_json or not result.answer.lost:  # people have read of those above
         _tell_why(result)
-    if result.counts["failed"]:
+    if result.counts["failed"] or result.best is None:
         return FAILED_TRIALS
     return UNPUBLISHED if result.unpublished else 0
 

@@ -257,7 +257,7 @@ def _with_teacher(
     folder = parts.teacher_folder(trials[0], teachers, key)
     teacher = parts.find_teacher(folder)
     assert teacher is not None
-    began = {**parts.students_weights(trials, data), **teacher.weights}
+    began = {**teacher.weights, **parts.students_weights(trials, data)}  # files here, before what the store knows
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
     warned = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
     return {

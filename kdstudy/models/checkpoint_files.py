@@ -93,7 +93,7 @@ def read_weights(path: Path, key: str = "teacher.path") -> FileWeights:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise ModelError(f"{key}: {path} {_why_unreadable(path, error)}") from error
     found = _unwrapped(content)
     if found is None:
@@ -108,8 +108,8 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     foreign = _FOREIGN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if foreign is None:
         return (
-            f"is neither safetensors nor a plain state dict ({type(error).__name__}); save it with safetensors or "
-            "torch.save(model.state_dict())"
+            f"is neither safetensors nor a plain state dict ({type(error).__name__}), or it is damaged; save it with "
+            "safetensors or torch.save(model.state_dict())"
         )
     return (
         f"holds more than tensors ({foreign[1]}), which could be code and is not read; where you trust the file, take "

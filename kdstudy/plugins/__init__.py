@@ -12,7 +12,7 @@ from kdstudy.plugins.registry import (
     TRANSFERS,
     Registry,
 )
-from kdstudy.plugins.sources import source_hashes
+from kdstudy.plugins.sources import source_changes, source_hashes
 from kdstudy.plugins.trust import (
     allow_beside,
     allow_plugins,
@@ -42,6 +42,7 @@ __all__ = [
     "declaration",
     "lazy_names",
     "places_of",
+    "source_changes",
     "source_hashes",
     "tell_places",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 
@@ -29,6 +29,21 @@ def source_hashes(names: Iterable[str]) -> dict[str, str]:
             except OSError:
                 continue
     return found
+
+
+def source_changes(recorded: object, names: Iterable[str]) -> dict[str, tuple[str | None, str | None]]:
+    """Return the files that are not what they were: the sha256 as recorded, and here; None where there is no such file.
+
+    Args:
+        recorded: What `source_hashes` gave; anything else, as in older records, tells nothing, so nothing differs.
+        names: As for `source_hashes`; modules that have not been imported are not compared.
+    """
+    if not isinstance(recorded, Mapping):
+        return {}
+    here = source_hashes(names)
+    tops = {file.partition("/")[0] for file in here}
+    files = [file for file in dict.fromkeys([*recorded, *here]) if file.partition("/")[0] in tops]
+    return {file: (recorded.get(file), here.get(file)) for file in files if recorded.get(file) != here.get(file)}
 
 
 def _files(top: str) -> Iterator[tuple[str, Path]]:

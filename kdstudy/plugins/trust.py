@@ -136,11 +136,13 @@ def _is_there(name: str, place: Path) -> bool:
     return found is None or found.origin in (str(place), str(place / "__init__.py"))
 
 
-def allowing(names: Iterable[str]) -> str:
+def allowing(names: Iterable[str], places: Mapping[str, object] | None = None) -> str:
     """Return what a command must be told to run the plug-ins of these names, with a space before; empty without any.
 
     Args:
         names: Registered names, which need no permission, and ``package.module:Name``.
+        places: Where a record says that those lie which Python does not find, by package.
     """
     packages = dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in names if ":" in name)
-    return "".join(f" --allow-plugin {package}" for package in packages)
+    words = [str((places or {}).get(package, package)) for package in packages]
+    return "".join(f" --allow-plugin {shlex.quote(word)}" for word in words)

@@ -11,7 +11,10 @@ from kdstudy.report.model import StudyReport
 
 def commands(study: StudyReport) -> list[tuple[str, str]]:
     """Return commands and what each does."""
-    study_id, needed = study.record.id, allowing(name for _, name in study.study.plugins())
+    study_id, needed = (
+        study.record.id,
+        allowing((name for _, name in study.study.plugins()), study.record.environment.get("plugins")),
+    )
     found = [
         (f"kdstudy run STUDY.yaml{needed}", "the whole study from its file, printed below: the same proposals"),
         (f"kdstudy compare {study_id}", "the numbers at the top of this page"),

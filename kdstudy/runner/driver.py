@@ -18,7 +18,7 @@ from kdstudy.plugins import tell_places
 from kdstudy.runner.checks import require_runnable
 from kdstudy.runner.drive import Drive
 from kdstudy.runner.known import tell_finished, tell_of_twin
-from kdstudy.runner.mended import remember_file, require_unchanged
+from kdstudy.runner.mended import remember_file, require_same_code, require_unchanged
 from kdstudy.runner.open_study import OpenStudy, new_record
 from kdstudy.runner.outcome import StudyResult, deliver, result_of
 from kdstudy.runner.signals import interrupt_study, terminable
@@ -145,6 +145,7 @@ def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0
     """Return a study with so many seeds and searches more than it was asked for until now."""
     tell_places(record.environment.get("plugins"))
     require_plugins(study := record.study())
+    require_same_code(record, (name for _, name in study.plugins()))
     known = record.asked(study)
     return OpenStudy(study, record.id, ledger, store, known[1] + seeds, known[0] + searches)
 

@@ -1,12 +1,14 @@
-"""A study file that was mended after its study failed: the study stays what it was, the file is run anew."""
+"""A study file or code of its own that was changed since: the study stays what it was, the file is run anew."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdstudy.errors import RecordError
 from kdstudy.ledger import StudyRecord
+from kdstudy.plugins import source_changes
 from kdstudy.storage import Folder
 
 PLACE = "study-file"
@@ -44,3 +46,21 @@ def require_unchanged(record: StudyRecord, folder: Folder) -> None:
         f"{record.id}: its file {file} was changed since ({told[:300]}), and a study stays what it was; "
         f"`kdstudy run {file}` runs it anew, with the teacher if one was trained; or put the file back and resume"
     )
+
+
+def require_same_code(record: StudyRecord, names: Iterable[str]) -> None:
+    """Refuse to go on with a study whose plug-ins' code was changed since, which would compare unlike trials.
+
+    Args:
+        record: The study.
+        names: Of its plug-ins; those of the user's own have been imported.
+
+    Raises:
+        RecordError: It was: which files, and what to do.
+    """
+    changed = source_changes(record.environment.get("plugin_sources"), names)
+    if changed:
+        raise RecordError(
+            f"{record.id}: the code of its plug-ins was changed since it began ({', '.join(changed)}), and its trials "
+            "must be comparable; put the code back, or run the study file anew"
+        )

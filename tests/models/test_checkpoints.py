@@ -194,3 +194,14 @@ def test_a_file_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, as
     with pytest.raises(ModelError) as caught:
         read_weights(tmp_path / asked)
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.3, 0.5, 0.97, 0.999])
+def test_a_file_that_is_cut_off_is_said_to_be_damaged(tmp_path: Path, suffix: str, kept: float) -> None:
+    path, tensors = tmp_path / f"cut{suffix}", {"fc.weight": torch.rand(40, 30), "fc.bias": torch.rand(40)}
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ModelError, match=rf"^teacher.path: .*cut{suffix} is neither .* or it is damaged; save it"):
+        read_weights(path)

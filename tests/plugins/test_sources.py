@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from kdstudy.analysis.reproduce import code_differences
+from kdstudy.errors import RecordError
 from kdstudy.ledger import environment_differences
-from kdstudy.plugins import source_hashes
+from kdstudy.plugins import allowing, source_hashes
+from kdstudy.runner.mended import require_same_code
 from kdstudy.runner.open_study import new_record
 from kdstudy.study import parse_study
 from tests.confirmed import study_of
@@ -61,4 +63,20 @@ def test_what_has_changed_is_told_file_by_file_and_nothing_of_older_records(
     ((field, recorded, here),) = (each.values() for each in code_differences(began))
     assert (field, recorded) == ("plugin_sources.srcnet.py", before["srcnet.py"])
     assert here not in (None, recorded)
+    names = [name for _, name in study.plugins()]
+    with pytest.raises(
+        RecordError, match=r"code of its plug-ins was changed since it began \(srcnet.py\), and its trials"
+    ):
+        require_same_code(began, names)
+    require_same_code(replace(began, environment={}), names)
+    (modules / "srcnet.py").write_text(MODEL)
+    require_same_code(began, names)
     assert environment_differences(began.environment, {**began.environment, "plugin_sources": {}}) == [], "told above"
+
+
+def test_a_command_names_the_file_of_a_module_that_python_does_not_find() -> None:
+    names = ["resnet8", "mynet:Net", "mynet:Other", "installed.deep:Thing"]
+    places = {"mynet": "/home/me/my nets/mynet.py"}
+    assert allowing(names, places) == " --allow-plugin '/home/me/my nets/mynet.py' --allow-plugin installed"
+    assert allowing(names) == " --allow-plugin mynet --allow-plugin installed"
+    assert allowing(["resnet8"], places) == ""

@@ -97,7 +97,7 @@ def test_the_end_of_a_study_says_why_trials_failed(
         assert importlib.import_module("kdstudy.cli.run")._tell(result, as_json=True) == 3
     told = capsys.readouterr().err
     assert said in told
-    assert f"kdstudy show smoke-0123abcd --trial {first}`" in told
+    assert f"kdstudy show smoke-0123abcd --trial {first}" in told
 
 
 def test_what_ray_prints_is_not_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,8 +120,8 @@ def test_the_end_of_a_study_says_that_every_trial_diverged(
     study = make_study(status="finished")
     lost, whole = make_trial(stage=ended("diverged")), make_trial(stage=ended("completed", val=0.5))
     tell = importlib.import_module("kdstudy.cli.run")._tell
-    for trials, said in (((lost, lost), True), ((lost, whole), False), ((), False)):
+    for trials, said, code in (((lost, lost), True, 3), ((lost, whole), False, 0), ((), False, 3)):
         with click.Context(cli.cli):
-            assert tell(StudyResult(study, trials, None, answer_to(trials), 0), as_json=True) == 0
+            assert tell(StudyResult(study, trials, None, answer_to(trials), 0), as_json=True) == code
         told = capsys.readouterr().err
         assert ("all 2 search trials diverged; " in told) == ("; lower train.base_lr, or the weight" in told) == said

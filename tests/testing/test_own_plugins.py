@@ -18,7 +18,11 @@ from kdstudy.testing import (
 from kdstudy.testing.samplers import COUNTABLE
 
 # What the small networks and spaces of the suites need other than the defaults.
-OPTIONS: dict[str, dict[str, Any]] = {"crd": {"negatives": 64, "dim": 16}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "crd": {"negatives": 64, "dim": 16},
+    "torchvision": {"name": "resnet18", "weights": "none"},
+    "timm": {"name": "resnet18", "weights": "none"},
+}
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
