@@ -139,6 +139,8 @@ def _prospects(study: Study, forecast: Forecast | None) -> Iterator[str]:
         yield f"confirm.searches is {searches}: verdicts see large differences only; {FAIR_SEARCHES} are fair"
     if forecast is None:
         return
+    if forecast.comparisons and forecast.detectable is None:
+        yield f"what differences it finds can be said of {MIN_SEARCHES} searches or more (confirm.searches)"
     if forecast.hours is not None:
         yield f"about {forecast.hours:.1f} hours of one slot, at the earlier study's {forecast.epoch:.2g} s an epoch"
     if forecast.detectable is not None:

@@ -24,6 +24,7 @@ CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "modu
 """Keys under which training programs save a network's weights beside other things, in order of preference."""
 
 _SHOWN = 3
+_SUFFIXES = ("", ".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".tar", ".th")
 _FOREIGN = re.compile(r"(?:GLOBAL|class) ([\w.]+)")
 
 
@@ -65,7 +66,7 @@ def _beside(path: Path) -> str | None:
     if path.exists():
         return None
     try:
-        names = sorted(each.name for each in path.parent.iterdir() if each.is_file())
+        names = sorted(each.name for each in path.parent.iterdir() if each.is_file() and each.suffix in _SUFFIXES)
     except OSError:
         return f"there is no folder {path.parent} either"
     near = difflib.get_close_matches(path.name, names, n=_SHOWN)
@@ -100,6 +101,11 @@ def read_weights(path: Path, key: str = "teacher.path") -> FileWeights:
         raise ModelError(
             f"{key}: {path} holds no state dict, or several under other names: it is {_contents(content)}; save "
             "it with torch.save(model.state_dict())"
+        )
+    spoilt = next((name for name, tensor in found.tensors.items() if tensor.isnan().any()), None)
+    if spoilt is not None:
+        raise ModelError(
+            f"{key}: {path} holds no numbers (NaN) in '{spoilt}'; its training diverged: name another file"
         )
     return found
 

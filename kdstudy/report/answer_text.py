@@ -100,8 +100,9 @@ def value_cells(answer: Answer) -> list[Cells]:
 
 def ran_with_title(answer: Answer) -> str:
     """Return the title of those tables."""
-    if max(len(each.scores) for each in answer.arms) == 1:
-        return "What each arm ran with, as its search picked it:"
+    searches = max(len(each.scores) for each in answer.arms)
+    if searches <= 2:  # both are shown
+        return f"What each arm ran with, as its {'search' if searches == 1 else 'two searches'} picked it:"
     return "What each arm ran with, as its searches picked it, median (lowest to highest):"
 
 
@@ -138,8 +139,10 @@ def take_home_text(answer: Answer, decimals: int = 1) -> str:
 
 def _picked(value: RanWith) -> str:
     """Return one cell: what stands for the picks, their extremes where they differ, and the mark."""
-    text = middle(value.values)
-    if len(set(map(str, value.values))) > 1 and not isinstance(value.span, Choice):
+    text, several = middle(value.values), len(set(map(str, value.values))) > 1 and not isinstance(value.span, Choice)
+    if several and len(value.values) == 2:
+        text = f"{min(value.values):.3g} and {max(value.values):.3g}"
+    elif several:
         text += f" ({min(value.values):.3g} to {max(value.values):.3g})"
     return f"{text} *" if value.differs else text
 

@@ -130,6 +130,10 @@ def test_check_warns_of_few_searches(
     assert run(["check", str(study)]) == 0
     told = capsys.readouterr().out
     assert warning in told if warning else "confirm.searches" not in told
+    assert run(["check", str(study), "--sd", "1"]) == 0
+    told = capsys.readouterr().out
+    assert ("what differences it finds can be said of 3 searches or more" in told) == (searches < 3)
+    assert ("it finds a difference of" in told) == (searches >= 3)
 
 
 @pytest.mark.parametrize(

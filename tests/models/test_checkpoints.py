@@ -205,3 +205,17 @@ def test_a_file_that_is_cut_off_is_said_to_be_damaged(tmp_path: Path, suffix: st
     path.write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(ModelError, match=rf"^teacher.path: .*cut{suffix} is neither .* or it is damaged; save it"):
         read_weights(path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused_as_soon_as_they_are_read(
+    tmp_path: Path, suffix: str, dtype: torch.dtype
+) -> None:
+    path, tensors = tmp_path / f"w{suffix}", {"fc.weight": torch.rand(4, 3).to(dtype), "count": torch.tensor(3)}
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    assert set(read_weights(path).tensors) == {"fc.weight", "count"}
+    tensors["fc.weight"][1, 2] = float("nan")
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    with pytest.raises(ModelError, match=r"holds no numbers \(NaN\) in 'fc.weight'"):
+        read_weights(path)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kdstudy.analysis import compare
+from kdstudy.analysis import RanWith, compare
 from kdstudy.ledger import Ledger
 from kdstudy.report import render, render_comparison, report_of
+from kdstudy.report.answer_text import _picked
 from kdstudy.report.verdicts import headline, statements
+from kdstudy.study import Log
 from tests.confirmed import Arms, record
 
 CHANCE = "but the students are at chance, so this says nothing of the policy"
 SAME = "but every run scored exactly the same under both, so this says nothing of the policy"
 GUESSED, GUESSED_TOO = [(0.1, 0.11), (0.1, 0.1), (0.09, 0.1)], [(0.1, 0.1), (0.101, 0.1), (0.09, 0.101)]
 LEARNT = [(0.9, 0.91), (0.9, 0.9), (0.89, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("values", "cell"),
+    [((0.1,), "0.1"), ((4.48, 1.6), "1.6 and 4.48"), ((2.0, 2.0), "2"), ((3.0, 1.0, 2.0), "2 (1 to 3)")],
+)
+def test_the_picks_of_two_searches_are_both_shown(values: tuple[float, ...], cell: str) -> None:
+    value = RanWith("train.base_lr", Log(0.01, 10.0), values)
+    assert _picked(value) == cell
+    assert _picked(replace(value, differs=True)) == f"{cell} *"
 
 
 @pytest.fixture
