@@ -84,7 +84,7 @@ class Lost:
 
 
 def lost_of(arms: Sequence[ArmId], trials: Sequence[TrialRecord]) -> list[Lost]:
-    """Return what was lost wholly: first in search, then in confirmation; arms that were lost are told together.
+    """Return the arms that have no usable trial: first those without one in the search, then in confirmation.
 
     Args:
         arms: Of the study.

@@ -155,11 +155,10 @@ def _tell_people(result: StudyResult) -> None:
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
         f"reproduce {study_id}": "the student to take home again, bit for bit",
-        f"confirm {study_id} --searches {left}": "search again (exploratory beyond what the file declares)",
-        "ui": "the runs in MLflow",
     }
-    if not left:  # all that confirm.at_most allows
-        del commands[f"confirm {study_id} --searches {left}"]
+    if left:  # of what confirm.at_most allows
+        commands[f"confirm {study_id} --searches {left}"] = "search again (exploratory beyond what the file declares)"
+    commands["ui"] = "the runs in MLflow"
     if result.best is None:  # no trial came through
         commands = {command: meaning for command, meaning in commands.items() if command.split()[0] in ("show", "ui")}
     for command, meaning in commands.items():

@@ -31,19 +31,28 @@ def source_hashes(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def source_changes(recorded: object, names: Iterable[str]) -> dict[str, tuple[str | None, str | None]]:
+def source_changes(
+    recorded: object, names: Iterable[str], *, imported_only: bool = False
+) -> dict[str, tuple[str | None, str | None]]:
     """Return the files that are not what they were: the sha256 as recorded, and here; None where there is no such file.
 
     Args:
         recorded: What `source_hashes` gave; anything else, as in older records, tells nothing, so nothing differs.
         names: As for `source_hashes`; modules that have not been imported are not compared.
+        imported_only: Leave out files of a package that have not been imported, which the plug-ins may not need.
     """
     if not isinstance(recorded, Mapping):
         return {}
     here = source_hashes(names)
     tops = {file.partition("/")[0] for file in here}
     files = [file for file in dict.fromkeys([*recorded, *here]) if file.partition("/")[0] in tops]
-    return {file: (recorded.get(file), here.get(file)) for file in files if recorded.get(file) != here.get(file)}
+    changed = [file for file in files if recorded.get(file) != here.get(file)]
+    kept = [file for file in changed if _module_of(file) in sys.modules] if imported_only else changed
+    return {file: (recorded.get(file), here.get(file)) for file in kept}
+
+
+def _module_of(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def _files(top: str) -> Iterator[tuple[str, Path]]:

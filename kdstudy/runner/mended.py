@@ -58,7 +58,7 @@ def require_same_code(record: StudyRecord, names: Iterable[str]) -> None:
     Raises:
         RecordError: It was: which files, and what to do.
     """
-    changed = source_changes(record.environment.get("plugin_sources"), names)
+    changed = source_changes(record.environment.get("plugin_sources"), names, imported_only=True)
     if changed:
         raise RecordError(
             f"{record.id}: the code of its plug-ins was changed since it began ({', '.join(changed)}), and its trials "

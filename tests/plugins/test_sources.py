@@ -12,7 +12,7 @@ import pytest
 from kdstudy.analysis.reproduce import code_differences
 from kdstudy.errors import RecordError
 from kdstudy.ledger import environment_differences
-from kdstudy.plugins import allowing, source_hashes
+from kdstudy.plugins import allowing, source_changes, source_hashes
 from kdstudy.runner.mended import require_same_code
 from kdstudy.runner.open_study import new_record
 from kdstudy.study import parse_study
@@ -80,3 +80,13 @@ def test_a_command_names_the_file_of_a_module_that_python_does_not_find() -> Non
     assert allowing(names, places) == " --allow-plugin '/home/me/my nets/mynet.py' --allow-plugin installed"
     assert allowing(names) == " --allow-plugin mynet --allow-plugin installed"
     assert allowing(["resnet8"], places) == ""
+
+
+def test_files_of_a_package_that_were_not_imported_do_not_keep_a_study_from_going_on(modules: Path) -> None:
+    names = ["srcpack:Net"]
+    before = source_hashes(names)
+    (modules / "srcpack" / "blocks.py").write_text("# another script of the user's\n")
+    assert list(source_changes(before, names)) == ["srcpack/blocks.py"]
+    assert source_changes(before, names, imported_only=True) == {}
+    (modules / "srcpack" / "__init__.py").write_text("# the code that runs\n")
+    assert list(source_changes(before, names, imported_only=True)) == ["srcpack/__init__.py"]
