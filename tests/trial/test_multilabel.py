@@ -128,13 +128,13 @@ def test_a_student_whose_answers_to_test_images_are_no_numbers_has_diverged(root
     assert (result.state, result.epochs, result.test) == ("diverged" if with_test else "completed", 2, None)
 
 
-def test_a_teacher_of_no_numbers_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_answers_no_numbers_is_refused(root: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     trial = config(root / "coco")
     module = open_teacher(root / prepare_teacher(trial, root).key)
     with torch.no_grad():
-        module.fc.bias.fill_(torch.nan)
+        module.fc.bias.fill_(torch.inf)
     save_file(module.state_dict(), tmp_path / "weights.safetensors")
     loaded = dataclasses.replace(trial.teacher, path=str(tmp_path / "weights.safetensors"), epochs=None)
     with pytest.raises(ModelError, match="the answers are not finite numbers") as caught:
