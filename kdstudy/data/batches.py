@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdstudy.data.dataset import Augmentation, Split
-from kdstudy.data.files import ImageFiles
+from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
 
 
@@ -162,7 +162,7 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
 
 def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the indices and the uint8 images of each chunk, both on the device."""
-    if isinstance(split.images, ImageFiles):
+    if isinstance(split.images, StoredImages):
         for chunk, images in zip(chunks, split.images.stream(chunks, device), strict=True):
             yield chunk.to(device), images
     else:

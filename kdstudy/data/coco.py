@@ -16,9 +16,10 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from kdstudy.data.coco_file import Part, annotated, find, read
 from kdstudy.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Source, Split
-from kdstudy.data.files import GIGABYTE, Gigabytes, ImageFiles, Side, White, Workers
+from kdstudy.data.files import ImageFiles, White
 from kdstudy.data.objects import Objects, Rules, class_notes, classes_of, find_objects, groups_of
 from kdstudy.data.split import hold_out
+from kdstudy.data.stored import GIGABYTE, Gigabytes, Side, Workers
 from kdstudy.errors import DataError
 
 

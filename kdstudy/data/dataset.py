@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kdstudy.data.files import ImageFiles
+from kdstudy.data.stored import StoredImages
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, customary for photographs: weights of torchvision's models expect them."""
@@ -21,13 +21,13 @@ class Split:
     """Images and labels of one part of a data set.
 
     Args:
-        images: (N, C, H, W) uint8, or files that are decoded when looked at.
+        images: (N, C, H, W) uint8, or images that are decoded when looked at.
         labels: (N,) int64 class in [0, K), or (N, K) float32 in {0, 1} for multi-label data.
         groups: (N,) int64, the same for images that must stay together: no choice of training images, and no split,
             divides them. None where each image stands for itself.
     """
 
-    images: Tensor | ImageFiles
+    images: Tensor | StoredImages
     labels: Tensor
     groups: Tensor | None = None
 
@@ -37,7 +37,7 @@ class Split:
     def take(self, indices: Tensor) -> Split:
         """Return the images at ``indices``, in that order."""
         images = self.images
-        taken = images.take(indices) if isinstance(images, ImageFiles) else images[indices]
+        taken = images.take(indices) if isinstance(images, StoredImages) else images[indices]
         return Split(taken, self.labels[indices], None if self.groups is None else self.groups[indices])
 
     def to(self, device: torch.device | str) -> Split:
@@ -46,7 +46,7 @@ class Split:
 
     def decoded(self) -> Split:
         """Return the split with all its images in memory; itself if they are."""
-        return replace(self, images=self.images.decoded()) if isinstance(self.images, ImageFiles) else self
+        return replace(self, images=self.images.decoded()) if isinstance(self.images, StoredImages) else self
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,13 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
 
-def channel_statistics(images: Tensor | ImageFiles) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Tensor | StoredImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of uint8 images (N, C, H, W), in [0, 1] units, per channel.
 
     To four decimals, so that they are the same wherever they are computed; a constant channel has standard
     deviation 1.
     """
-    assert not isinstance(images, ImageFiles), "statistics need the images in memory"
+    assert not isinstance(images, StoredImages), "statistics need the images in memory"
     values = images.double() / 255
     mean, std = values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3), correction=0)
     return (tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) or 1.0 for value in std.tolist()))

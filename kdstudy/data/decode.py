@@ -5,10 +5,11 @@ Shapes: H and W of the file, S the side asked for, N windows.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +31,18 @@ _FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 """Formats that Pillow knows and cannot decode, or only by another program."""
 _PHOTOMETRIC = 262
 """TIFF's tag that tells what the levels mean."""
+_ORIENTATION = 274
+"""Exif's tag that tells how the camera was held."""
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""What makes an image upright, by that tag (Exif 2.32, section 4.6.4)."""
 WHITE = 2**16 - 1
 DARK = 2**12 - 1
 """An image of 16 bits that has no level above this is taken for one of 12, unless the user says otherwise."""
@@ -64,28 +77,53 @@ def image_suffixes() -> frozenset[str]:
     )
 
 
-def decode(path: str, size: int, fit: Fit, white: int | None = None) -> Tensor:
+def decode(path: str, size: int, fit: Fit, white: int | None = None, exif: bool = False) -> Tensor:
     """Read one image as (3, S, S) uint8, reduced with antialiasing.
 
     A JPEG much larger than needed is decoded at a fraction of its size, at least twice ``size``: several
-    times faster, with a difference that the reduction hides. Transparency is left out, and so is the orientation
-    that a camera notes (as torchvision does).
+    times faster, with a difference that the reduction hides. Transparency is left out.
 
     Args:
         path: The file.
         size: S, in pixels.
         fit: How the image becomes square: see `kdstudy.data.files.ImageFiles`.
         white: Level that is white where there are more than eight bits: see there.
+        exif: Whether the image is turned as the camera noted; else it is as it lies in the file, as for torchvision.
 
     Raises:
         DataError: The file cannot be read, is too large, or holds what eight bits cannot.
     """
+    with _reading(path), _open(path) as opened:
+        return square(opened, path, size, fit, white, exif)
+
+
+def square(
+    opened: Images.Image, where: str, size: int | None, fit: Fit, white: int | None = None, exif: bool = False
+) -> Tensor:
+    """Return an image as `decode` does; what Pillow raises for one that is damaged is not caught.
+
+    Args:
+        opened: By Pillow, perhaps not yet decoded.
+        where: What messages call it.
+        size: S; None for the image as large as it is, (3, H, W).
+        fit: As for `decode`, like the rest.
+        white: Likewise.
+        exif: Likewise.
+
+    Raises:
+        DataError: It holds what eight bits cannot.
+    """
     from PIL import Image, ImageOps
 
-    image = _read(path, white, reduced=2 * size)
-    if fit == "crop":
+    if size is not None:
+        opened.draft("RGB", (2 * size, 2 * size))
+    image = _to_rgb(opened, where, white)
+    turned = opened.getexif().get(_ORIENTATION) if exif else None  # now: of TIFF, Pillow turns some as it decodes
+    if turned in _TURNS:
+        image = image.transpose(Image.Transpose[_TURNS[turned]])
+    if size is not None and fit == "crop":
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    else:
+    elif size is not None:
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return _pixels(image)
 
@@ -104,7 +142,8 @@ def decode_windows(path: str, windows: Sequence[Window], size: int, white: int |
     """
     from PIL import Image
 
-    image = _read(path, white)
+    with _reading(path), _open(path) as opened:
+        image = _to_rgb(opened, path, white)
     for window in windows:
         if image.size != (window.width, window.height):
             raise DataError(
@@ -119,15 +158,13 @@ def _pixels(image: Images.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def _read(path: str, white: int | None, reduced: int | None = None) -> Images.Image:
-    """Return a file's image in RGB, perhaps reduced to a fraction of its size with sides of at least so many pixels."""
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Make one line of what Pillow raises."""
     from PIL import Image
 
     try:
-        with _open(path) as opened:
-            if reduced is not None:
-                opened.draft("RGB", (reduced, reduced))
-            return _to_rgb(opened, path, white)
+        yield
     except Image.DecompressionBombError as error:
         raise DataError(f"data: {path} is too large ({str(error).partition(', could')[0]}); scale it down") from error
     except (OSError, SyntaxError, ValueError) as error:

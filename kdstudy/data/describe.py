@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdstudy.data.dataset import Dataset
-from kdstudy.data.files import ImageFiles
+from kdstudy.data.stored import StoredImages
 
 SHOWN = 12
 """More classes are told by their number and the range of their sizes."""
@@ -31,7 +31,7 @@ def shortages(data: Dataset, batch: int) -> list[str]:
     """Return a line about batches of so many images if shared memory cannot hold those of the decoding processes."""
     images = data.train.images
     largest = min(batch, max(len(data.train), len(data.val), data.num_test))
-    found = images.shortage(largest) if isinstance(images, ImageFiles) else None
+    found = images.shortage(largest) if isinstance(images, StoredImages) else None
     return [] if found is None else [found]
 
 

@@ -12,8 +12,9 @@ from annotated_types import Gt, Le, Lt
 
 from kdstudy.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Source, Split
 from kdstudy.data.decode import image_suffixes
-from kdstudy.data.files import GIGABYTE, Gigabytes, ImageFiles, Side, White, Workers
+from kdstudy.data.files import ImageFiles, White
 from kdstudy.data.split import hold_out
+from kdstudy.data.stored import GIGABYTE, Gigabytes, Side, Workers
 from kdstudy.errors import DataError
 
 

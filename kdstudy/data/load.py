@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
-from kdstudy.data.files import ImageFiles
 from kdstudy.data.split import combine, digest, stratified
+from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
 from kdstudy.plugins import DATASETS
 from kdstudy.seeds import derive
@@ -99,7 +99,7 @@ def verify_images(  # noqa: PLR0913 - as `load_data`
 ) -> None:
     """See that every image that a study will look at can be, before anything is trained.
 
-    Image files are decoded once: what fits in memory as `load_data` does it, which then need not.
+    Images that are not in memory are decoded once: what fits in memory as `load_data` does it, which then need not.
 
     Args:
         name: As for `load_data`, like all but the seeds.
@@ -115,22 +115,21 @@ def verify_images(  # noqa: PLR0913 - as `load_data`
     """
     place: dict[str, Any] = {"root": root, "download": download, "options": options}
     whole: dict[str, Any] = {"val_fraction": val_fraction, "train_images": train_images, "with_test": True, **place}
-    known: set[str] = set()
-    for decoded in (True, False):  # those that are not are those that memory does not hold
-        data = load_data(name, split_seed=split_seeds[0], decoded=decoded, **whole)
-        for images in (part.images for part in (data.train, data.val, data.test) if part is not None):
-            if isinstance(images, ImageFiles):
-                known.update(images.paths)
-                if decoded:
-                    images.verify()
-    if len(split_seeds) == 1 or not (known or data.multilabel or data.train.groups is not None):
+    data = load_data(name, split_seed=split_seeds[0], **whole)
+    parts = [part.images for part in (data.train, data.val, data.test) if part is not None]
+    for images in parts:
+        if isinstance(images, StoredImages):
+            images.verify()
+    if len(split_seeds) == 1:
         return
-    source: Source = DATASETS.load(name)(_folder(_location(root)), download, **(options or {}))
-    taken = [torch.cat(_divide(source, train_images, val_fraction, seed)) for seed in split_seeds[1:]]
-    if isinstance(source.train.images, ImageFiles):
-        images = source.train.images.take(torch.unique(torch.cat(taken)))
-        unknown = [place for place, path in enumerate(images.paths) if path not in known]
-        images.take(torch.tensor(unknown, dtype=torch.int64)).verify()
+    source = _source(name, _folder(_location(root)), download, options or {})
+    stored = source.train.images if isinstance(source.train.images, StoredImages) else None
+    if stored is None and not data.multilabel and data.train.groups is None:
+        return
+    taken = [torch.cat(_divide(source, train_images, val_fraction, seed)) for seed in split_seeds]
+    if stored is not None:
+        later = torch.unique(torch.cat(taken[1:]))
+        stored.take(later[~torch.isin(later, taken[0])]).verify()
 
 
 @functools.cache
@@ -157,7 +156,7 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     train_images: int | None,
     split_seed: int,
 ) -> Dataset:
-    source: Source = DATASETS.load(name)(folder, download, **json.loads(options))
+    source = _source(name, folder, download, json.loads(options))
     _refuse_unlabelled(source.test, "test")
     if source.classes and len(source.classes) != source.num_classes:
         raise DataError(f"data: {name} has {source.num_classes} classes and names {len(source.classes)}; correct it")
@@ -182,6 +181,11 @@ def _load(  # noqa: PLR0913 - together the key of the cache
         place=source.place,
         notes=source.notes,
     )
+
+
+def _source(name: str, folder: Path, download: bool, options: Mapping[str, Any]) -> Source:
+    source: Source = DATASETS.load(name)(folder, download, **options)
+    return source
 
 
 def _divide(
@@ -216,8 +220,8 @@ def _refuse_unlabelled(split: Split, part: str) -> None:
 def _fits(splits: Sequence[Split]) -> bool:
     """Return whether the images of all splits, once decoded, may stay in memory."""
     total = sum(split.images.nbytes for split in splits)
-    files = [split.images for split in splits if isinstance(split.images, ImageFiles)]
-    return all(total <= images.memory for images in files)
+    stored = [split.images for split in splits if isinstance(split.images, StoredImages)]
+    return all(total <= images.memory for images in stored)
 
 
 def _as_they_are(split: Split) -> Split:

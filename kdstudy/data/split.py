@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdstudy.data.dataset import Split
-from kdstudy.data.files import ImageFiles
 from kdstudy.data.hashes import add_tensor
 from kdstudy.data.iterative import iterative_split
+from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
 from kdstudy.seeds import derive
 
@@ -150,11 +150,11 @@ def _one_sided(what: str, label: int, names: Sequence[str], found: str) -> DataE
     )
 
 
-def digest(*tensors: Tensor | ImageFiles) -> str:
+def digest(*tensors: Tensor | StoredImages) -> str:
     """Return the SHA-256, in hex, of the type, shape and bytes of each tensor; files give their own."""
     found = hashlib.sha256()
     for tensor in tensors:
-        if isinstance(tensor, ImageFiles):
+        if isinstance(tensor, StoredImages):
             found.update(tensor.digest().encode())
             continue
         add_tensor(found, f"{tensor.dtype}{tuple(tensor.shape)}", tensor)

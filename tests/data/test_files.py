@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kdstudy.data.files import ImageFiles, decode
+from kdstudy.data.decode import decode
+from kdstudy.data.files import ImageFiles
 from kdstudy.errors import DataError
 from tests.data.layouts import make_folders
 

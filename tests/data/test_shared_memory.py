@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdstudy.data import files as files_module
 from kdstudy.data import shared_memory
+from kdstudy.data import stored as stored_module
 from kdstudy.data.files import ImageFiles
 from kdstudy.data.shared_memory import shortage, workers_that_fit
 from kdstudy.errors import DataError
@@ -57,7 +57,7 @@ def test_batches_that_do_not_fit_are_decoded_here_and_it_is_said_once(
     images: ImageFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave_free(monkeypatch, 123_456)
-    files_module._warn.cache_clear()
+    stored_module._warn.cache_clear()
     chunks = list(torch.arange(24).split(12))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -67,26 +67,26 @@ def test_batches_that_do_not_fit_are_decoded_here_and_it_is_said_once(
 
 
 def test_a_loader_that_gives_nothing_is_an_error(images: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stuck(files_module._Chunks):
+    class Stuck(stored_module._Chunks):
         def __getitem__(self, indices: object) -> torch.Tensor:
             time.sleep(60)
             raise AssertionError
 
-    monkeypatch.setattr(files_module, "_Chunks", Stuck)
-    monkeypatch.setattr(files_module, "LOADER_SECONDS", 0.2)
-    monkeypatch.setattr(files_module, "_fork_server", lambda: None)  # the class is this test's own: it goes by fork
+    monkeypatch.setattr(stored_module, "_Chunks", Stuck)
+    monkeypatch.setattr(stored_module, "LOADER_SECONDS", 0.2)
+    monkeypatch.setattr(stored_module, "_fork_server", lambda: None)  # the class is this test's own: it goes by fork
     with pytest.raises(DataError, match=r"gave none \(DataLoader timed out after 0.2 seconds") as caught:
         list(images.stream([torch.arange(4)], "cpu"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_decoding_process_that_dies_is_an_error(images: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dying(files_module._Chunks):
+    class Dying(stored_module._Chunks):
         def __getitem__(self, indices: object) -> torch.Tensor:
             os._exit(1)
 
-    monkeypatch.setattr(files_module, "_Chunks", Dying)
-    monkeypatch.setattr(files_module, "_fork_server", lambda: None)
+    monkeypatch.setattr(stored_module, "_Chunks", Dying)
+    monkeypatch.setattr(stored_module, "_fork_server", lambda: None)
     with pytest.raises(DataError, match=r"gave none \(DataLoader worker .*exited unexpectedly") as caught:
         list(images.stream([torch.arange(4)], "cpu"))
     assert "\n" not in str(caught.value)
