@@ -14,7 +14,7 @@ import json
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerContext
@@ -120,8 +120,18 @@ class ImageFiles:
         """Return a line about batches of so many images that shared memory cannot hold; None where it can."""
         return shortage(_usable(self.workers), self._bytes_of(batch))
 
-    def stream(self, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[Tensor]:
+    def stream(
+        self,
+        chunks: Sequence[Tensor],
+        device: torch.device | str,
+        change: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Iterator[Tensor]:
         """Yield the images of each chunk of indices on ``device``, decoded ahead by the workers.
+
+        Args:
+            chunks: Indices.
+            device: Where the images are wanted.
+            change: What the workers make of images and their indices; None for what they are.
 
         Raises:
             DataError: A file cannot be read.
@@ -131,7 +141,7 @@ class ImageFiles:
         if workers < wanted:
             _warn(wanted, batch_bytes)
         loader = DataLoader(
-            _Chunks(self),
+            _Chunks(self, change),
             sampler=[chunk.tolist() for chunk in chunks],
             batch_size=None,
             num_workers=workers,
@@ -199,12 +209,14 @@ class ImageFiles:
 class _Chunks(Dataset[Tensor]):
     """Decodes a list of indices at a time; an error travels as a value, so that it stays one line."""
 
-    def __init__(self, files: ImageFiles) -> None:
-        self._files = files
+    def __init__(self, files: ImageFiles, change: Callable[[Tensor, Tensor], Tensor] | None) -> None:
+        self._files, self._change = files, change
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
         try:
-            return self._files[torch.as_tensor(indices)]
+            chosen = torch.as_tensor(indices)
+            images = self._files[chosen]
+            return images if self._change is None else self._change(images, chosen)
         except DataError as error:
             return error  # type: ignore[return-value]
 
@@ -213,7 +225,7 @@ class _Chunks(Dataset[Tensor]):
 def _fork_server() -> ForkServerContext:
     """Return a way to start workers that is quick and safe: by fork, from a process without threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "kdstudy.data.named"])
     return context
 
 
