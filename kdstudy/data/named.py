@@ -67,15 +67,16 @@ class EpochChange:
         Raises:
             DataError: An augmentation made something else of an image, or failed.
         """
-        made = [self._image(*each) for each in zip(images_BCHW.cpu(), indices_B.tolist(), strict=True)]
+        changes = self._changes()
+        with _undisturbed():
+            made = [self._image(*each, changes) for each in zip(images_BCHW.cpu(), indices_B.tolist(), strict=True)]
         return torch.stack(made)
 
-    def _image(self, image: Tensor, index: int) -> Tensor:
+    def _image(self, image: Tensor, index: int, changes: tuple[Change, ...]) -> Tensor:
         channels = len(image)
-        seed = derive(self.seed, index)
-        with _alone(seed):
-            for step, change in zip(self.named, self._changes(), strict=True):
-                image = _applied(change, image, step.name, channels)
+        _seed(derive(self.seed, index))
+        for step, change in zip(self.named, changes, strict=True):
+            image = _applied(change, image, step.name, channels)
         height, width = image.shape[1:]
         if height < self.size[0] or width < self.size[1]:
             raise DataError(
@@ -134,13 +135,10 @@ def _applied(change: Change, image: Tensor, name: str, channels: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def _alone(seed: int) -> Iterator[None]:
-    """Seed the CPU's global generators, work on one thread (a sum depends on their number), and put both back."""
+def _undisturbed() -> Iterator[None]:
+    """Work on one thread (a sum depends on their number), and put the CPU's global generators back at the end."""
     states = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
     threads = torch.get_num_threads()
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
     torch.set_num_threads(1)
     try:
         yield
@@ -149,3 +147,10 @@ def _alone(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
+
+
+def _seed(seed: int) -> None:
+    """Seed the CPU's global generators; `torch.manual_seed` would seed every device's."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
