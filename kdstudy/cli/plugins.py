@@ -9,7 +9,17 @@ import click
 
 from kdstudy.cli.options import json_option, plugin_option, print_json
 from kdstudy.cli.type_words import type_words
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS, Registry
+from kdstudy.plugins import (
+    AUGMENTATIONS,
+    DATASETS,
+    MODELS,
+    POLICIES,
+    PRUNERS,
+    SAMPLERS,
+    SCHEDULES,
+    TRANSFERS,
+    Registry,
+)
 from kdstudy.study import flow_text
 
 
@@ -67,6 +77,7 @@ transfers_command = _command("transfers", TRANSFERS)
 policies_command = _command("policies", POLICIES)
 models_command = _command("models", MODELS)
 datasets_command = _command("datasets", DATASETS)
+augmentations_command = _command("augmentations", AUGMENTATIONS)
 samplers_command = _command("samplers", SAMPLERS)
 schedules_command = _command("schedules", SCHEDULES)
 pruners_command = _command("pruners", PRUNERS)

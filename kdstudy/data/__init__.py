@@ -1,6 +1,15 @@
 """Data sets: one file each that gives a `Source`; splits, batches and fingerprints are the same for all."""
 
-from kdstudy.data.batches import Batch, batches, count_views, eval_batches, num_batches, view_batches, views_drawn
+from kdstudy.data.batches import (
+    Batch,
+    batches,
+    count_views,
+    eval_batches,
+    num_batches,
+    try_augmentation,
+    view_batches,
+    views_drawn,
+)
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.describe import data_lines, shortages
 from kdstudy.data.hashes import tensors_sha256
@@ -23,6 +32,7 @@ __all__ = [
     "num_batches",
     "shortages",
     "tensors_sha256",
+    "try_augmentation",
     "verify_images",
     "view_batches",
     "views_drawn",

@@ -1,19 +1,21 @@
 """Batches from a split: a whole batch is gathered, shifted, mirrored, scaled and cut at once, on the device.
 
+Augmentations that a study file lists change one image at a time, on the CPU: see `kdstudy.data.named`.
+
 Shapes: N images of the split, B of a batch, C channels, H and W positions, P padding.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from kdstudy.data.dataset import Augmentation, Split
+from kdstudy.data.dataset import Augmentation, Dataset, Split
+from kdstudy.data.named import EpochChange, middle, names_of
+from kdstudy.data.pixels import cut_out, draw_windows, scale_windows, shift_and_flip
 from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
 
@@ -32,8 +34,8 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-LONGEST = 4 / 3
-"""Largest ratio of the sides of a window that is scaled to the full size, relative to the image's own."""
+SEEDS = 2**62
+"""An epoch's seed for named augmentations is drawn from so many."""
 
 
 def num_batches(size: int, batch_size: int) -> int:
@@ -101,15 +103,30 @@ def count_views(augmentation: Augmentation) -> int:
     """Return how many views of an image can be drawn: shifts by whole pixels, each as it is or mirrored.
 
     Raises:
-        DataError: Windows are scaled or squares cut out, at places too many to count.
+        DataError: Windows are scaled or squares cut out, at places too many to count; or augmentations are named.
     """
-    if augmentation.crop < 1 or augmentation.cutout:
+    if augmentation.named or augmentation.crop < 1 or augmentation.cutout:
         what = "scaled from random windows" if augmentation.crop < 1 else "cut out at random places"
+        if augmentation.named:
+            what = f"changed by {names_of(augmentation.named)}"
         raise DataError(
             f"cache.mode: all_views needs views that can be counted, got training images that are {what}; write "
             "schedule, views or off"
         )
     return (2 * augmentation.pad + 1) ** 2 * (2 if augmentation.flip else 1)
+
+
+def try_augmentation(data: Dataset) -> None:
+    """Change one black image by the augmentations that are named, if any are: to see that they can, before training.
+
+    Raises:
+        DataError: One cannot.
+        PluginError: One is not to be had.
+    """
+    named, train = data.augmentation.named, data.train
+    if named:
+        blank = torch.zeros(1, *train.images.shape[1:], dtype=torch.uint8)
+        EpochChange(named, train.size, data.augmentation.mean, seed=0)(blank, torch.zeros(1, dtype=torch.int64))
 
 
 def views_drawn(size: int, augmentation: Augmentation, augment: torch.Generator) -> Tensor:
@@ -140,12 +157,37 @@ def _viewed(
     view: torch.Generator | int,
     device: torch.device | str,
 ) -> Iterator[Batch]:
+    if augmentation.named:
+        assert not isinstance(view, int), "views of named augmentations have no number"
+        yield from _changed(split, chunks, augmentation, view, device)
+        return
     if isinstance(view, int):
         views = _numbered_view(len(split), augmentation, view, device)
     else:
         views = _draw_views(split.images.shape, augmentation, view, device)
     for indices_B, images in _gather(split, chunks, device):
-        yield Batch(_augmented(images, views, indices_B, augmentation), split.labels[indices_B], indices_B)
+        changed = _augmented(images, views, indices_B, augmentation, split.size)
+        yield Batch(changed, split.labels[indices_B], indices_B)
+
+
+def _changed(
+    split: Split,
+    chunks: Sequence[Tensor],
+    augmentation: Augmentation,
+    view: torch.Generator,
+    device: torch.device | str,
+) -> Iterator[Batch]:
+    """Yield batches changed by named augmentations: on the CPU, by the processes that decode if there are any."""
+    seed = int(torch.randint(SEEDS, (), generator=view))
+    change = EpochChange(augmentation.named, split.size, augmentation.mean, seed)
+    if isinstance(split.images, StoredImages):
+        changed = split.images.stream(chunks, device, change)
+    else:
+        images = split.images.cpu()
+        changed = (change(images[chunk], chunk).to(device) for chunk in chunks)
+    for chunk, made in zip(chunks, changed, strict=True):
+        indices_B = chunk.to(device)
+        yield Batch(_as_float(made), split.labels[indices_B], indices_B)
 
 
 def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[Batch]:
@@ -157,7 +199,7 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
     split = split.to(device)
     chunks = torch.arange(len(split)).split(batch_size)
     for indices_B, images in _gather(split, chunks, device):
-        yield Batch(_as_float(images), split.labels[indices_B], indices_B)
+        yield Batch(_as_float(middle(images, split.size)), split.labels[indices_B], indices_B)
 
 
 def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
@@ -195,91 +237,19 @@ def _draw_views(
     return _Views(shift_N2.to(device), flip_N.to(device), windows_N4, holes_N2)
 
 
-def _augmented(images_BCHW: Tensor, views: _Views, indices_B: Tensor, augmentation: Augmentation) -> Tensor:
+def _augmented(
+    images_BCHW: Tensor, views: _Views, indices_B: Tensor, augmentation: Augmentation, size: tuple[int, int]
+) -> Tensor:
     if augmentation.pad or augmentation.flip:
         images_BCHW = shift_and_flip(images_BCHW, views.shifts[indices_B], views.flips[indices_B], augmentation.pad)
+    if views.windows is None:
+        images_BCHW = middle(images_BCHW, size)
     images_BCHW = _as_float(images_BCHW)
     if views.windows is not None:
-        images_BCHW = scale_windows(images_BCHW, views.windows[indices_B])
+        images_BCHW = scale_windows(images_BCHW, views.windows[indices_B], size)
     if views.holes is not None:
         images_BCHW = cut_out(images_BCHW, views.holes[indices_B], augmentation.cutout)
     return images_BCHW
-
-
-def draw_windows(size: int, smallest: float, generator: torch.Generator) -> Tensor:
-    """Draw a window in each image: top, left, height and width (N, 4) as float32 shares of the image's sides.
-
-    Area uniform in [smallest, 1], ratio of the sides log-uniform in [3/4, 4/3] of the image's, place uniform.
-    Where the window would be longer than the image it is cut (torchvision draws again instead).
-
-    Args:
-        size: N.
-        smallest: Share of the area, in (0, 1].
-        generator: On the CPU.
-
-    Source: Szegedy et al. 2015, arXiv 1409.4842, section 6, whose smallest area is 8 %.
-    """
-    area, ratio, down, right = torch.rand(4, size, generator=generator, dtype=torch.float64)
-    area = smallest + (1 - smallest) * area
-    stretch = torch.exp((ratio - 0.5) * math.log(LONGEST))  # the root of the ratio
-    height, width = (area.sqrt() / stretch).clamp(max=1), (area.sqrt() * stretch).clamp(max=1)
-    return torch.stack([down * (1 - height), right * (1 - width), height, width], dim=1).float()
-
-
-def scale_windows(images_BCHW: Tensor, windows_B4: Tensor) -> Tensor:
-    """Scale a window of each image to the full size, bilinearly.
-
-    Args:
-        images_BCHW: Of a floating type.
-        windows_B4: Top, left, height and width as shares of the image's sides.
-    """
-    top, left, height, width = windows_B4.unbind(dim=1)
-    zero = torch.zeros_like(top)
-    across = torch.stack([width, zero, 2 * left + width - 1], dim=1)
-    down = torch.stack([zero, height, 2 * top + height - 1], dim=1)
-    maps_B23 = torch.stack([across, down], dim=1)
-    grid = functional.affine_grid(maps_B23, list(images_BCHW.shape), align_corners=False)
-    return functional.grid_sample(images_BCHW, grid, padding_mode="border", align_corners=False)
-
-
-def cut_out(images_BCHW: Tensor, centres_B2: Tensor, side: int) -> Tensor:
-    """Blacken a square in each image; near the border a part of it falls outside.
-
-    Args:
-        images_BCHW: Of any type.
-        centres_B2: Row and column, int64; of an even square, the one after its middle.
-        side: Of the square, in pixels.
-
-    Source: DeVries & Taylor 2017, arXiv 1708.04552.
-    """
-    start_B2 = centres_B2 - side // 2
-
-    def inside(axis: int) -> Tensor:
-        places = torch.arange(images_BCHW.shape[2 + axis], device=images_BCHW.device)
-        offset = places - start_B2[:, axis, None]
-        return (offset >= 0) & (offset < side)
-
-    return images_BCHW.masked_fill((inside(0)[:, :, None] & inside(1)[:, None, :]).unsqueeze(1), 0)
-
-
-def shift_and_flip(images_BCHW: Tensor, shift_B2: Tensor, flip_B: Tensor, pad: int) -> Tensor:
-    """Cut a window of the original size out of each zero-padded image, then mirror some of them.
-
-    Args:
-        images_BCHW: Of any type.
-        shift_B2: First row and column of each window in the padded image, int64 in [0, 2 pad].
-        flip_B: Whether the window is mirrored left to right.
-        pad: Zeros on each side, in pixels.
-    """
-    batch, channels, height, width = images_BCHW.shape
-    padded = functional.pad(images_BCHW, (pad, pad, pad, pad))
-    across = torch.arange(width, device=padded.device)
-    rows_BH1 = (shift_B2[:, :1] + torch.arange(height, device=padded.device))[:, :, None]
-    columns_B1W = (shift_B2[:, 1:] + torch.where(flip_B[:, None], width - 1 - across, across))[:, None, :]
-    # One gather over flattened positions, shared by the channels.
-    positions = (rows_BH1 * padded.shape[3] + columns_B1W).view(batch, 1, height * width)
-    gathered = padded.flatten(2).gather(2, positions.expand(batch, channels, height * width))
-    return gathered.view(batch, channels, height, width)
 
 
 def _as_float(images: Tensor) -> Tensor:

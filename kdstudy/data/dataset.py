@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kdstudy.data.named import Named, middle
 from kdstudy.data.stored import StoredImages
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,11 +26,13 @@ class Split:
         labels: (N,) int64 class in [0, K), or (N, K) float32 in {0, 1} for multi-label data.
         groups: (N,) int64, the same for images that must stay together: no choice of training images, and no split,
             divides them. None where each image stands for itself.
+        side: Of the middle square that networks look at; training windows are cut from the whole. None for all.
     """
 
     images: Tensor | StoredImages
     labels: Tensor
     groups: Tensor | None = None
+    side: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -38,7 +41,18 @@ class Split:
         """Return the images at ``indices``, in that order."""
         images = self.images
         taken = images.take(indices) if isinstance(images, StoredImages) else images[indices]
-        return Split(taken, self.labels[indices], None if self.groups is None else self.groups[indices])
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, images=taken, labels=self.labels[indices], groups=groups)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what networks look at."""
+        height, width = self.images.shape[2:]
+        return (height, width) if self.side is None else (self.side, self.side)
+
+    def seen(self, indices: Tensor) -> Tensor:
+        """Return the images at ``indices`` as networks look at them, unchanged: uint8."""
+        return middle(self.images[indices], self.size)
 
     def to(self, device: torch.device | str) -> Split:
         """Return the split on ``device``; itself if it is there."""
@@ -59,12 +73,16 @@ class Augmentation:
         crop: Smallest share of the image's area, in (0, 1], that a random window keeps before it is scaled to
             the full size; 1 for no such window.
         cutout: Side of a black square put at a random place, in pixels; 0 for none.
+        named: Augmentations by name, in order, in place of all of these.
+        mean: Of the data set's channels, in [0, 1], where augmentations are named.
     """
 
     pad: int = 0
     flip: bool = False
     crop: float = 1.0
     cutout: int = 0
+    named: tuple[Named, ...] = ()
+    mean: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

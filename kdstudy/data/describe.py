@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import torch
@@ -23,6 +24,9 @@ def data_lines(data: Dataset) -> Iterator[str]:
         f"{len(data.val)} to validate, {data.num_test} to test"
     )
     yield f"data: {_classes(data)}"
+    if data.augmentation.named:
+        steps = (f"{step.name} {json.dumps(step.options)}" for step in data.augmentation.named)
+        yield f"data: training images are changed by {', '.join(steps).replace(' {}', '')}"
     for note in data.notes:
         yield f"data: {note}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -23,6 +24,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     download: bool,
     *,
     size: Side = 64,
+    resize: Side | None = None,
     crop: Annotated[float, Gt(0), Le(1)] = 0.5,
     flip: bool = True,
     memory_gb: Gigabytes = 2.0,
@@ -41,6 +43,9 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         root: Holds ``train`` and mostly ``test``, with one folder per class, the same ones in both.
         download: There is nothing to fetch.
         size: Height and width in pixels, >= 8.
+        resize: Side of the middle square that images are decoded and kept at, >= ``size``, from which training windows
+            are cut, and of which evaluation looks at the middle ``size`` x ``size``: 256 for 224 is the usual
+            evaluation. null for ``size``.
         crop: Smallest share of an image's area that a training window keeps, in (0, 1]; 1 keeps all.
         flip: Whether images may be mirrored left to right; not for writing, say.
         memory_gb: Decode once and keep the images if all splits together need at most so many gigabytes
@@ -55,10 +60,11 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     classes, notes = parts[0].classes, [note for part in parts if (note := part.note)]
     if parts[-1].folder.name == "val":
         notes.append(f"no test/ in {root}: the images in val/ are the test split")
-    splits = [
-        Split(ImageFiles(part.paths, size, "crop", memory_gb * GIGABYTE, workers, white), torch.tensor(part.labels))
-        for part in parts
-    ]
+    if resize is not None and resize < size:
+        raise DataError(f"data.options.resize: must be at least size, got {resize} and {size}; write {size} or more")
+    files = partial(ImageFiles, size=resize or size, fit="crop", memory=memory_gb * GIGABYTE, workers=workers)
+    side = None if resize is None else size
+    splits = [Split(files(part.paths, white=white), torch.tensor(part.labels), side=side) for part in parts]
     if len(splits) == 1:
         train, test, note = hold_out(splits[0], test_fraction, f"neither test/ nor val/ in {root}", classes)
         splits, notes = [train, test], [*notes, note]

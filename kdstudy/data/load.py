@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.named import Named
 from kdstudy.data.split import combine, digest, stratified
 from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
@@ -29,7 +31,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
     root: str | Path | None = None,
     train_images: int | None = None,
     download: bool = False,
-    augment: bool = True,
+    augment: bool | Sequence[tuple[str, Mapping[str, Any]]] = True,
     options: Mapping[str, Any] | None = None,
     with_test: bool = False,
     decoded: bool = True,
@@ -47,7 +49,8 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         train_images: Take only so many of the official training images, in proportion to the classes, before
             the split; None for all. Of images in groups, whole groups: nearly so many.
         download: Whether missing files may be fetched.
-        augment: Whether training batches are augmented, in the data set's customary way.
+        augment: Whether training batches are augmented in the data set's customary way; or, in place of that, names and
+            options of augmentations, in order.
         options: Of the data set.
         with_test: Whether ``test`` is given; the fingerprint is the same either way.
         decoded: Whether images in files are decoded now, if they may stay in memory; False where none is looked at.
@@ -76,7 +79,7 @@ def load_data(  # noqa: PLR0913 - each argument is a key of the study file
         train=ready(dataset.train),
         val=ready(dataset.val),
         test=ready(test) if with_test else None,
-        augmentation=dataset.augmentation if augment else Augmentation(),
+        augmentation=_augmentation(dataset, augment),
         place=location if dataset.place and is_bucket(location) else dataset.place,
     )
 
@@ -132,6 +135,12 @@ def verify_images(  # noqa: PLR0913 - as `load_data`
         stored.take(later[~torch.isin(later, taken[0])]).verify()
 
 
+def _augmentation(dataset: Dataset, augment: bool | Sequence[tuple[str, Mapping[str, Any]]]) -> Augmentation:
+    if isinstance(augment, bool):
+        return dataset.augmentation if augment else Augmentation()
+    return Augmentation(named=tuple(Named(*each) for each in augment), mean=dataset.mean)
+
+
 @functools.cache
 def _fetched(location: str) -> Path:
     return folder_at(location).on_disk(node_folder())
@@ -163,8 +172,10 @@ def _load(  # noqa: PLR0913 - together the key of the cache
     train, val = _divide(source, train_images, val_fraction, split_seed)
     splits = {"train": source.train.take(train), "val": source.train.take(val), "test": source.test}
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
+    if source.train.side is not None:
+        fingerprints["side"] = hashlib.sha256(str(source.train.side).encode()).hexdigest()
     fingerprints["split"] = digest(train, val)
-    _, channels, height, width = source.train.images.shape
+    channels, (height, width) = source.train.images.shape[1], source.train.size
     return Dataset(
         name=name,
         num_classes=source.num_classes,

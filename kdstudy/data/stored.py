@@ -13,7 +13,7 @@ import logging
 import multiprocessing
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from typing import Annotated, Any, Self
 
@@ -109,8 +109,18 @@ class StoredImages(ABC):
         """Return a line about batches of so many images that shared memory cannot hold; None where it can."""
         return shortage(usable(self.workers), self._bytes_of(batch))
 
-    def stream(self, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[Tensor]:
+    def stream(
+        self,
+        chunks: Sequence[Tensor],
+        device: torch.device | str,
+        change: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Iterator[Tensor]:
         """Yield the images of each chunk of indices on ``device``, decoded ahead by the workers.
+
+        Args:
+            chunks: Indices.
+            device: Where the images are wanted.
+            change: What the workers make of images and their indices; None for what they are.
 
         Raises:
             DataError: One cannot be read.
@@ -120,7 +130,7 @@ class StoredImages(ABC):
         if workers < wanted:
             _warn(wanted, batch_bytes)
         loader = DataLoader(
-            _Chunks(self),
+            _Chunks(self, change),
             sampler=[chunk.tolist() for chunk in chunks],
             batch_size=None,
             num_workers=workers,
@@ -157,12 +167,14 @@ class StoredImages(ABC):
 class _Chunks(Dataset[Tensor]):
     """Decodes a list of indices at a time; an error travels as a value, so that it stays one line."""
 
-    def __init__(self, images: StoredImages) -> None:
-        self._images = images
+    def __init__(self, images: StoredImages, change: Callable[[Tensor, Tensor], Tensor] | None) -> None:
+        self._images, self._change = images, change
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
         try:
-            return self._images[torch.as_tensor(indices)]
+            chosen = torch.as_tensor(indices)
+            images = self._images[chosen]
+            return images if self._change is None else self._change(images, chosen)
         except DataError as error:
             return error  # type: ignore[return-value]
 
@@ -177,7 +189,7 @@ def usable(workers: int) -> int:
 def _fork_server() -> ForkServerContext:
     """Return a way to start workers that is quick and safe: by fork, from a process without threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kdstudy.data.files"])
+    context.set_forkserver_preload(["kdstudy.data.files", "kdstudy.data.named"])
     return context
 
 

@@ -3,6 +3,7 @@
 from kdstudy.plugins.lazy import lazy_names
 from kdstudy.plugins.options import Earlier, Option, declaration
 from kdstudy.plugins.registry import (
+    AUGMENTATIONS,
     DATASETS,
     MODELS,
     POLICIES,
@@ -24,6 +25,7 @@ from kdstudy.plugins.trust import (
 )
 
 __all__ = [
+    "AUGMENTATIONS",
     "DATASETS",
     "MODELS",
     "POLICIES",

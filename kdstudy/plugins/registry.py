@@ -236,6 +236,20 @@ DATASETS = Registry(
     passed=("root", "download"),
 )
 
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "random_resized_crop": "kdstudy.data.transforms:random_resized_crop",
+        "random_crop": "kdstudy.data.transforms:random_crop",
+        "flip": "kdstudy.data.transforms:flip",
+        "rand_augment": "kdstudy.data.transforms:rand_augment",
+        "trivial_augment_wide": "kdstudy.data.transforms:trivial_augment_wide",
+        "color_jitter": "kdstudy.data.transforms:color_jitter",
+        "random_erasing": "kdstudy.data.transforms:random_erasing",
+    },
+    offered=("size", "mean"),
+)
+
 SAMPLERS = Registry(
     "sampler",
     {

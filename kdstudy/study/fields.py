@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import types
 import typing
 from dataclasses import dataclass
 from typing import Any
 
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
+from kdstudy.plugins import AUGMENTATIONS, DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
 from kdstudy.study.diagnostics import show
 
 REGISTRIES = {
-    registry.kind: registry for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS)
+    registry.kind: registry
+    for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS, AUGMENTATIONS)
 }
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -38,7 +40,7 @@ class Key:
 
     @property
     def labelled(self) -> bool:
-        """Whether the study file may call the plug-in by a ``label`` of its own."""
+        """Whether the plug-ins listed are compared, so that the study file may call each by a ``label`` of its own."""
         return self.plugin in ("transfer", "policy")
 
 
@@ -73,7 +75,17 @@ class Field:
     @property
     def many(self) -> bool:
         """Whether the key holds a list of plug-ins."""
-        return self.key.plugin is not None and typing.get_origin(typing.get_args(self.annotation)[0]) is tuple
+        return self.key.plugin is not None and any(typing.get_origin(kind) is tuple for kind in self._kinds)
+
+    @property
+    def switched(self) -> bool:
+        """Whether true or false may stand in place of a list of plug-ins."""
+        return self.many and bool in self._kinds
+
+    @property
+    def _kinds(self) -> tuple[Any, ...]:
+        bare = typing.get_args(self.annotation)[0]
+        return typing.get_args(bare) if isinstance(bare, types.UnionType) else (bare,)
 
 
 @functools.cache

@@ -81,12 +81,9 @@ def _field(declared: Field) -> Schema:
     if not declared.required:
         schema["default"] = plain(declared.default)
     if declared.many:
-        return {
-            **schema,
-            "type": "array",
-            "minItems": 1,
-            "items": _plugin(str(declared.key.plugin), ranged=declared.key.ranged, labelled=declared.key.labelled),
-        }
+        items = _plugin(str(declared.key.plugin), ranged=declared.key.ranged, labelled=declared.key.labelled)
+        listed = {"type": "array", "minItems": 1, "items": items}
+        return {**schema, **({"anyOf": [{"type": "boolean"}, listed]} if declared.switched else listed)}
     if declared.key.plugin:
         value = _plugin(declared.key.plugin, ranged=declared.key.ranged)
         fixed = _plugin(declared.key.plugin, ranged=False)

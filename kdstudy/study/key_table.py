@@ -45,7 +45,8 @@ def _shown(default: Any) -> str:
 def type_text(declared: Field) -> str:
     """Return the type of a key in a few words."""
     if declared.key.plugin:
-        return f"list of {declared.key.plugin} names" if declared.many else f"{declared.key.plugin} name"
+        switch = "`true` or `false` or " if declared.switched else ""
+        return f"{switch}list of {declared.key.plugin} names" if declared.many else f"{declared.key.plugin} name"
     return _words(type_schema(declared.annotation))
 
 

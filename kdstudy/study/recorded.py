@@ -73,6 +73,8 @@ def read_recorded(kind: type, tree: Any, form: Form, problems: Problems, place: 
 def _field(field: Field, written: Any, form: Form, problems: Problems, place: Place) -> Any:
     key = field.key
     try:
+        if field.switched and isinstance(written, bool):
+            return written
         if field.many:
             return tuple(form.plugin(key, item) for item in written)
         if key.plugin:

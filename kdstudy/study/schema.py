@@ -45,11 +45,22 @@ class DataConfig:
     ] = None
     download: Annotated[bool, Key("Whether a missing data set may be downloaded.")] = False
     augment: Annotated[
-        bool, Key("Whether training images are randomly shifted and, where it makes sense, flipped.")
+        bool | tuple[PluginSpec, ...],
+        Key(
+            "How training images are randomly changed: `true` for what is customary for the data set, `false` for not "
+            "at all, or a list of augmentations, applied in its order.",
+            "rand_augment",
+            plugin="augmentation",
+        ),
     ] = True
     options: Annotated[dict[str, Any], Key("Options of this data set: see `kdstudy datasets NAME`.")] = field(
         default_factory=dict
     )
+
+    @property
+    def augmentations(self) -> tuple[PluginSpec, ...]:
+        """The augmentations that the file lists, in order; none where it says true or false."""
+        return () if isinstance(self.augment, bool) else self.augment
 
 
 @dataclass(frozen=True)

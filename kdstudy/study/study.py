@@ -223,6 +223,7 @@ class Study:
             ("schedule", self.train.schedule),
             *(("transfer", arm.transfer) for arm in self.arms),
             *(("policy", arm.policy) for arm in self.arms),
+            *(("augmentation", spec) for spec in self.data.augmentations),
         )
         for kind, value in named:
             for spec in value.filled or () if isinstance(value, Choice) else (value,):

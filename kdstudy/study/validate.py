@@ -166,8 +166,14 @@ class Reader:
         kind, example = declared.key.plugin, declared.key.example
         if values is UNREADABLE:
             return INVALID
+        if declared.switched and isinstance(values, bool):
+            return values
+        if declared.switched and is_range(values):
+            return self._open_range(declared.key, values, place)
         if not isinstance(values, list) or not values:
-            self.problems.add(place, f"must be a list of at least one {kind}, got {show(values)}; write - {example}")
+            switch = "true, false or " if declared.switched else ""
+            told = f"must be {switch}a list of at least one {kind}, got {show(values)}"
+            self.problems.add(place, f"{told}; write - {example}")
             return INVALID
         seen: set[str] = set()
         specs = [self._listed(declared.key, value, place, index, seen) for index, value in enumerate(values)]
@@ -177,12 +183,12 @@ class Reader:
         if is_range(value):
             self.problems.add(
                 place.item(index),
-                f"every {key.plugin} listed is compared, none is drawn, "
+                f"every {key.plugin} listed is {'compared' if key.labelled else 'applied'}, none is drawn, "
                 f"got the range {show(value)}; list them one by one",
             )
             return INVALID
         spec = self._plugin(key, value, place.item(index), place)
-        if spec is not INVALID and spec.called in seen:
+        if spec is not INVALID and key.labelled and spec.called in seen:
             self.problems.add(
                 place.item(index),
                 f"every {key.plugin} may stand only once, got '{spec.called}' "

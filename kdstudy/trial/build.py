@@ -61,7 +61,9 @@ def dataset_of(config: TrialConfig, *, with_test: bool, decoded: bool = True, do
         root=data.root,
         train_images=data.train_images,
         download=data.download if download is None else download,
-        augment=data.augment,
+        augment=data.augment
+        if isinstance(data.augment, bool)
+        else [(each.name, each.options) for each in data.augment],
         options=data.options,
         split_seed=config.split_seed,
         with_test=with_test,
@@ -289,7 +291,7 @@ def build_probe(
         return None
     choice = generator(config.data_seed, "probe-images")
     chosen = torch.randperm(len(data.train.images), generator=choice)[: policy.probe_size]
-    images = data.train.images[chosen].to(device).float() / 255
+    images = data.train.seen(chosen).to(device).float() / 255
     return Probe(
         build_instrument(config, policy, context).to(device),
         images,

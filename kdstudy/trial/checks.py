@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from kdstudy.data import Dataset, count_views
+from kdstudy.data import Dataset, count_views, try_augmentation
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
 from kdstudy.models import require_head, require_trainable, trace, without_downloads
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
@@ -144,6 +144,7 @@ def check_data(found: Inspection) -> None:
         found.notes.extend(_too_large_batches(found))
         if config.cache.mode == "all_views":
             count_views(found.data.augmentation)
+        try_augmentation(found.data)
 
 
 def _too_large_batches(found: Inspection) -> Iterator[str]:

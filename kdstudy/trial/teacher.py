@@ -176,7 +176,7 @@ def teacher_key(config: TrialConfig, data: Dataset) -> str:
         basis = {
             "teacher": teacher,
             "data": data.fingerprint,
-            "augment": config.data.augment,
+            "augment": [each.to_yaml() for each in config.data.augmentations] or config.data.augment,
             "seed": teacher_seed(config.split_seed),
             "cpus": config.resources.cpus,
             "gpu": config.resources.gpus > 0,

@@ -7,16 +7,13 @@ from torch import Tensor
 from kdstudy.data.batches import (
     batches,
     count_views,
-    cut_out,
-    draw_windows,
     eval_batches,
     num_batches,
-    scale_windows,
-    shift_and_flip,
     view_batches,
     views_drawn,
 )
 from kdstudy.data.dataset import Augmentation, Split
+from kdstudy.data.pixels import cut_out, draw_windows, scale_windows, shift_and_flip
 from kdstudy.errors import DataError
 
 

@@ -30,7 +30,9 @@ BUDGETS = {
     f"{size} {kind}": parse_study(spoilt("trials_per_arm: 6", f"budget: {{{kind}: {size}}}"))
     for kind, size in (("trials", 80), ("hours", 2.5))
 }
-STUDIES = {**SHIPPED, "example": parse_study(STUDY), "rich": RICH, **BUDGETS}
+RECIPE = "[flip, {rand_augment: {magnitude: 12}}, {random_erasing: {scale: [0.1, 0.2]}}, flip]"
+AUGMENTED = parse_study(STUDY.replace("data: {", f"data: {{augment: {RECIPE}, ", 1))
+STUDIES = {**SHIPPED, "example": parse_study(STUDY), "rich": RICH, "augmented": AUGMENTED, **BUDGETS}
 
 shares = st.lists(st.floats(0, 1, exclude_max=True), min_size=20, max_size=20)
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

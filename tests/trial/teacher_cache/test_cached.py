@@ -14,7 +14,7 @@ from kdstudy.data import Augmentation, num_batches
 from kdstudy.errors import DataError
 from kdstudy.plugins import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.study import TrialConfig
+from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.trial.build import build_transfer, dataset_of, networks
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
@@ -86,6 +86,25 @@ def test_schedule_gives_the_numbers_of_off_bit_for_bit(tmp_path: Path, transfer:
     for result, numbers in (making, reading):
         assert result.weights_sha256 == off[0].weights_sha256
         assert numbers == off[1]
+
+
+def named(config: TrialConfig) -> TrialConfig:
+    augment = (PluginSpec("random_resized_crop"), PluginSpec("flip"), PluginSpec("random_erasing"))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, augment=augment))
+
+
+def test_named_augmentations_are_kept_as_a_schedule_and_as_views_bit_for_bit(tmp_path: Path) -> None:
+    config = named(trial_config("attention", epochs=2))
+    off = run(with_cache(config, mode="off"))
+    for _ in ("making", "reading"):
+        kept = run(with_cache(config, mode="schedule"), tmp_path)
+        assert (kept[0].weights_sha256, kept[1]) == (off[0].weights_sha256, off[1])
+    assert off[0].weights_sha256 != run(with_cache(trial_config("attention", epochs=2), mode="off"))[0].weights_sha256
+    views = with_cache(config, mode="views", views=1)
+    computed, read = run(views), run(views, tmp_path)
+    assert read[1] == computed[1] != off[1]
+    with pytest.raises(DataError, match=r"^cache.mode: all_views .* changed by random_resized_crop, flip"):
+        run(with_cache(config, mode="all_views"), tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
