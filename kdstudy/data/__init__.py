@@ -14,6 +14,7 @@ from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
 from kdstudy.data.describe import data_lines, shortages
 from kdstudy.data.hashes import tensors_sha256
 from kdstudy.data.load import forget_data, load_data, verify_images
+from kdstudy.data.own import TrainTest
 from kdstudy.data.torchvision_import import import_torchvision
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "Source",
     "Split",
+    "TrainTest",
     "batches",
     "count_views",
     "data_lines",

@@ -91,7 +91,8 @@ class Source:
 
     A plug-in is ``load(root: Path, download: bool, *, options) -> Source``. It depends on its arguments
     alone, raises `kdstudy.errors.DataError` (one line: where it looked, how to get the data) if it cannot,
-    and is one file and one line in `kdstudy.plugins.registry.DATASETS`.
+    and is one file and one line in `kdstudy.plugins.registry.DATASETS`. One that has a train and a test data set of
+    PyTorch's kind returns those instead: see `kdstudy.data.own.TrainTest`.
 
     Args:
         num_classes: K, >= 2.

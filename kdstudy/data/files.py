@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Ge, Lt
@@ -21,6 +21,9 @@ from typing_extensions import override
 from kdstudy.data.decode import Fit, Window, decode, decode_windows, unreadable
 from kdstudy.data.stored import FINGERPRINT_BYTES, StoredImages, usable
 from kdstudy.errors import DataError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 White = Annotated[int, Ge(256), Lt(2**31)] | None
 
@@ -65,6 +68,9 @@ class ImageFiles(StoredImages):
         return replace(self, paths=tuple(self.paths[i] for i in places), windows=windows)
 
     @override
+    def add_to(self, digest: _Hash) -> None:
+        digest.update(self.digest().encode())
+
     def digest(self) -> str:
         """Return a SHA-256, in hex, of the files' contents, order and preparation; never of their names.
 

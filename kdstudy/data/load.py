@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
+from kdstudy.data.items import ItemImages
 from kdstudy.data.named import Named
+from kdstudy.data.own import as_source, seeded_globals
 from kdstudy.data.split import combine, digest, stratified
 from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
@@ -171,6 +173,8 @@ def _load(  # noqa: PLR0913 - together the key of the cache
         raise DataError(f"data: {name} has {source.num_classes} classes and names {len(source.classes)}; correct it")
     train, val = _divide(source, train_images, val_fraction, split_seed)
     splits = {"train": source.train.take(train), "val": source.train.take(val), "test": source.test}
+    if _fits([*splits.values()]):  # what is read for the fingerprint anyway is kept
+        splits = {part: split.decoded() if _known_by_pixels(split) else split for part, split in splits.items()}
     fingerprints = {part: digest(split.images, split.labels) for part, split in splits.items()}
     if source.train.side is not None:
         fingerprints["side"] = hashlib.sha256(str(source.train.side).encode()).hexdigest()
@@ -195,8 +199,9 @@ def _load(  # noqa: PLR0913 - together the key of the cache
 
 
 def _source(name: str, folder: Path, download: bool, options: Mapping[str, Any]) -> Source:
-    source: Source = DATASETS.load(name)(folder, download, **options)
-    return source
+    with seeded_globals():
+        made = DATASETS.call(name, folder, download, options=options)
+    return as_source(made, name)
 
 
 def _divide(
@@ -233,6 +238,10 @@ def _fits(splits: Sequence[Split]) -> bool:
     total = sum(split.images.nbytes for split in splits)
     stored = [split.images for split in splits if isinstance(split.images, StoredImages)]
     return all(total <= images.memory for images in stored)
+
+
+def _known_by_pixels(split: Split) -> bool:
+    return isinstance(split.images, ItemImages) and split.images.quickly_known
 
 
 def _as_they_are(split: Split) -> Split:

@@ -155,7 +155,7 @@ def digest(*tensors: Tensor | StoredImages) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
         if isinstance(tensor, StoredImages):
-            found.update(tensor.digest().encode())
+            tensor.add_to(found)
             continue
         add_tensor(found, f"{tensor.dtype}{tuple(tensor.shape)}", tensor)
     return found.hexdigest()

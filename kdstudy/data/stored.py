@@ -15,7 +15,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
 from annotated_types import Ge
@@ -24,6 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdstudy.data.shared_memory import PREFETCH, SHARED, free_bytes, shortage, workers_that_fit
 from kdstudy.errors import DataError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +63,8 @@ class StoredImages(ABC):
         """Return the images at ``indices``, in that order."""
 
     @abstractmethod
-    def digest(self) -> str:
-        """Return a SHA-256, in hex, that differs where the images, their order or their preparation do."""
+    def add_to(self, digest: _Hash) -> None:
+        """Add to a running hash what differs where the images, their order or their preparation do."""
 
     @abstractmethod
     def _places(self) -> Mapping[Any, list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,24 @@ def require_callable(plugin: Any, passed: Sequence[str], offered: Sequence[str],
     taken = {parameter.name for parameter in plain_arguments(plugin)} & {*offered}
     signature = inspect.Signature(_parameters(plugin))
     signature.bind(*passed, **dict.fromkeys((*taken, *options)))
+
+
+def given_to(plugin: Any, passed: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return with what a plug-in is called that may take fewer arguments than there are.
+
+    By position where it demands as many, whatever it calls them; else by name, those that it names.
+
+    Args:
+        plugin: A class or function.
+        passed: Name and value of each argument, in order.
+    """
+    plain = plain_arguments(plugin)
+    demanded = [each.name for each in plain if each.default is inspect.Parameter.empty]
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in _parameters(plugin)):
+        return tuple(passed.values()), {}
+    if len(demanded) == len(passed) and {*demanded} != {*passed}:
+        return tuple(passed.values()), {}
+    return (), {each.name: passed[each.name] for each in plain if each.name in passed}
 
 
 def declaration(name: str, default: Any = inspect.Parameter.empty) -> str:

@@ -8,18 +8,17 @@ A study file may also name a plug-in of the user's own as ``package.module:Name`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from kdstudy.errors import PluginError, did_you_mean
-from kdstudy.plugins.options import Option, declaration, options_of, plain_arguments, require_callable
-from kdstudy.plugins.trust import place_told, require_allowed
+from kdstudy.plugins.import_faults import namesake, reason, remedy
+from kdstudy.plugins.options import Option, declaration, given_to, options_of, plain_arguments, require_callable
+from kdstudy.plugins.trust import require_allowed
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -32,14 +31,21 @@ class Registry:
         entries: Name to ``module:attribute``.
         passed: Names of the arguments that every plug-in is called with, in order, beside its options.
         offered: Names of those that it is called with if it takes them.
+        fewer: Whether a plug-in may take only some of ``passed``, by their names; see `call`.
     """
 
     def __init__(
-        self, kind: str, entries: Mapping[str, str], passed: Sequence[str] = (), offered: Sequence[str] = ()
+        self,
+        kind: str,
+        entries: Mapping[str, str],
+        passed: Sequence[str] = (),
+        offered: Sequence[str] = (),
+        *,
+        fewer: bool = False,
     ) -> None:
         self.kind = kind
         self._entries = dict(entries)
-        self._passed, self._offered = tuple(passed), tuple(offered)
+        self._passed, self._offered, self._fewer = tuple(passed), tuple(offered), fewer
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -74,9 +80,21 @@ class Registry:
             if name in self._entries:
                 raise
             raise PluginError(
-                f"{self.kind}: '{name}' cannot be loaded ({_reason(error)}); "
-                f"{_namesake(sys.modules.get(module_name), name) or _remedy(error, name)}"
+                f"{self.kind}: '{name}' cannot be loaded ({reason(error)}); "
+                f"{namesake(sys.modules.get(module_name), name) or remedy(error, name)}"
             ) from error
+
+    def call(self, name: str, *values: Any, options: Mapping[str, Any]) -> Any:
+        """Call a plug-in that may take only some of what is passed, and return what it makes.
+
+        Args:
+            name: As for `load`.
+            values: Of ``passed``, in order.
+            options: By name.
+        """
+        plugin = self.load(name)
+        positional, named = given_to(plugin, dict(zip(self._passed, values, strict=True)))
+        return plugin(*positional, **named, **options)
 
     def _is_ours(self, module_name: str, attribute: str) -> bool:
         """Whether it is a public class or function of a module that holds registered plug-ins of this kind."""
@@ -102,7 +120,10 @@ class Registry:
             raise PluginError(f"{told}; {self.suggest(name)}")
         try:
             found = options_of(plugin)
-            require_callable(plugin, self._passed, self._offered, found)
+            passed, named = self._passed, dict[str, Any]()
+            if self._fewer:
+                passed, named = given_to(plugin, dict.fromkeys(self._passed))
+            require_callable(plugin, passed, (*self._offered, *named), found)
         except TypeError as error:
             called = f"{name.rpartition(':')[2]}({', '.join((*self._passed, '*', 'options'))})"
             raise PluginError(
@@ -116,7 +137,8 @@ class Registry:
         known = self.options(name)
         if ":" not in name:
             return did_you_mean(option, known)
-        plain = plain_arguments(self.load(name))[len(self._passed) :]
+        plain = plain_arguments(self.load(name))
+        plain = [each for each in plain if each.name not in self._passed] if self._fewer else plain[len(self._passed) :]
         parameter = next((each for each in plain if each.name == option), None)
         if parameter is not None:
             return (
@@ -125,31 +147,6 @@ class Registry:
             )
         nearest = did_you_mean(option, known) if known else "it has none"
         return f"{nearest} (options are keyword-only arguments, such as `*, {declaration(option)}`)"
-
-
-def _reason(error: BaseException) -> str:
-    """Return what a module of somebody else's raised when it was imported, on one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {text}"
-
-
-def _namesake(module: ModuleType | None, name: str) -> str | None:
-    """Return that a class or function of nearly this name was meant; None where the module has none."""
-    module_name, _, attribute = name.partition(":")
-    if module is None or hasattr(module, attribute):
-        return None
-    public = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-    near = difflib.get_close_matches(attribute, public, n=1)
-    return f"did you mean '{module_name}:{near[0]}'?" if near else None
-
-
-def _remedy(error: BaseException, name: str) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        place = place_told(name.partition(":")[0].partition(".")[0])
-        return f"install it, or name its file: --allow-plugin {place or 'DIR/MODULE.py'}"
-    if isinstance(error, ImportError | AttributeError):
-        return "write package.module:Name of something importable here"
-    return "mend its module (--debug shows where it was raised)"
 
 
 TRANSFERS = Registry(
@@ -234,6 +231,7 @@ DATASETS = Registry(
         "imagefolder": "kdstudy.data.imagefolder:load",
     },
     passed=("root", "download"),
+    fewer=True,
 )
 
 AUGMENTATIONS = Registry(
