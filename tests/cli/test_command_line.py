@@ -113,6 +113,24 @@ def test_check_says_what_a_study_costs_and_can_see(tmp_path: Path, capsys: pytes
     assert forecast["hours"] == pytest.approx(40 * 4 * 3 / 3600)
 
 
+@pytest.mark.parametrize("searches", [1, 2, 3])
+def test_an_earlier_study_without_spread_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], searches: int
+) -> None:
+    arms = {"attention/constant": [(0.5,)] * searches, "attention/layerwise": [(0.5,)] * searches}
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db", create=True) as ledger:
+        record(ledger, arms)
+    given = ["check", str(STUDIES / "smoke.yaml"), "--like", "latest", "--store", str(tmp_path)]
+    assert run(given) == 0
+    told = capsys.readouterr().out
+    assert "hours of one slot, at the earlier study's 3 s an epoch" in told
+    assert "the earlier study tells no spread between searches" in told and "or say --sd POINTS" in told
+    assert "it finds a difference" not in told
+    assert run([*given, "--json"]) == 0
+    forecast = json.loads(capsys.readouterr().out)["forecast"]
+    assert (forecast["sd"], forecast["detectable"], forecast["seconds_per_epoch"]) == (None, None, 3.0)
+
+
 @pytest.mark.parametrize(
     ("searches", "warning"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,7 +186,55 @@ def test_a_teachers_file_is_read_and_fitted(
 
 def test_a_teachers_file_that_fits_is_no_fault(tmp_path: Path) -> None:
     torch.save(weights(4), tmp_path / "a.pt")
-    check_study(parse_study(STUDY.replace("epochs: 1}", f"path: {tmp_path}/a.pt}}")), "x.yaml")
+    loaded = f"path: {tmp_path}/a.pt, allow_weak: true}}"
+    check_study(parse_study(STUDY.replace("epochs: 1}", loaded)), "x.yaml")
+
+
+def guessing(path: Path) -> str:
+    """A study whose teacher, from a file, always names one class: 1 / 4 of the validation images of each."""
+    state = weights(4)
+    torch.save(state | {name: torch.zeros_like(state[name]) for name in ("fc.weight", "fc.bias")}, path)
+    return STUDY.replace("epochs: 1}", f"path: {path}}}")
+
+
+WEAK = "its validation score 0.250 is near chance (0.250); check mean, std and key_map, or set teacher.allow_weak: true"
+
+
+def test_a_loaded_teacher_near_chance_is_found_before_anything_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = guessing(tmp_path / "a.pt")
+    assert faults(text) == [f"x.yaml:3: teacher: {WEAK}"]
+    (tmp_path / "study.yaml").write_text(text)
+    assert run(["run", str(tmp_path / "study.yaml"), "--store", str(tmp_path / "store")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/study.yaml:3: teacher: {WEAK}\n"
+    assert not (tmp_path / "store").exists()
+    check_study(parse_study(text), "x.yaml", prepared=True)  # the store has the teacher, and with it its score
+
+
+def test_check_tells_what_a_loaded_teacher_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = guessing(tmp_path / "a.pt").replace("a.pt}", "a.pt, allow_weak: true}")
+    (tmp_path / "study.yaml").write_text(text)
+    assert run(["check", str(tmp_path / "study.yaml")]) == 0
+    told = capsys.readouterr()
+    assert re.search(r"^teacher: validation 0\.2500 on \d+ images, chance 0\.2500$", told.out, re.MULTILINE)
+    assert "warning" not in told.out
+
+
+def test_of_many_validation_images_some_are_looked_at_and_all_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = guessing(tmp_path / "a.pt")
+    monkeypatch.setattr("kdstudy.trial.teacher_score.GLANCE", 8)
+    found = check_study(parse_study(text), "x.yaml")
+    assert found.data is not None
+    many = len(found.data.val)
+    assert many > 8
+    assert found.notes[-1].startswith("teacher: validation ")
+    assert f" on 8 of {many} images, chance " in found.notes[-1]
+    (line,) = found.warnings
+    assert line.startswith("teacher: its validation score ")
+    assert line.endswith(f"; all {many} validation images decide when the study runs")
 
 
 def test_this_machine_must_have_what_one_trial_takes() -> None:
