@@ -21,6 +21,7 @@ from kdstudy.plugins.trust import (
     allowing,
     places_of,
     tell_places,
+    unfound_plugins,
 )
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "source_changes",
     "source_hashes",
     "tell_places",
+    "unfound_plugins",
 ]

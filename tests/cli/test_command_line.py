@@ -52,6 +52,19 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("chek", "no command is called 'chek'; did you mean 'check'?"),
+        ("Compare", "no command is called 'Compare'; did you mean 'compare'?"),
+        ("nonsense", "no command is called 'nonsense'; choose from check, schema, run, "),
+    ],
+)
+def test_a_misspelt_command_is_told_the_nearest(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([typed, "study.yaml"]) == 2
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.yaml")))
 def test_every_shipped_study_is_valid(study: str) -> None:
     load_study(STUDIES / study)
