@@ -45,9 +45,14 @@ def study_file(folder: Path) -> str:
 
 def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
+    return started(store, "-m", "kdstudy", *arguments, code=code)
+
+
+def started(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end in an environment with secrets."""
     environment = {**os.environ, **PINNED, "KDSTUDY_STORE": str(store)}
     done = subprocess.run(
-        [sys.executable, "-m", "kdstudy", *arguments],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         timeout=280,
@@ -62,9 +67,26 @@ def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.Completed
 
 def kdstudy_json(store: Path, *arguments: str, code: int = 0, name: str | None = None) -> Any:
     """Run with --json: stdout is one document that its shipped schema allows."""
-    document = json.loads(kdstudy(store, *arguments, "--json", code=code).stdout)
-    jsonschema.validate(document, schema(name or arguments[0]), cls=jsonschema.Draft202012Validator)
+    return allowed(json.loads(kdstudy(store, *arguments, "--json", code=code).stdout), name or arguments[0])
+
+
+def allowed(document: Any, name: str) -> Any:
+    """Return a document, which the schema of that name must allow."""
+    jsonschema.validate(document, schema(name), cls=jsonschema.Draft202012Validator)
     return document
+
+
+def documents(store: Path, *commands: list[str]) -> list[Any]:
+    """Run several commands with --json, one after the other in one process, which is slow to start."""
+    script = "import json, sys; from kdstudy.cli import run; sys.exit(max(map(run, json.loads(sys.argv[1]))))"
+    lines = json.dumps([[*command, "--json"] for command in commands])
+    text, found = started(store, "-c", script, lines).stdout, []
+    for command in commands:
+        document, end = json.JSONDecoder().raw_decode(text)
+        found.append(allowed(document, command[0]))
+        text = text[end:].lstrip()
+    assert text == ""
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +133,14 @@ def test_no_secret_of_the_environment_is_in_anything_that_was_written(store: Pat
 
 
 def test_list_show_and_compare_read_the_record(store: Path, outcome: dict[str, Any]) -> None:
-    (line,) = kdstudy_json(store, "list")
+    (line,), shown, compared = documents(store, ["list"], ["show", outcome["study_id"][:-4]], ["compare", "latest"])
     assert (line["study_id"], line["status"], line["trials"]) == (outcome["study_id"], "finished", 8)
-    shown = kdstudy_json(store, "show", outcome["study_id"][:-4])
     trials = shown["trials"]
     assert {(t["arm"]["transfer"], t["arm"]["policy"]) for t in trials} == ARMS
     assert [t["trial"] for t in trials] == list(range(8))
     assert all((t["test"] is None) == (t["phase"] == "search") for t in trials)
     layerwise = [t for t in trials if t["arm"]["policy"] == "layerwise"]
     assert all({"train.base_lr", "arms.policies.layerwise.gain"} <= t["values"].keys() for t in layerwise)
-    compared = kdstudy_json(store, "compare", "latest")
     assert compared["comparisons"] == outcome["comparison"]
     assert "attention" in kdstudy(store, "compare").stdout
 
@@ -147,8 +167,8 @@ def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str
 
 
 def test_reproduce_is_identical_for_the_student_taken_home_and_two_others(store: Path, outcome: dict[str, Any]) -> None:
-    for arguments in ([], ["--trial", "1"], ["--trial", "6"]):
-        found = kdstudy_json(store, "reproduce", outcome["study_id"], *arguments)
+    chosen: list[list[str]] = [[], ["--trial", "1"], ["--trial", "6"]]
+    for found in documents(store, *(["reproduce", outcome["study_id"], *trial] for trial in chosen)):
         assert found["verdict"] == "identical", found
         assert found["weights_identical"]
         assert found["max_abs_difference"] == 0
