@@ -1,0 +1,27 @@
+"""What a policy is handed of an epoch: each layer's own term, and a refusal that names every layer without one."""
+
+from __future__ import annotations
+
+from kdstudy.transfer.attention import AttentionTransfer
+from kdstudy.trial import inspect_parts
+from kdstudy.trial.update import terms_of
+from tests.configs import trial_config
+
+
+def test_a_layer_s_term_is_the_one_that_bears_its_whole_name() -> None:
+    terms = {"attention/blocks/1": 0.5, "attention/1": None, "kd": 2.0, "cross_entropy": 1.0, "attention/blocks": 4.0}
+    assert terms_of(terms, ["blocks/1", "1", "blocks", "kd", "2"]) == [0.5, None, 4.0, None, None]
+
+
+class Partly(AttentionTransfer):
+    """Attention transfer that tells the first layer's term alone."""
+
+    @property
+    def term_layers(self) -> tuple[str, ...]:
+        return self.layers[:1]
+
+
+def test_one_layer_without_a_term_is_enough_to_refuse_a_policy_that_follows_terms() -> None:
+    (fault,) = inspect_parts([trial_config(f"'{__name__}:Partly'", "{progress: {interval: 1}}")]).faults
+    assert "has none of layer2, layer3; use it with" in fault.told()[1]
+    assert not inspect_parts([trial_config(f"'{__name__}:Partly'", "{lag: {interval: 1}}")]).faults
