@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,9 @@ def test_what_moved_the_rates_is_what_was_recorded() -> None:
 
 
 def test_trust_follows_the_norms_of_every_step() -> None:
-    made = TrialRun(config("trust"), OwnInputs(), teacher=teacher())
+    trial = config("trust")
+    trial = replace(trial, train=replace(trial.train, weight_decay=0.05))  # not the teacher's
+    made = TrialRun(trial, OwnInputs(), teacher=teacher())
     groups = [group["params"] for group in made.distiller.optimizer.param_groups[:3]]
     made.begin_epoch()
     weights, gradients = [], []

@@ -241,6 +241,42 @@ def test_a_diverging_trial_is_a_result() -> None:
     assert result.error == 'the term "cross_entropy" of the loss was nan in epoch 1, step 2'
 
 
+def test_of_a_student_that_has_diverged_nothing_is_measured() -> None:
+    result, records = run(trial_config("attention", LAYERWISE, base_lr=1e30, epochs=3))
+    assert result is not None and result.error is not None
+    assert (result.state, len(records)) == ("diverged", 1)
+    assert result.error.endswith("of the loss were nan in epoch 1, step 2"), "not what a probe would find then"
+    assert not records[0].layers
+
+
+class Listens(NoTransfer):
+    """Notes what it is given to draw from, and what torch's own stream gives there."""
+
+    needs_directions = True
+    heard: ClassVar[list[tuple[float, float]]] = []
+
+    def draw(self, images, generator):
+        self.heard.append((float(torch.rand((), generator=generator)), float(torch.rand(()))))
+
+
+def streams(**seeds: int) -> list[tuple[float, float]]:
+    """The first numbers drawn in each of two epochs of a trial with these seeds: of directions, and of torch's own."""
+    Listens.heard.clear()
+    run(trial_config("'tests.trial.test_run:Listens'", epochs=2, **seeds))
+    half = len(Listens.heard) // 2
+    assert all(len(set(stream)) == 2 * half for stream in zip(*Listens.heard, strict=True)), "each step draws anew"
+    return list(zip(Listens.heard[0], Listens.heard[half], strict=True))
+
+
+def test_every_epoch_draws_anew_directions_by_the_data_seed_and_all_else_by_the_initial_one() -> None:
+    directions, own = streams(data_seed=1, init_seed=2)
+    other, same = streams(data_seed=3, init_seed=2)
+    assert same == own and not set(other) & set(directions)
+    same, other = streams(data_seed=1, init_seed=3)
+    assert same == directions, "common to the trials of a search"
+    assert not set(other) & set(own)
+
+
 class Explodes(NoTransfer):
     """Its loss is not finite in batch ``at``, counted over all epochs."""
 
