@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdstudy.study import PluginSpec, StudentConfig
 from kdstudy.transfer.attention import AttentionTransfer
 from kdstudy.trial import inspect_parts
 from kdstudy.trial.update import terms_of
@@ -25,3 +32,26 @@ def test_one_layer_without_a_term_is_enough_to_refuse_a_policy_that_follows_term
     (fault,) = inspect_parts([trial_config(f"'{__name__}:Partly'", "{progress: {interval: 1}}")]).faults
     assert "has none of layer2, layer3; use it with" in fault.told()[1]
     assert not inspect_parts([trial_config(f"'{__name__}:Partly'", "{lag: {interval: 1}}")]).faults
+
+
+class Smooth(nn.Module):
+    """A network whose maps have derivatives that the tangent forms do not know."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(in_channels, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        held = torch.erf(self.second(torch.erf(self.first(images))))
+        logits: Tensor = self.fc(held.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize(("policy", "faults"), [("{layerwise: {interval: 1, map: hessian}}", 1), ("constant", 0)])
+def test_what_a_policy_measures_with_is_built_before_anything_is_trained(policy: str, faults: int) -> None:
+    config = trial_config("attention", policy)
+    model = PluginSpec(f"{__name__}:Smooth", {})
+    config = replace(config, student=StudentConfig(model), layers=(("first", "layer2"), ("second", "layer3")))
+    found = inspect_parts([config]).faults
+    assert [fault.path for fault in found] == ["arms.policies.layerwise"] * faults, found
