@@ -48,10 +48,22 @@ class Smooth(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize(("policy", "faults"), [("{layerwise: {interval: 1, map: hessian}}", 1), ("constant", 0)])
+@pytest.mark.parametrize(("policy", "faults"), [("{layerwise: {interval: 2, map: hessian}}", 1), ("constant", 0)])
 def test_what_a_policy_measures_with_is_built_before_anything_is_trained(policy: str, faults: int) -> None:
     config = trial_config("attention", policy)
     model = PluginSpec(f"{__name__}:Smooth", {})
     config = replace(config, student=StudentConfig(model), layers=(("first", "layer2"), ("second", "layer3")))
     found = inspect_parts([config]).faults
     assert [fault.path for fault in found] == ["arms.policies.layerwise"] * faults, found
+
+
+def jumpy(progress: float, epochs: int) -> float:
+    """A schedule of a user's own, with a slip."""
+    raise ZeroDivisionError(f"{progress} of {epochs}")
+
+
+def test_of_two_trials_that_differ_in_their_schedule_alone_both_are_looked_at() -> None:
+    config = trial_config("none")
+    other = replace(config, train=replace(config.train, schedule=PluginSpec(f"{__name__}:jumpy", {})))
+    (fault,) = inspect_parts([config, other]).faults
+    assert fault.path == "train.schedule" and "raised ZeroDivisionError: 0.0 of 3" in fault.told()[1]
