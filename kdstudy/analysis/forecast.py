@@ -11,7 +11,6 @@ from kdstudy.analysis.compare import compare
 from kdstudy.analysis.family import family_of
 from kdstudy.analysis.planning import detectable, searches_needed
 from kdstudy.analysis.verdict import Plan
-from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.study import MIN_SEARCHES, Study
 
@@ -23,9 +22,9 @@ class Forecast:
 
     Args:
         comparisons: Of its own family.
-        sd: Of the difference of one search, a fraction.
+        sd: Of the difference of one search, a fraction; None where nothing tells it.
         detectable: The smallest true difference found with 80 % power at the strictest level, a fraction; None with
-            fewer than 3 searches or without comparisons.
+            fewer than 3 searches, without comparisons or without an sd.
         smallest: ``confirm.smallest``, a fraction; None if the study names none.
         searches_needed: The searches that would find it with 80 % power; None likewise.
         epoch: Mean seconds of an epoch in the earlier study that it is like; None without one.
@@ -33,7 +32,7 @@ class Forecast:
     """
 
     comparisons: int
-    sd: float
+    sd: float | None
     detectable: float | None
     smallest: float | None
     searches_needed: int | None
@@ -53,39 +52,37 @@ class Forecast:
         }
 
 
-def forecast_of(study: Study, sd: float) -> Forecast:
+def forecast_of(study: Study, sd: float | None) -> Forecast:
     """Return what a study will see.
 
     Args:
         study: The study.
         sd: Of the difference of one search between two arms, a fraction greater than 0; see `sd_of`.
+            None where it is not known, and with it what the study will see.
     """
     confirm, comparisons = study.confirm, len(family_of(study))
     smallest = None if confirm.smallest is None else confirm.smallest / 100
     plan = Plan(confirm.searches, confirm.at_most, smallest)
     seen = needed = None
-    if comparisons:
+    if comparisons and sd is not None:
         level = plan.level(comparisons, confirm.searches)
         seen = detectable(confirm.searches, sd, level)
         needed = None if smallest is None else searches_needed(smallest, sd, level)
     return Forecast(comparisons, sd, seen, smallest, needed)
 
 
-def sd_of(ledger: Ledger, reference: str) -> float:
+def sd_of(ledger: Ledger, reference: str) -> float | None:
     """Return the sd of the difference of one search in an earlier study, over all its comparisons, as a fraction.
 
+    None where it has no comparison over 3 searches or more, or all of them differ by the same.
+
     Raises:
-        RecordError: It does not exist, has fewer than 3 searches, or its differences have no spread.
+        RecordError: It does not exist.
     """
     rows = compare(ledger, [reference]).verdicts
     repeated = [row.judgement.estimate for row in rows if row.judgement.scores.count >= MIN_SEARCHES]
     known = [estimate.sd for estimate in repeated if estimate is not None and estimate.sd]
-    if not known:
-        raise RecordError(
-            f"--like: {reference} tells no spread between searches: it takes a comparison over {MIN_SEARCHES} "
-            "searches; name another study, or say --sd POINTS"
-        )
-    return math.sqrt(sum(sd * sd for sd in known) / len(known))
+    return math.sqrt(sum(sd * sd for sd in known) / len(known)) if known else None
 
 
 def forecast_like(study: Study, ledger: Ledger, reference: str, sd: float | None = None) -> Forecast:
@@ -98,7 +95,7 @@ def forecast_like(study: Study, ledger: Ledger, reference: str, sd: float | None
         sd: In place of the earlier study's, as for `forecast_of`.
 
     Raises:
-        RecordError: As `sd_of`, unless ``sd`` is given.
+        RecordError: It does not exist.
     """
     study_id = ledger.resolve(reference)
     forecast = forecast_of(study, sd if sd is not None else sd_of(ledger, study_id))

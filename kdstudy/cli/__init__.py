@@ -18,7 +18,7 @@ import click
 
 from kdstudy import __version__
 from kdstudy.cli.spelling import complete, forget_options
-from kdstudy.errors import KdstudyError
+from kdstudy.errors import KdstudyError, did_you_mean
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
@@ -72,6 +72,14 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; of a name that is none, say which is near."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command is called '{args[0]}'; {did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list from the table above, importing nothing."""

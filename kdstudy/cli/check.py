@@ -92,7 +92,8 @@ def _about(found: Inspection, study: Study) -> Iterator[str]:
         return
     yield from data_lines(found.data)
     yield from found.notes
-    for line in shortages(found.data, largest_batch([config for _, config in study.corners()])):
+    batch = largest_batch([config for _, config in study.corners()])
+    for line in [*found.warnings, *shortages(found.data, batch)]:
         yield f"warning: {line}"
 
 
@@ -139,11 +140,16 @@ def _prospects(study: Study, forecast: Forecast | None) -> Iterator[str]:
         yield f"confirm.searches is {searches}: verdicts see large differences only; {FAIR_SEARCHES} are fair"
     if forecast is None:
         return
-    if forecast.comparisons and forecast.detectable is None:
+    if forecast.sd is None:
+        yield (
+            f"the earlier study tells no spread between searches (that takes a comparison over {MIN_SEARCHES} searches "
+            "that differ), so what differences this one finds cannot be said; name another study, or say --sd POINTS"
+        )
+    elif forecast.comparisons and forecast.detectable is None:
         yield f"what differences it finds can be said of {MIN_SEARCHES} searches or more (confirm.searches)"
     if forecast.hours is not None:
         yield f"about {forecast.hours:.1f} hours of one slot, at the earlier study's {forecast.epoch:.2g} s an epoch"
-    if forecast.detectable is not None:
+    if forecast.detectable is not None and forecast.sd is not None:
         yield (
             f"with {searches} searches it finds a difference of {100 * forecast.detectable:.1f} points with 80% power "
             f"(sd of one search {100 * forecast.sd:.1f} points, {count_of(forecast.comparisons, 'comparison')})"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, redirect_stdout
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from kdstudy.cli.spelling import remember_options
-from kdstudy.plugins import allow_plugins
+from kdstudy.plugins import allow_plugins, unfound_plugins
 from kdstudy.storage import Store
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,9 +31,16 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_store(*args: Any, root: str | None, ledger: str | None, tracking_uri: str | None, **values: Any) -> Any:
         remember_options()
+        _tell_unfound(click.get_current_context().params.get("path"))
         return command(*args, store=Store.at(root, ledger, tracking_uri), **values)
 
     return with_store
+
+
+def _tell_unfound(study_file: Path | None) -> None:
+    """Say which modules were allowed that are not there: misspelt ones, most likely."""
+    for name in unfound_plugins(study_file):
+        log.warning(f"--allow-plugin: nothing is called '{name}' here, so this allows nothing; is it spelled right?")
 
 
 TRIAL_NUMBER = click.IntRange(0, 2**31 - 1)

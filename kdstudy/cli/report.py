@@ -38,8 +38,9 @@ def report_command(studies: tuple[str, ...], target: Path | None, form: str | No
             return
         folder: Folder = store.study(ids[0]) if target is None else DiskFolder(target.absolute().parent)
         name = PAGE if target is None else target.name
+        made = target is not None and not target.absolute().parent.is_dir()
         write_report(ledger, ids, folder, name, form)
-    click.echo(f"{folder}/{name}: report on {', '.join(ids)}")
+    click.echo(f"{folder}/{name}: report on {', '.join(ids)}{' (its folder was made)' if made else ''}")
 
 
 def _form_of(target: Path | None, forms: Sequence[str]) -> str:

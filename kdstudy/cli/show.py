@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from kdstudy.analysis import Chosen
 
 WATCH_SECONDS = 1.0
+LEGEND = """\
+d: divergence of the layer's maps from the teacher's, from 0 to 1
+d/c: the same over its chance level; at 1 they are no closer than to the teacher's maps of other images
+x: the factor on the layer's learning rate from the next epoch on"""
 
 
 @click.command("list")
@@ -265,8 +269,8 @@ def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
     )
     for path, value in trial.values.items():
         click.echo(f"  {path}: {brief(value)}")
-    layers = [layer.layer for epoch in epochs for layer in epoch.layers]
-    names = list(dict.fromkeys(layers))
+    names = list(dict.fromkeys(layer.layer for epoch in epochs for layer in epoch.layers))
+    columns = [f"{name} d, d/c, x" for name in names]
     rows = []
     for epoch in epochs:
         updated = {layer.layer: layer for layer in epoch.layers}
@@ -280,12 +284,17 @@ def _show_trial(trial: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
             ]
         )
     click.echo()
-    click.echo(table(["epoch", "loss", "val", "rate", *(f"{name} d, x" for name in names)], rows))
+    click.echo(table(["epoch", "loss", "val", "rate", *columns], rows))
+    if names:
+        click.echo(LEGEND)
     click.echo(f"\nval {decimal(trial.val)}, test {decimal(trial.test)}, weights {trial.weights_sha256 or '-'}")
     if trial.error:
         click.echo(f"\n{trial.error}")
 
 
 def _layer_text(layer: LayerRecord | None) -> str:
-    """Return divergence and multiplier where the controller updated."""
-    return "" if layer is None else f"{layer.divergence:.4f}, {layer.multiplier:.3f}"
+    """Return divergence, the same over its chance level, and multiplier where the controller updated."""
+    if layer is None:
+        return ""
+    over = decimal(layer.divergence / layer.chance if layer.chance else None, 2)
+    return f"{layer.divergence:.4f}, {over}, {layer.multiplier:.3f}"

@@ -40,6 +40,12 @@ class StudyMetrics:
             "kdstudy_multiplier", "A layer's multiplier of the base learning rate, last update.", "arm", "layer"
         )
         self._divergence = _gauge("kdstudy_divergence", "A layer's divergence from the teacher.", "arm", "layer")
+        self._over_chance = _gauge(
+            "kdstudy_divergence_over_chance",
+            "The same over its chance level; 1 is no closer than chance.",
+            "arm",
+            "layer",
+        )
         self._progress = _gauge("kdstudy_last_epoch_seconds", "When an epoch was last reported, Unix time.")
         self._waiting = _gauge("kdstudy_unpublished_trials", "Trials of which MLflow lacks something.")
         self._trouble = _gauge("kdstudy_mlflow_trouble", "1 while MLflow cannot be reached or refuses, else 0.")
@@ -75,6 +81,8 @@ class StudyMetrics:
             tags = self._tags(arm=arm, layer=layer.layer)
             self._multiplier.set(layer.multiplier, tags)
             self._divergence.set(layer.divergence, tags)
+            if layer.chance:
+                self._over_chance.set(layer.divergence / layer.chance, tags)
 
     def published(self, waiting: int, trouble: str | None) -> None:
         """Take note of how MLflow keeps up.

@@ -54,9 +54,6 @@ class ImagesToVerify:
     verified: str | None = None
 
 
-WARNING = "warning: "
-"""How a note begins that is one."""
-
 Report = Callable[[int, EpochRecord | None, TrialResult | None], bool]
 """Takes what `kdstudy.trial.run_pack` reports; returns whether the trial goes on."""
 
@@ -220,9 +217,9 @@ def prepare_in_worker(
     trials = [TrialConfig.from_json(config) for config in configs]
     untrained = "; nothing was trained" if key is None else ""
     try:
-        lines = _looked_at(trials, key, images)
+        told = _looked_at(trials, key, images)
         untrained = ""
-        return _with_teacher(trials, teachers, key, images, lines)
+        return _with_teacher(trials, teachers, key, images, told)
     except KdstudyError as error:
         cause = traceback.format_exc() if error.__cause__ else None
         return {"error": f"{error}{untrained}", "data": isinstance(error, DataError), "cause": cause}
@@ -230,27 +227,37 @@ def prepare_in_worker(
         return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
 
-def _looked_at(trials: list[TrialConfig], key: str | None, images: ImagesToVerify) -> list[str]:
-    """Look at all that can be wrong here before a teacher is trained; return lines about the data and its file."""
+@final
+@dataclass(frozen=True)
+class Told:
+    """What is said before a teacher is trained: lines, and what to beware of."""
+
+    lines: list[str]
+    warnings: list[str]
+
+
+def _looked_at(trials: list[TrialConfig], key: str | None, images: ImagesToVerify) -> Told:
+    """Look at all that can be wrong here before a teacher is trained; tell of the data and of its file."""
     from kdstudy import trial as parts
-    from kdstudy.data import data_lines
+    from kdstudy.data import data_lines, shortages
 
     data = parts.dataset_of(trials[0], with_test=False)
-    notes: list[str] = []
+    told = Told([*data_lines(data)], shortages(data, parts.largest_batch(trials)))
     if key is None:  # the driver may have been without the data
         inspected = parts.inspect_parts(trials)
         inspected.raise_faults()
-        notes = inspected.notes
+        told.lines.extend(inspected.notes)
+        told.warnings.extend(inspected.warnings)
     if data.fingerprint != images.verified:
         parts.verify_data(trials[0], images.searches)
-    return [*data_lines(data), *notes]
+    return told
 
 
 def _with_teacher(
-    trials: list[TrialConfig], teachers: Folder, key: str | None, images: ImagesToVerify, lines: list[str]
+    trials: list[TrialConfig], teachers: Folder, key: str | None, images: ImagesToVerify, told: Told
 ) -> dict[str, Any]:
     from kdstudy import trial as parts
-    from kdstudy.data import count_views, shortages
+    from kdstudy.data import count_views
 
     data = parts.dataset_of(trials[0], with_test=False)
     views = count_views(data.augmentation) if trials[0].cache.mode == "all_views" else 0
@@ -259,12 +266,11 @@ def _with_teacher(
     assert teacher is not None
     began = {**teacher.weights, **parts.students_weights(trials, data)}  # files here, before what the store knows
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
-    warned = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
     return {
         "teacher": teacher.to_json() | ({"weights": began} if began else {}),
         "dataset": {**parts.describe_dataset(data), "verified": images.searches},
-        "lines": [line for line in lines if not line.startswith(WARNING)],
-        "warnings": [*shortages(data, parts.largest_batch(trials)), *warned],
+        "lines": told.lines,
+        "warnings": told.warnings,
         "keeps": [_keep(trial, each.file_bytes, views) for trial, each in zip(trials, needs, strict=True)],
         "taught": [each.teacher for each in needs],
     }

@@ -22,6 +22,7 @@ from kdstudy.plugins.trust import (
     allowing,
     places_of,
     tell_places,
+    unfound_plugins,
 )
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "source_changes",
     "source_hashes",
     "tell_places",
+    "unfound_plugins",
 ]

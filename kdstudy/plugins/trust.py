@@ -71,6 +71,20 @@ def allow_beside(study_file: Path) -> None:
             _allowed[name] = beside
 
 
+def unfound_plugins(study_file: Path | None) -> tuple[str, ...]:
+    """Return what `allow_plugins` was given by name and nothing is called: neither for Python nor beside a study file.
+
+    Args:
+        study_file: The one that is used; None where none is.
+    """
+    folders = [] if study_file is None else [_normal(study_file).parent]
+    tops = {name: name.partition(".")[0] for name, place in _allowed.items() if place is None}
+    beside = {
+        top for top in tops.values() for each in folders if any((each / at).exists() for at in (f"{top}.py", top))
+    }
+    return tuple(name for name, top in tops.items() if top not in beside and not _is_importable(top))
+
+
 def places_of(names: Iterable[str]) -> dict[str, str]:
     """Return, for plug-ins called ``package.module:Name``, where those lie that were allowed by their place."""
     places = allowed_plugins()
@@ -125,6 +139,14 @@ def _entry(where: str, word: str) -> tuple[str, Path | None]:
 def _normal(path: Path) -> Path:
     """Return an absolute path without ``..``, symbolic links as they are."""
     return Path(os.path.normpath(path.absolute()))
+
+
+def _is_importable(name: str) -> bool:
+    """Say whether Python finds a module of that name, which is not imported."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # it is there, but no file
+        return True
 
 
 def _is_there(name: str, place: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdstudy.analysis import Comparison, Row
@@ -20,6 +21,11 @@ _WORDS: dict[Verdict, str] = {
     "not_told_apart": "these two configurations are not told apart",
     "no_verdict": "no verdict",
 }
+_SHORT: dict[Verdict, str] = {
+    "configurations_differ": "configurations differ",
+    "not_told_apart": "configurations not told apart",
+}
+"""Of several comparisons."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +87,22 @@ def headline(comparison: Comparison) -> str:
     baselines = {row.baseline for row in rows}
     one = len(treatments) == len(baselines) == 1
     who = f"{treatments[0]} against {rows[0].baseline}" if one else "Policies compared"
-    counts = Counter(qualified(row, comparison) for row in rows)
     if all(row.judgement.estimate is None for row in rows):
         outcome = f"nothing could be compared, since {lost[0].summary}" if lost else "nothing has been confirmed yet"
-    elif len(counts) == 1:
-        (verdict,) = counts
-        outcome = (
-            verdict
-            if len(rows) == 1
-            else f"{verdict} in {'both' if len(rows) == 2 else f'all {len(rows)}'} comparisons"
-        )
     else:
-        outcome = "; ".join(f"{verdict} ({count} of {len(rows)})" for verdict, count in counts.items())
+        outcome = qualified(rows[0], comparison) if len(rows) == 1 else _in_numbers(rows, comparison)
     return f"{who[0].upper()}{who[1:]}: {outcome}"
+
+
+def _in_numbers(rows: Sequence[Row], comparison: Comparison) -> str:
+    """Return how many comparisons came to which verdict, and how many of them say nothing."""
+    counts = Counter(_SHORT.get(row.verdict) or verdict_of(row) for row in rows)
+    if len(counts) == 1:
+        outcome = f"{next(iter(counts))} in {'both' if len(rows) == 2 else f'all {len(rows)}'} comparisons"
+    else:
+        outcome = ", ".join(f"{verdict} ({count} of {len(rows)})" for verdict, count in counts.items())
+    void = sum(bool(caveat(row, comparison)) for row in rows)
+    return outcome + (f"; {void} of them say{'s' * (void == 1)} nothing of the policy" if void else "")
 
 
 def _any_scores(comparison: Comparison) -> bool:

@@ -71,13 +71,12 @@ def require_source(config: TrialConfig, module: nn.Module) -> None:
         )
 
 
-def remarks(owner: str, module: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[str]:
-    """Yield what a user should know of the weights that a network begins with.
+def weights_told(owner: str, module: nn.Module) -> Iterator[str]:
+    """Yield which weights a network begins with; nothing where it begins with none.
 
     Args:
         owner: ``teacher`` or ``student``.
         module: Its network.
-        image_shape: (C, H, W) of the images.
     """
     known = pretrained_of(module)
     if known is None:
@@ -87,14 +86,27 @@ def remarks(owner: str, module: nn.Module, image_shape: tuple[int, int, int]) ->
     else:
         head = f", its last layer new (the weights tell {known.classes} classes apart)" if known.new_head else ""
         yield f"{owner}: begins with '{known.name}', sha256 {known.sha256[:12]}{head}"
+
+
+def weights_doubted(owner: str, module: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[str]:
+    """Yield what to beware of in those weights.
+
+    Args:
+        owner: ``teacher`` or ``student``.
+        module: Its network.
+        image_shape: (C, H, W) of the images.
+    """
+    known = pretrained_of(module)
+    if known is None:
+        return
     yield (
-        f"warning: {owner}: the weights '{known.name}' may have been trained on images of this data set, those of the "
+        f"{owner}: the weights '{known.name}' may have been trained on images of this data set, those of the "
         "validation and test splits included; kdstudy cannot know (seen: unknown)"
     )
     side = module.get_submodule("normalise").size or image_shape[1]
     if known.size is not None and side != known.size:
         yield (
-            f"warning: {owner}: the weights '{known.name}' were trained at {known.size}x{known.size}, and see {side}x"
-            f"{side}; make the images as large (data.options.size), or write size: {known.size} in its model"
+            f"{owner}: the weights '{known.name}' were trained at {known.size}x{known.size}, and see {side}x{side}; "
+            f"make the images as large (data.options.size), or write size: {known.size} in its model"
         )
-    yield from (f"warning: {owner}: {note}" for note in known.notes)
+    yield from (f"{owner}: {note}" for note in known.notes)

@@ -16,11 +16,11 @@ from torch import nn
 
 from kdstudy.data import Dataset, count_views, try_augmentation
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
-from kdstudy.models import require_head, require_trainable, trace, without_downloads
+from kdstudy.models import pretrained_of, require_head, require_trainable, trace, without_downloads
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
 from kdstudy.training import schedule
 from kdstudy.transfer import TransferContext
-from kdstudy.trial.began import remarks, require_source
+from kdstudy.trial.began import require_source, weights_doubted, weights_told
 from kdstudy.trial.build import (
     TrialNetworks,
     build_instrument,
@@ -33,6 +33,7 @@ from kdstudy.trial.build import (
 )
 from kdstudy.trial.pairs import need_of
 from kdstudy.trial.teacher import filled_teacher
+from kdstudy.trial.teacher_score import glance, weakness
 from kdstudy.trial.update import require_signals
 
 CPU = torch.device("cpu")
@@ -67,18 +68,22 @@ class Inspection:
         teacher_file: Whether the teacher's file will be read; not where the store has the teacher.
         faults: What was found.
         notes: Lines on what was made of the teacher's file, and on weights that networks begin with.
+        warnings: Lines on what to beware of.
         awaited: Why the data are not there yet, where they may be downloaded.
         data: The data set; None before, or where it cannot be had.
         teacher: The teacher's network, untrained; likewise.
+        loaded: Whether that network holds the weights that the study will load.
     """
 
     configs: Sequence[TrialConfig]
     teacher_file: bool = True
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     awaited: DataError | None = None
     data: Dataset | None = None
     teacher: nn.Module | None = None
+    loaded: bool = False
     _networks: dict[str, TrialNetworks | None] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -112,6 +117,11 @@ class Inspection:
             told = "; ".join(": ".join(fault.told()) for fault in self.faults)
             raise kind(told) from self.faults[0].error.__cause__
 
+    def tell_weights(self, owner: str, module: nn.Module, data: Dataset) -> None:
+        """Note which weights the network of ``owner`` begins with."""
+        self.notes.extend(weights_told(owner, module))
+        self.warnings.extend(weights_doubted(owner, module, data.image_shape))
+
     def networks(self, config: TrialConfig) -> TrialNetworks | None:
         """Return the networks of a trial, matched; None where they cannot be had, which is noted once."""
         model = config.student.model
@@ -124,7 +134,7 @@ class Inspection:
                 require_trainable(student_spec(config, self.data))
                 built = networks(config, self.data, self.teacher, CPU)
                 self._networks[key] = built
-                self.notes.extend(remarks("student", built.student.module, self.data.image_shape))
+                self.tell_weights("student", built.student.module, self.data)
                 if built.teacher is not None:
                     built.teacher.release()  # the next student's are other layers
         return self._networks.get(key)
@@ -173,17 +183,39 @@ def check_teacher(found: Inspection) -> None:
         if config.teacher.trained_epochs:
             require_trainable(spec)
         found.teacher = spec.build(seed=0)
-        found.notes.extend(remarks("teacher", found.teacher, data.image_shape))
+        found.tell_weights("teacher", found.teacher, data)
     if found.teacher is not None:
         with found.noting("teacher", model):
             require_source(config, found.teacher)
             if config.teacher.head_epochs is not None:
                 require_head(found.teacher)
-    if found.teacher is None or config.teacher.path is None or not found.teacher_file:
+    if found.teacher is None or config.teacher.trained_epochs or not found.teacher_file:
+        return
+    known = pretrained_of(found.teacher)
+    found.loaded = config.teacher.path is None and known is not None and known.sha256 is not None
+    if config.teacher.path is None:
         return
     with found.noting("teacher.path", model):
         found.teacher, made = filled_teacher(config, spec)
         found.notes.extend(filter(None, [made]))
+        found.loaded = True
+
+
+def check_teacher_score(found: Inspection) -> None:
+    """Score a teacher that is loaded: one near chance is wrong where all validation images were looked at."""
+    config, data, teacher = found.configs[0], found.data, found.teacher
+    if data is None or teacher is None or not found.loaded:
+        return
+    with found.noting("teacher", config.teacher.model, config.data.name):
+        seen = glance(config, teacher, data)
+        if seen is None:
+            return
+        found.notes.append(f"teacher: validation {seen.score:.4f} on {seen.told}, chance {seen.chance:.4f}")
+        weak = weakness(config, data, seen.score, seen.chance)
+        if weak and seen.whole:
+            raise ModelError(weak)
+        if weak:
+            found.warnings.append(f"teacher: {weak}; all {seen.of} validation images decide when the study runs")
 
 
 def check_layers(found: Inspection) -> None:
@@ -237,7 +269,13 @@ def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, dat
             build_instrument(config, policy, built.context)
 
 
-CHECKS: tuple[Callable[[Inspection], None], ...] = (check_data, check_teacher, check_layers, check_arms)
+CHECKS: tuple[Callable[[Inspection], None], ...] = (
+    check_data,
+    check_teacher,
+    check_teacher_score,
+    check_layers,
+    check_arms,
+)
 """All of them, in this order."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, final, get_type_hints
 import torch
 from torch import nn
 
-from kdstudy.data import Dataset, Split, eval_batches
+from kdstudy.data import Dataset
 from kdstudy.errors import ModelError
 from kdstudy.models import (
     NetworkSpec,
@@ -30,15 +30,11 @@ from kdstudy.models import (
 from kdstudy.seeds import teacher_seed
 from kdstudy.storage import Folder, folder_at, node_folder
 from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrainConfig, TrialConfig, check
-from kdstudy.training import chance_score, evaluate, fixed_numerics, weights_sha256
+from kdstudy.training import chance_score, weights_sha256
 from kdstudy.trial.began import began_with, require_source, weights_named
-from kdstudy.trial.build import EVAL_BATCH, dataset_of, student_spec, teacher_spec
+from kdstudy.trial.build import dataset_of, student_spec, teacher_spec
 from kdstudy.trial.run import run_trial
-
-CHANCE_MARGIN = 0.1
-"""A teacher must be at least this share of the way from chance to perfect."""
-MULTILABEL_MARGIN = 0.02
-"""Likewise of mean average precision, which is low throughout where classes are rare, and varies less by luck."""
+from kdstudy.trial.teacher_score import finite_score, score_on, weakness
 
 
 @final
@@ -154,7 +150,7 @@ def score_teacher(config: TrialConfig, teachers: Path | Folder, key: str) -> flo
     """
     data = dataset_of(config, with_test=True)
     assert data.test is not None
-    return _score(config, open_teacher(folder_at(teachers) / key), data.test)
+    return score_on(config, open_teacher(folder_at(teachers) / key), data.test)
 
 
 def teacher_key(config: TrialConfig, data: Dataset) -> str:
@@ -229,20 +225,10 @@ def _load(config: TrialConfig, data: Dataset, folder: Folder, key: str) -> Teach
     spec = teacher_spec(config, data)
     module, _ = filled_teacher(config, spec)
     known = pretrained_of(module)
-    val = _score(config, module, data.val)
-    if val is None:
-        raise ModelError(
-            f"teacher.path: with the weights of {config.teacher.path or (known and known.file)} the answers are not "
-            "finite numbers; check the file, teacher.mean, std and key_map"
-        )
+    val = finite_score(config, module, data.val)
     save_student(module, folder / "student", spec)
     began = {} if config.teacher.path else weights_named(known)
     return Teacher(key, weights_sha256(module), val, seen=True, epochs=0, seconds=0.0, weights=began)
-
-
-def _score(config: TrialConfig, module: nn.Module, split: Split) -> float | None:
-    with fixed_numerics(config.resources.cpus):
-        return evaluate(module, eval_batches(split, EVAL_BATCH, torch.device("cpu"))).score
 
 
 def filled_teacher(config: TrialConfig, spec: NetworkSpec) -> tuple[nn.Module, str]:
@@ -265,10 +251,6 @@ def filled_teacher(config: TrialConfig, spec: NetworkSpec) -> tuple[nn.Module, s
 
 
 def _refuse_weak(config: TrialConfig, teacher: Teacher, data: Dataset) -> None:
-    chance = chance_score(data.val.labels, data.num_classes)
-    margin = MULTILABEL_MARGIN if data.multilabel else CHANCE_MARGIN
-    if teacher.val < chance + margin * (1 - chance) and not config.teacher.allow_weak:
-        raise ModelError(
-            f"teacher: its validation score {teacher.val:.3f} is near chance ({chance:.3f}); train it longer, "
-            "check mean, std and key_map, or set teacher.allow_weak: true"
-        )
+    weak = weakness(config, data, teacher.val, chance_score(data.val.labels, data.num_classes))
+    if weak is not None:
+        raise ModelError(f"teacher: {weak}")

@@ -121,16 +121,19 @@ def test_an_sd_that_is_given_goes_before_the_record_s(ledger: Ledger) -> None:
     assert (hours.epoch, hours.hours) == (3.0, None), "the budget says it"
 
 
-def test_a_study_that_cannot_tell_is_one_line(ledger: Ledger) -> None:
+def test_a_study_that_tells_no_spread_tells_its_times(ledger: Ledger) -> None:
     two = {"attention/constant": [(0.5,)] * 2, "attention/layerwise": [(0.51,), (0.52,)]}
     record(ledger, two, study_id="few-00000002")
     same = {"attention/constant": [(0.5,)] * 3, "attention/layerwise": [(0.5,)] * 3}
     record(ledger, same, study_id="same-00000003")
-    for reference in ("few", "same"):
-        with pytest.raises(
-            RecordError, match=rf"--like: {reference}-\d+ tells no spread between searches.*--sd POINTS"
-        ):
-            forecast_like(planned(), ledger, reference)
-    assert forecast_like(planned(), ledger, "few", sd=0.01).epoch == 3.0
+    alone = {"attention/constant": [(0.5,), (0.6,), (0.7,)]}
+    record(ledger, alone, study_id="alone-00000004")
+    study = planned("searches: 5, seeds: 2, smallest: 0.5")
+    for reference in ("few", "same", "alone"):
+        assert sd_of(ledger, reference) is None
+        found = forecast_like(study, ledger, reference)
+        assert (found.comparisons, found.sd, found.detectable, found.searches_needed) == (4, None, None, None)
+        assert (found.epoch, found.hours) == (3.0, pytest.approx(6 * 5 * (10 + 2) * 6 * 3 / 3600))
+    assert forecast_like(study, ledger, "few", sd=0.01).sd == 0.01
     with pytest.raises(RecordError, match="no ID"):
         forecast_like(planned(), ledger, "nothing")

@@ -52,6 +52,19 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("chek", "no command is called 'chek'; did you mean 'check'?"),
+        ("Compare", "no command is called 'Compare'; did you mean 'compare'?"),
+        ("nonsense", "no command is called 'nonsense'; choose from check, schema, run, "),
+    ],
+)
+def test_a_misspelt_command_is_told_the_nearest(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([typed, "study.yaml"]) == 2
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.yaml")))
 def test_every_shipped_study_is_valid(study: str) -> None:
     load_study(STUDIES / study)
@@ -111,6 +124,24 @@ def test_check_says_what_a_study_costs_and_can_see(tmp_path: Path, capsys: pytes
     forecast = json.loads(capsys.readouterr().out)["forecast"]
     assert (forecast["sd"], forecast["comparisons"], forecast["searches_needed"]) == (0.02, 1, 128)
     assert forecast["hours"] == pytest.approx(40 * 4 * 3 / 3600)
+
+
+@pytest.mark.parametrize("searches", [1, 2, 3])
+def test_an_earlier_study_without_spread_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], searches: int
+) -> None:
+    arms = {"attention/constant": [(0.5,)] * searches, "attention/layerwise": [(0.5,)] * searches}
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db", create=True) as ledger:
+        record(ledger, arms)
+    given = ["check", str(STUDIES / "smoke.yaml"), "--like", "latest", "--store", str(tmp_path)]
+    assert run(given) == 0
+    told = capsys.readouterr().out
+    assert "hours of one slot, at the earlier study's 3 s an epoch" in told
+    assert "the earlier study tells no spread between searches" in told and "or say --sd POINTS" in told
+    assert "it finds a difference" not in told
+    assert run([*given, "--json"]) == 0
+    forecast = json.loads(capsys.readouterr().out)["forecast"]
+    assert (forecast["sd"], forecast["detectable"], forecast["seconds_per_epoch"]) == (None, None, 3.0)
 
 
 @pytest.mark.parametrize(

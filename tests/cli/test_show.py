@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from kdstudy.cli import run
 from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo, TrialRecord
-from kdstudy.results import TrialResult, reason_of
+from kdstudy.results import EpochRecord, LayerRecord, TrialResult, reason_of
 from kdstudy.study import ArmId
 from tests.confirmed import ID, record
 
@@ -89,6 +90,37 @@ def test_a_study_without_trials_or_failures_has_no_empty_columns(
 )
 def test_the_reason_is_the_first_line_of_what_was_raised_last(error: str | None, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+def test_a_trial_s_layers_have_divergence_share_of_chance_and_factor_and_a_legend(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["show", ID, "--trial", "8", "--store", str(store)]) == 0
+    assert "d/c" not in capsys.readouterr().out
+    layers = (
+        LayerRecord("a", 0.25, 0.0, 1.5, 0.5),
+        LayerRecord("b", 0.125, 0.0, 0.5),
+        LayerRecord("c", 0.0, 0.0, 1.0, 0.0),
+    )
+    with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
+        ledger.start_trial(ID, 8)
+        common = {"loss": 1.0, "terms": {}, "val": 0.5, "val_loss": 1.0, "rate": 0.1, "rates": {}, "seconds": 1.0}
+        ledger.record_epoch(ID, 8, EpochRecord(epoch=1, layers=layers, **common))
+    assert run(["show", ID, "--trial", "8", "--store", str(store)]) == 0
+    told = capsys.readouterr().out
+    header, _, row, *legend = told[told.index("epoch ") :].splitlines()
+    assert re.split(r"\s{2,}", header.strip())[-3:] == ["a d, d/c, x", "b d, d/c, x", "c d, d/c, x"]
+    assert re.split(r"\s{2,}", row.strip())[-3:] == ["0.2500, 0.50, 1.500", "0.1250, -, 0.500", "0.0000, -, 1.000"]
+    assert [line.partition(":")[0] for line in legend[:3]] == ["d", "d/c", "x"]
+
+
+@pytest.mark.parametrize(("place", "made"), [("r.html", False), ("some/new/r.html", True), ("r.md", False)])
+def test_a_folder_that_a_report_makes_is_told(
+    store: Path, place: str, made: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for again in (False, True):
+        assert run(["report", ID, "-o", str(store / place), "--store", str(store)]) == 0
+        assert capsys.readouterr().out.endswith(" (its folder was made)\n") == (made and not again)
 
 
 @pytest.mark.parametrize("name", ["r.txt", "r.htm", "r.pdf"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdstudy.cli import run
 from tests.end_to_end.pinned import kdstudy, kdstudy_json, machine
 from tests.fixtures.record_format_1.load import HERE, PLUGIN, load
 
@@ -22,11 +25,28 @@ CONFIRMED = max(number for number, trial in TRIALS.items() if trial["arm"]["poli
 # What rounding on another kind of machine may come to in so few steps; one validation image is 0.042.
 TOLERANCE = 0.1
 
+Told = Callable[..., str]
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For tests that only read."""
     return load(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture
+def told(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Told]:
+    """What a command that only reads prints; in this process: to start one takes longer than to read."""
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setenv("KDSTUDY_ALLOW_PLUGINS", PLUGIN["KDSTUDY_ALLOW_PLUGINS"])
+    monkeypatch.setenv("KDSTUDY_STORE", str(store))
+
+    def tell(*arguments: str) -> str:
+        assert run([*arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    yield tell
+    sys.modules.pop(PLUGIN["KDSTUDY_ALLOW_PLUGINS"], None)
 
 
 def same_machine() -> bool:
@@ -49,22 +69,22 @@ def require(expected: Any, found: Any, where: str = "$") -> None:
         assert expected == found and type(expected) is type(found), f"{where}: {expected!r} became {found!r}"
 
 
-def test_list_names_both_studies(store: Path) -> None:
-    require(EXPECTED["list"], kdstudy_json(store, "list", **PLUGIN))
+def test_list_names_both_studies(told: Told) -> None:
+    require(EXPECTED["list"], json.loads(told("list", "--json")))
 
 
-def test_show_tells_all_that_was_recorded(store: Path) -> None:
-    require(EXPECTED["show"], kdstudy_json(store, "show", FINISHED, **PLUGIN))
-    require(EXPECTED["show_interrupted"], kdstudy_json(store, "show", INTERRUPTED, **PLUGIN))
-    (trial,) = kdstudy_json(store, "show", FINISHED, "--trial", "1", **PLUGIN)["trials"]
+def test_show_tells_all_that_was_recorded(told: Told) -> None:
+    require(EXPECTED["show"], json.loads(told("show", FINISHED, "--json")))
+    require(EXPECTED["show_interrupted"], json.loads(told("show", INTERRUPTED, "--json")))
+    (trial,) = json.loads(told("show", FINISHED, "--trial", "1", "--json"))["trials"]
     require(EXPECTED["history"], trial["history"])
     assert {row["arm"]["transfer"] for row in EXPECTED["show"]["arms"]} == {"strong", "weak"}, "labels"
-    assert "strong/layerwise" in kdstudy(store, "show", FINISHED, **PLUGIN)
+    assert "strong/layerwise" in told("show", FINISHED)
 
 
-def test_compare_comes_to_the_same(store: Path) -> None:
+def test_compare_comes_to_the_same(told: Told) -> None:
     assert {row["transfer"] for row in EXPECTED["compare"]["comparisons"]} == {"strong", "weak"}
-    found = kdstudy_json(store, "compare", FINISHED, **PLUGIN)["comparisons"]
+    found = json.loads(told("compare", FINISHED, "--json"))["comparisons"]
     for was, now in zip(EXPECTED["compare"]["comparisons"], found, strict=True):
         # The record is one search: the numbers over its seeds are what they were, but for these.
         other = {"n", "diverged_share", "baseline_sd", "treatment_sd", "effect_size", "p_improvement", "verdict"}
@@ -72,14 +92,14 @@ def test_compare_comes_to_the_same(store: Path) -> None:
         assert (now["searches"], now["seeds"]) == (int(was["n"] > 0), was["n"])
         assert (now["baseline_sd"], now["treatment_sd"], now["effect_size"]) == (None, None, None), "over searches"
     assert [row["verdict"] for row in found] == ["not_told_apart", "no_verdict"], "once both were inconclusive"
-    assert "strong" in kdstudy(store, "compare", FINISHED, **PLUGIN)
+    assert "strong" in told("compare", FINISHED)
 
 
-def test_report_is_written(store: Path, tmp_path: Path) -> None:
-    kdstudy(store, "report", FINISHED, "-o", str(tmp_path / "page.html"), **PLUGIN)
+def test_report_is_written(told: Told, tmp_path: Path) -> None:
+    told("report", FINISHED, "-o", str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
     assert FINISHED in page and "strong" in page
-    text = kdstudy(store, "report", FINISHED, "--format", "md", **PLUGIN)
+    text = told("report", FINISHED, "--format", "md")
     assert FINISHED in text and "strong" in text
 
 
@@ -93,11 +113,11 @@ def test_a_trial_is_reproduced(store: Path, number: int) -> None:
         assert (found["verdict"], found["weights_identical"]) == ("identical", True), found
 
 
-def test_the_students_of_the_record_are_exported(store: Path, tmp_path: Path) -> None:
-    (answer,) = kdstudy_json(store, "compare", FINISHED, **PLUGIN)["answers"]
+def test_the_students_of_the_record_are_exported(told: Told, store: Path, tmp_path: Path) -> None:
+    (answer,) = json.loads(told("compare", FINISHED, "--json"))["answers"]
     for place, number, chosen in (("own", answer["take_home"]["trial"], []), ("best", BEST, ["--trial", str(BEST)])):
         target = str(tmp_path / place)
-        kdstudy(store, "export", FINISHED, *chosen, "--format", "safetensors", "-o", target, **PLUGIN)
+        told("export", FINISHED, *chosen, "--format", "safetensors", "-o", target)
         name = "student.safetensors"
         kept = store / "studies" / FINISHED / str(number) / "student" / name
         assert (tmp_path / place / name).read_bytes() == kept.read_bytes()

@@ -22,6 +22,8 @@ import yaml
 from kdstudy.cli.schemas import schema
 from kdstudy.ledger import Ledger
 from tests.command_line import trial_processes
+from tests.end_to_end.pinned import PINS
+from tests.end_to_end.test_golden import STUDIES, check, digits, known_digits
 
 SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
 # Drawn anew: written out here they would be in the diff that a record keeps of an edited checkout.
@@ -29,14 +31,28 @@ SECRETS = {
     name: secrets.token_hex(12)
     for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "GITHUB_TOKEN")
 }
+PINNED = {**SECRETS, **PINS}
+"""Digits are compared with those of earlier versions: see `tests.end_to_end.test_golden`, whose study this is."""
 ARMS = {("attention", "constant"), ("attention", "layerwise")}
+
+
+def study_file(folder: Path) -> str:
+    """Write studies/smoke.yaml, but for a lag that does not depend on the machine, and return where it is."""
+    path = folder / "smoke.yaml"
+    path.write_text(STUDIES["smoke"])
+    return str(path)
 
 
 def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
-    environment = {**os.environ, **SECRETS, "KDSTUDY_STORE": str(store)}
+    return started(store, "-m", "kdstudy", *arguments, code=code)
+
+
+def started(store: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end in an environment with secrets."""
+    environment = {**os.environ, **PINNED, "KDSTUDY_STORE": str(store)}
     done = subprocess.run(
-        [sys.executable, "-m", "kdstudy", *arguments],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         timeout=280,
@@ -51,9 +67,26 @@ def kdstudy(store: Path, *arguments: str, code: int = 0) -> subprocess.Completed
 
 def kdstudy_json(store: Path, *arguments: str, code: int = 0, name: str | None = None) -> Any:
     """Run with --json: stdout is one document that its shipped schema allows."""
-    document = json.loads(kdstudy(store, *arguments, "--json", code=code).stdout)
-    jsonschema.validate(document, schema(name or arguments[0]), cls=jsonschema.Draft202012Validator)
+    return allowed(json.loads(kdstudy(store, *arguments, "--json", code=code).stdout), name or arguments[0])
+
+
+def allowed(document: Any, name: str) -> Any:
+    """Return a document, which the schema of that name must allow."""
+    jsonschema.validate(document, schema(name), cls=jsonschema.Draft202012Validator)
     return document
+
+
+def documents(store: Path, *commands: list[str]) -> list[Any]:
+    """Run several commands with --json, one after the other in one process, which is slow to start."""
+    script = "import json, sys; from kdstudy.cli import run; sys.exit(max(map(run, json.loads(sys.argv[1]))))"
+    lines = json.dumps([[*command, "--json"] for command in commands])
+    text, found = started(store, "-c", script, lines).stdout, []
+    for command in commands:
+        document, end = json.JSONDecoder().raw_decode(text)
+        found.append(allowed(document, command[0]))
+        text = text[end:].lstrip()
+    assert text == ""
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(store: Path) -> dict[str, Any]:
-    return kdstudy_json(store, "run", str(SMOKE))
+    return kdstudy_json(store, "run", study_file(store.parent))
 
 
 def test_run_says_what_came_out(outcome: dict[str, Any]) -> None:
@@ -74,6 +107,10 @@ def test_run_says_what_came_out(outcome: dict[str, Any]) -> None:
     assert (row["transfer"], row["baseline"], row["treatment"]) == ("attention", "constant", "layerwise")
     assert (row["searches"], row["seeds"], row["estimand"], row["family"]) == (1, 2, "tuned", "study")
     assert row["difference"] == pytest.approx(row["treatment_mean"] - row["baseline_mean"])
+
+
+def test_the_smallest_study_keeps_its_digits(store: Path, outcome: dict[str, Any]) -> None:
+    check(known_digits()["smoke"], digits(store, outcome["study_id"]))
 
 
 def test_trials_shared_the_teachers_outputs_and_say_so(store: Path, outcome: dict[str, Any]) -> None:
@@ -96,16 +133,14 @@ def test_no_secret_of_the_environment_is_in_anything_that_was_written(store: Pat
 
 
 def test_list_show_and_compare_read_the_record(store: Path, outcome: dict[str, Any]) -> None:
-    (line,) = kdstudy_json(store, "list")
+    (line,), shown, compared = documents(store, ["list"], ["show", outcome["study_id"][:-4]], ["compare", "latest"])
     assert (line["study_id"], line["status"], line["trials"]) == (outcome["study_id"], "finished", 8)
-    shown = kdstudy_json(store, "show", outcome["study_id"][:-4])
     trials = shown["trials"]
     assert {(t["arm"]["transfer"], t["arm"]["policy"]) for t in trials} == ARMS
     assert [t["trial"] for t in trials] == list(range(8))
     assert all((t["test"] is None) == (t["phase"] == "search") for t in trials)
     layerwise = [t for t in trials if t["arm"]["policy"] == "layerwise"]
     assert all({"train.base_lr", "arms.policies.layerwise.gain"} <= t["values"].keys() for t in layerwise)
-    compared = kdstudy_json(store, "compare", "latest")
     assert compared["comparisons"] == outcome["comparison"]
     assert "attention" in kdstudy(store, "compare").stdout
 
@@ -122,7 +157,7 @@ def test_layerwise_multipliers_move_and_weights_differ_from_constant(store: Path
 
 @pytest.mark.slow
 def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str, Any]) -> None:
-    again = kdstudy_json(store, "run", str(SMOKE))
+    again = kdstudy_json(store, "run", study_file(store.parent))
     assert again["study_id"] != outcome["study_id"]
     assert again["best"] == outcome["best"]
     first, second = (kdstudy_json(store, "show", study)["trials"] for study in (outcome["study_id"], again["study_id"]))
@@ -132,8 +167,8 @@ def test_the_same_study_again_gives_the_same_bits(store: Path, outcome: dict[str
 
 
 def test_reproduce_is_identical_for_the_student_taken_home_and_two_others(store: Path, outcome: dict[str, Any]) -> None:
-    for arguments in ([], ["--trial", "1"], ["--trial", "6"]):
-        found = kdstudy_json(store, "reproduce", outcome["study_id"], *arguments)
+    chosen: list[list[str]] = [[], ["--trial", "1"], ["--trial", "6"]]
+    for found in documents(store, *(["reproduce", outcome["study_id"], *trial] for trial in chosen)):
         assert found["verdict"] == "identical", found
         assert found["weights_identical"]
         assert found["max_abs_difference"] == 0
@@ -200,13 +235,13 @@ def test_mlflow_shows_every_run_once(store: Path, outcome: dict[str, Any]) -> No
 def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[str]]:
     """Start the smoke study in ``folder`` and return once it has printed a line that begins with ``mark``."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "kdstudy", "run", str(SMOKE)],
+        [sys.executable, "-m", "kdstudy", "run", study_file(folder)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         cwd=folder,
-        env={**os.environ, "KDSTUDY_STORE": str(folder / "store")},
+        env={**os.environ, **PINS, "KDSTUDY_STORE": str(folder / "store")},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - in the background it is ignored
     )
     lines: list[str] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from kdstudy.errors import StudyError
 from kdstudy.plugins import POLICIES
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.study import TrialConfig, parse_study
+from kdstudy.training.norms import LayerNorms
 from kdstudy.trial import run_pack, run_trial
 from kdstudy.trial.checks import inspect_parts
 from kdstudy.trial.inputs import OwnInputs
@@ -148,7 +150,9 @@ def test_what_moved_the_rates_is_what_was_recorded() -> None:
 
 
 def test_trust_follows_the_norms_of_every_step() -> None:
-    made = TrialRun(config("trust"), OwnInputs(), teacher=teacher())
+    trial = config("trust")
+    trial = replace(trial, train=replace(trial.train, weight_decay=0.05))  # not the teacher's
+    made = TrialRun(trial, OwnInputs(), teacher=teacher())
     groups = [group["params"] for group in made.distiller.optimizer.param_groups[:3]]
     made.begin_epoch()
     weights, gradients = [], []
@@ -192,3 +196,23 @@ def test_progress_is_refused_where_a_layer_has_no_loss_of_its_own(transfer: str)
 @pytest.mark.parametrize("transfer", ["attention", "{hessian: {kd_weight: 1.0}}", "{fitnet: {at: all}}", "reviewkd"])
 def test_progress_takes_every_transfer_with_a_loss_of_each_layer(transfer: str) -> None:
     assert not inspect_parts([trial_config(transfer, "{progress: {interval: 1}}")]).faults
+
+
+def test_norms_are_gathered_in_the_epoch_that_is_followed_and_in_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = TrialRun(config("trust", interval=2), OwnInputs(), teacher=teacher())
+    gathered: list[int] = []
+
+    def gather(groups: list[dict[str, object]]) -> LayerNorms:
+        gathered.append(len(made.history) + 1)
+        return LayerNorms(groups)
+
+    monkeypatch.setattr("kdstudy.training.distiller.LayerNorms", gather)
+    while not made.done:
+        made.begin_epoch()
+        while made.step():
+            pass
+        made.end_epoch()
+    made.close()
+    assert gathered == [2], "after 4 nothing is set any more"
+    assert [record.epoch for record in made.history if record.layers] == [2]
+    assert all(layer.momentum != 0.0 for layer in made.history[1].layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -126,6 +127,38 @@ def test_what_the_user_allows_runs(folder: Path, capsys: pytest.CaptureFixture[s
     assert tuple(allowed_plugins()) == ("tests", "other", "stranger.method"), (
         "told to every process that is started from here"
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("strangr", True),  # of several, the second misspelt
+        ("strangr.method", True),
+        ("stranger.method", False),
+        ("json", False),
+        ("beside", False),
+        ("folder", False),
+    ],
+)
+def test_what_is_allowed_by_a_name_that_is_nowhere_is_told(
+    word: str, told: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "elsewhere" / "folder").mkdir(parents=True)
+    (folder / "elsewhere" / "beside.py").touch()
+    study = Path(shutil.move(folder / "study.yaml", folder / "elsewhere"))
+    assert run(["check", str(study), "--allow-plugin", "stranger", "--allow-plugin", word]) == 0
+    line = f"warning: --allow-plugin: nothing is called '{word}' here, so this allows nothing; is it spelled right?\n"
+    assert capsys.readouterr().err.count(line) == told
+
+
+def test_an_allowance_in_the_environment_may_be_for_other_studies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ALLOW_PLUGINS, "strangr")
+    assert run(["list"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["list"]) == run(["show", "--yaml", "--allow-plugin", "strangr"]) == 0
+    assert "nothing is called 'strangr'" in capsys.readouterr().err
 
 
 def test_an_allowance_is_for_a_package_and_what_is_below_it(monkeypatch: pytest.MonkeyPatch) -> None:

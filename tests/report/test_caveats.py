@@ -73,6 +73,25 @@ def test_what_is_no_finding_says_so_in_one_breath(
     assert f"# {title}" in render(report, "md")
 
 
+def test_the_headline_of_several_comparisons_counts_them(ledger: Ledger) -> None:
+    guessed: Arms = {"kd/constant": [(0.1, 0.1)], "kd/layerwise": [(0.1, 0.11)]}
+    learnt: Arms = {"kd/constant": [(0.9, 0.9)], "kd/layerwise": [(0.95, 0.951)]}
+    ids = [record(ledger, guessed), record(ledger, learnt, study_id="digits-00000002", seed=8)]
+    ids.append(record(ledger, guessed, study_id="digits-00000003", seed=9))
+    both = {f"{transfer}/{arm}": guessed[f"kd/{arm}"] for transfer in ("kd", "sp") for arm in ("constant", "layerwise")}
+    ids.append(record(ledger, both, study_id="digits-00000004"))
+    one, *_ = (headline(compare(ledger, [each])) for each in ids)
+    assert one.endswith(CHANCE), "of one comparison it is said at length"
+    assert headline(compare(ledger, [ids[3]])) == (
+        "Layerwise against constant: configurations not told apart in both comparisons; 2 of them say nothing of the "
+        "policy"
+    )
+    assert headline(compare(ledger, [ids[1], ids[3]])) == (
+        "Layerwise against constant: configurations differ (1 of 3), configurations not told apart (2 of 3); 2 of them "
+        "say nothing of the policy"
+    )
+
+
 def test_one_search_of_guessing_students_is_no_finding_either(ledger: Ledger) -> None:
     study = record(ledger, {"kd/constant": [(0.1, 0.1)], "kd/layerwise": [(0.1, 0.11)]})
     assert headline(compare(ledger, [study])).endswith(f"these two configurations are not told apart, {CHANCE}")

@@ -214,7 +214,7 @@ def test_the_answer_says_size_interval_and_what_could_have_been_seen(report: Rep
         assert answer.sentence.startswith("{} points [{}, {}], p ".format(*ends))
         assert "; could have detected" in answer.sentence
         assert answer.verdict.startswith("these two configurations ")
-    assert headline(report.comparison).startswith("Layerwise against constant: these two configurations")
+    assert headline(report.comparison).startswith("Layerwise against constant: configurations not told apart in both")
     assert headline(dataclasses.replace(report.comparison, rows=())) == "Nothing to compare yet"
 
 

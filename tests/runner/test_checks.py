@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,29 +12,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdstudy.cli import run
-from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
 from kdstudy.errors import DataError, ModelError, StudyError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, TeacherInfo
 from kdstudy.models import build_model
 from kdstudy.runner import check_study, resume_study
 from kdstudy.runner.checks import check_machine
 from kdstudy.search import Sampler
-from kdstudy.storage import DiskFolder, Store
+from kdstudy.storage import Store
 from kdstudy.study import Problems, ResourcesConfig, parse_study
 from kdstudy.transfer.attention import AttentionTransfer
 from kdstudy.trial import inspect_parts, run_corners
+from tests.tiny import TINY, prepared
 
-STUDY = """\
-name: tiny
-data: {name: synthetic, val_fraction: 0.25}
-teacher: {model: resnet8, epochs: 1}
-student: {model: resnet8}
-train: {epochs: 2, batch_size: 32, base_lr: 0.1}
-arms:
-  transfers: [none, attention]
-  policies: [constant]
-search: {sampler: random, trials_per_arm: 1}
-"""
 HERE = "tests.runner.test_checks"
 NETWORK, TRANSFER, POLICY = "student: {model: resnet8}", "[none, attention]", "[constant]"
 
@@ -126,7 +116,7 @@ def faults(text: str, **options: object) -> list[str]:
     ],
 )
 def test_what_is_wrong_is_one_line_at_its_place(old: str, new: str, place: str, told: str) -> None:
-    text = f"{STUDY}{new}\n" if old == "seed" else STUDY.replace(old, new)
+    text = f"{TINY}{new}\n" if old == "seed" else TINY.replace(old, new)
     (line,) = faults(text)
     number, _, path = place.partition(": ")
     assert line.startswith(f"x.yaml:{number}: {path}: ") or (old == "seed" and f": {path}: " in line), line
@@ -134,7 +124,7 @@ def test_what_is_wrong_is_one_line_at_its_place(old: str, new: str, place: str, 
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    text = STUDY.replace("epochs: 1}", f"path: {tmp_path}/none.pt}}") + "layers: [[midd, layer2]]\n"
+    text = TINY.replace("epochs: 1}", f"path: {tmp_path}/none.pt}}") + "layers: [[midd, layer2]]\n"
     assert [line.split(": ")[1] for line in faults(text)] == ["teacher.path", "layers"]
 
 
@@ -177,7 +167,7 @@ def test_a_teachers_file_is_read_and_fitted(
     tmp_path: Path, name: str, write: Callable[[Path], object], told: str
 ) -> None:
     write(tmp_path / name)
-    text = STUDY.replace("epochs: 1}", f"path: {tmp_path / name}}}")
+    text = TINY.replace("epochs: 1}", f"path: {tmp_path / name}}}")
     (line,) = faults(text)
     assert line.startswith(f"x.yaml:3: teacher.path: {tmp_path / name} ") and told in line, line
     check_study(parse_study(text), "x.yaml", prepared=True)  # the store has the teacher: its file is not needed
@@ -185,7 +175,55 @@ def test_a_teachers_file_is_read_and_fitted(
 
 def test_a_teachers_file_that_fits_is_no_fault(tmp_path: Path) -> None:
     torch.save(weights(4), tmp_path / "a.pt")
-    check_study(parse_study(STUDY.replace("epochs: 1}", f"path: {tmp_path}/a.pt}}")), "x.yaml")
+    loaded = f"path: {tmp_path}/a.pt, allow_weak: true}}"
+    check_study(parse_study(TINY.replace("epochs: 1}", loaded)), "x.yaml")
+
+
+def guessing(path: Path) -> str:
+    """A study whose teacher, from a file, always names one class: 1 / 4 of the validation images of each."""
+    state = weights(4)
+    torch.save(state | {name: torch.zeros_like(state[name]) for name in ("fc.weight", "fc.bias")}, path)
+    return TINY.replace("epochs: 1}", f"path: {path}}}")
+
+
+WEAK = "its validation score 0.250 is near chance (0.250); check mean, std and key_map, or set teacher.allow_weak: true"
+
+
+def test_a_loaded_teacher_near_chance_is_found_before_anything_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = guessing(tmp_path / "a.pt")
+    assert faults(text) == [f"x.yaml:3: teacher: {WEAK}"]
+    (tmp_path / "study.yaml").write_text(text)
+    assert run(["run", str(tmp_path / "study.yaml"), "--store", str(tmp_path / "store")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/study.yaml:3: teacher: {WEAK}\n"
+    assert not (tmp_path / "store").exists()
+    check_study(parse_study(text), "x.yaml", prepared=True)  # the store has the teacher, and with it its score
+
+
+def test_check_tells_what_a_loaded_teacher_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = guessing(tmp_path / "a.pt").replace("a.pt}", "a.pt, allow_weak: true}")
+    (tmp_path / "study.yaml").write_text(text)
+    assert run(["check", str(tmp_path / "study.yaml")]) == 0
+    told = capsys.readouterr()
+    assert re.search(r"^teacher: validation 0\.2500 on \d+ images, chance 0\.2500$", told.out, re.MULTILINE)
+    assert "warning" not in told.out
+
+
+def test_of_many_validation_images_some_are_looked_at_and_all_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = guessing(tmp_path / "a.pt")
+    monkeypatch.setattr("kdstudy.trial.teacher_score.GLANCE", 8)
+    found = check_study(parse_study(text), "x.yaml")
+    assert found.data is not None
+    many = len(found.data.val)
+    assert many > 8
+    assert found.notes[-1].startswith("teacher: validation ")
+    assert f" on 8 of {many} images, chance " in found.notes[-1]
+    (line,) = found.warnings
+    assert line.startswith("teacher: its validation score ")
+    assert line.endswith(f"; all {many} validation images decide when the study runs")
 
 
 def test_this_machine_must_have_what_one_trial_takes() -> None:
@@ -199,18 +237,18 @@ def test_this_machine_must_have_what_one_trial_takes() -> None:
 
 
 def test_on_a_cluster_the_nodes_may_have_what_this_machine_has_not(caplog: pytest.LogCaptureFixture) -> None:
-    text = STUDY.replace("epochs: 1}", "path: /no/such.pt}").replace("name: synthetic", "name: imagefolder, root: /no")
+    text = TINY.replace("epochs: 1}", "path: /no/such.pt}").replace("name: synthetic", "name: imagefolder, root: /no")
     with caplog.at_level("INFO", "kdstudy"):
         check_study(parse_study(text + "resources: {cpus: 100000}\n"), "x.yaml", address="host:6379")
     assert "note: data.root: not on this machine (no image folder at /no" in caplog.text
-    assert faults(STUDY + "layers: [[midd, layer2]]\n", address="host:6379"), "what is wrong everywhere is wrong"
+    assert faults(TINY + "layers: [[midd, layer2]]\n", address="host:6379"), "what is wrong everywhere is wrong"
 
 
 @pytest.mark.parametrize("command", ["run", "submit"])
 def test_a_wrong_study_is_neither_recorded_nor_sent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    (tmp_path / "study.yaml").write_text(STUDY + "layers: [[midd, layer2]]\n")
+    (tmp_path / "study.yaml").write_text(TINY + "layers: [[midd, layer2]]\n")
     sent = ["--address", "http://127.0.0.1:9"] if command == "submit" else []
     assert run([command, str(tmp_path / "study.yaml"), "--store", str(tmp_path / "store"), *sent]) == 1
     captured = capsys.readouterr()
@@ -225,7 +263,7 @@ def test_a_study_that_cannot_go_on_stays_as_it_was(tmp_path: Path, status: str) 
     """Its data are not where they were: the record says so neither as a failure nor as something to be run."""
     store = Store.at(str(tmp_path / "store"))
     store.create()
-    text = STUDY.replace("name: synthetic", "name: imagefolder, root: gone")
+    text = TINY.replace("name: synthetic", "name: imagefolder, root: gone")
     with Ledger.open(store.ledger_url, create=True) as ledger:
         record = StudyRecord.of(parse_study(text), {})
         ledger.create_study(record)
@@ -238,9 +276,7 @@ def test_a_study_that_cannot_go_on_stays_as_it_was(tmp_path: Path, status: str) 
 
 
 def test_data_that_only_the_nodes_have_are_checked_there_before_the_teacher_is_trained(tmp_path: Path) -> None:
-    study = parse_study(STUDY + "layers: [[midd, layer2]]\n")
-    configs = [study.corner(arm, 0).to_json() for arm in study.arms]
-    found = prepare_in_worker(configs, DiskFolder(tmp_path / "teachers"), None, ImagesToVerify(1))
+    found = prepared(TINY + "layers: [[midd, layer2]]\n", tmp_path / "teachers")
     assert "layers: the student has no layer 'midd'" in found["error"] and "\n" not in found["error"]
     assert not (tmp_path / "teachers").exists()
 
@@ -250,7 +286,7 @@ def test_data_that_only_the_nodes_have_are_checked_there_before_the_teacher_is_t
     ("student: {model: resnet8}", "student: {model: resnet8}\nlayers: [[midd, layer2]]", ModelError),
 ])  # fmt: skip
 def test_faults_of_the_data_alone_are_raised_as_such(old: str, new: str, kind: type[Exception]) -> None:
-    study = parse_study(STUDY.replace(old, new))
+    study = parse_study(TINY.replace(old, new))
     with pytest.raises(kind):
         inspect_parts(study.student_corners()).raise_faults()
 
@@ -263,7 +299,7 @@ class Uneven(AttentionTransfer):
 
 
 def test_what_a_users_method_raises_in_a_batch_is_one_line_for_each_corner() -> None:
-    study = parse_study(STUDY.replace(TRANSFER, f"['{HERE}:Uneven']"), "x.yaml")
+    study = parse_study(TINY.replace(TRANSFER, f"['{HERE}:Uneven']"), "x.yaml")
     with pytest.raises(StudyError) as caught:
         run_corners(study)
     for problem in caught.value.problems:

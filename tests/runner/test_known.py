@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from kdstudy.cli import run
-from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord
 from kdstudy.runner import resume_study, searches_left
 from kdstudy.runner.known import tell_of_twin
-from kdstudy.storage import DiskFolder, Store
-from kdstudy.study import parse_study
+from kdstudy.storage import Store
 from tests.confirmed import ID, record, study_of
+from tests.tiny import TINY, prepared
 
 ARMS = {"none/constant": [[0.5]], "none/decay": [[0.6]]}
 MANY = {arm: scores * 8 for arm, scores in ARMS.items()}
@@ -101,29 +100,12 @@ def test_a_second_run_of_the_same_file_is_told_of_the_first(
         assert caplog.messages == [line], "a file that was changed is another"
 
 
-STUDY = """\
-name: tiny
-data: {name: synthetic, val_fraction: 0.25}
-teacher: {model: resnet8, epochs: 1}
-student: {model: resnet8}
-train: {epochs: 2, batch_size: 32, base_lr: 0.1}
-arms: {transfers: [attention], policies: [constant]}
-search: {sampler: random, trials_per_arm: 1}
-"""
-
-
-def prepared(text: str, folder: Path, key: str | None = None) -> str:
-    study = parse_study(text)
-    configs = [study.corner(arm, 0).to_json() for arm in study.arms]
-    return str(prepare_in_worker(configs, DiskFolder(folder), key, ImagesToVerify(1))["error"])
-
-
 @pytest.mark.parametrize("fault", ["layers: [[midd, layer2]]", "layers: [[layer1, layer1], [layer1, layer2]]"])
 def test_what_only_a_node_sees_is_told_with_that_nothing_was_trained(fault: str, tmp_path: Path) -> None:
-    assert prepared(f"{STUDY}{fault}\n", tmp_path).endswith("; nothing was trained")
+    assert prepared(f"{TINY}{fault}\n", tmp_path)["error"].endswith("; nothing was trained")
     assert not any(tmp_path.iterdir())
 
 
 def test_it_is_not_said_once_a_teacher_was_trained(tmp_path: Path) -> None:
-    told = prepared(STUDY.replace("epochs: 1}", "epochs: 1, base_lr: 1.0e-9}"), tmp_path)
+    told = prepared(TINY.replace("epochs: 1}", "epochs: 1, base_lr: 1.0e-9}"), tmp_path)["error"]
     assert "near chance" in told and "nothing was trained" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -19,20 +20,23 @@ from tests.runner.in_process import InProcess
 from tests.runner.test_whole_studies import TEXT, at, digits, trials
 
 
+def store_in(folder: Path) -> Store:
+    return Store.at(str(folder / "store"), tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+
+
 @pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study of one search that was run to its end, and with what MLflow has of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    run_study(parse_study(TEXT, "whole.yaml"), store_in(folder), cluster=InProcess())
+    return folder
 
 
 @pytest.fixture
-def store(tmp_path: Path, tracking: str) -> Store:
-    return Store.at(str(tmp_path / "store"), tracking_uri=tracking)
-
-
-def finished(store: Store) -> tuple[TrialRecord, ...]:
-    """Run a study of one search to its end."""
-    run_study(parse_study(TEXT, "whole.yaml"), store, cluster=InProcess())
-    return trials(store)
+def store(finished: Path, tmp_path: Path) -> Store:
+    """Its store, copied: each test goes on with it in its own way."""
+    shutil.copytree(finished, tmp_path / "own")
+    return store_in(tmp_path / "own")
 
 
 def places(found: tuple[TrialRecord, ...]) -> list[tuple[int, str, str, int]]:
@@ -40,7 +44,7 @@ def places(found: tuple[TrialRecord, ...]) -> list[tuple[int, str, str, int]]:
 
 
 def test_two_whole_searches_are_added_and_an_interruption_forgets_neither(store: Store) -> None:
-    first = finished(store)
+    first = trials(store)
     assert {trial.search for trial in first} == {0}
     # The first search has numbers 0 to 5, the second begins at 100.
     with pytest.raises(KeyboardInterrupt):
@@ -69,16 +73,16 @@ def test_two_whole_searches_are_added_and_an_interruption_forgets_neither(store:
     assert [row.verdict for row in (declared, later)] == ["no_verdict", "no_verdict"], "one seed, and exploratory"
 
 
-def test_interrupted_or_not_the_digits_are_the_same(store: Store, tmp_path: Path, tracking: str) -> None:
-    finished(store)
+def test_interrupted_or_not_the_digits_are_the_same(store: Store, tmp_path: Path) -> None:
     confirm_study("latest", store, searches=1, cluster=InProcess())
-    other = Store.at(str(tmp_path / "other"), tracking_uri=tracking)
+    shutil.copy(tmp_path / "own" / "mlflow.db", tmp_path)
+    other = store_in(tmp_path)
     run_study(parse_study(TEXT.replace("seeds: 1", "searches: 2, seeds: 1"), "whole.yaml"), other, cluster=InProcess())
     assert digits(other) == digits(store), "two searches at once, or one after the other"
 
 
 def test_a_ledger_of_an_older_version_is_read_and_written(store: Store) -> None:
-    first = finished(store)
+    first = trials(store)
     path = store.local / "ledger.db"
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP TABLE IF EXISTS kdstudy_searches")

@@ -16,6 +16,7 @@ from kdstudy.cli.options import nothing_printed
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.runner import StudyResult
 from kdstudy.runner.progress import Progress
+from kdstudy.runner.times import Times
 from kdstudy.study import parse_study
 from tests.configs import TEXT
 from tests.stages import ended
@@ -125,3 +126,11 @@ def test_the_end_of_a_study_says_that_every_trial_diverged(
             assert tell(StudyResult(study, trials, None, answer_to(trials), 0), as_json=True) == code
         told = capsys.readouterr().err
         assert ("all 2 search trials diverged; " in told) == ("; lower train.base_lr, or the weight" in told) == said
+
+
+def test_the_times_of_a_study_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the last trial, the page and MLflow, is told as well."""
+    monkeypatch.setattr("time.monotonic", lambda: 257.0)
+    times = Times(began=100.0, connected=106.0, prepared=119.0)
+    told = times.summary({"search": 83.0, "confirmation": 48.0})
+    assert told == "set-up 6 s, teacher 13 s, search 1:23, confirmation 48 s, closing 7 s, all 2:37"

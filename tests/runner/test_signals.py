@@ -14,6 +14,11 @@ import os, signal, time
 from kdstudy.runner.signals import interrupt_study, preemptible, terminable
 
 signal.signal(signal.SIGINT, signal.{sigint})
+
+def work():
+    for _ in range(200):  # what another thread asks for is done between two steps, never within one
+        time.sleep(0.05)
+
 try:
     {body}
     print("went on")
@@ -24,7 +29,7 @@ TOLD = """
     with terminable(), preemptible() as stopping:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopping()
-        time.sleep(10)
+        work()
 """
 LOST = """
     from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease, lease
@@ -33,7 +38,7 @@ LOST = """
     with Ledger.open("sqlite:///ledger.db", create=True) as ledger:
         ledger.create_study(StudyRecord(id="a-1", name="a", seed=0, text="", environment={}), LeaseOwner.here())
         with terminable(), keep_lease(ledger, "a-1", ours, interrupt_study), preemptible():
-            time.sleep(10)
+            work()
 """
 
 

@@ -101,7 +101,7 @@ def test_check_tells_what_networks_begin_with_and_may_have_seen(tmp_path: Path) 
     assert not found.faults
     for owner in ("teacher", "student"):
         assert any(note.startswith(f"{owner}: begins with 'tiny', sha256 ") for note in found.notes)
-        assert any(f"warning: {owner}: the weights 'tiny' may have been trained" in note for note in found.notes)
+        assert any(line.startswith(f"{owner}: the weights 'tiny' may have been trained") for line in found.warnings)
 
 
 def test_a_student_begins_with_them_in_every_trial_and_the_seed_makes_its_head(tmp_path: Path) -> None:

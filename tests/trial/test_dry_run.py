@@ -14,26 +14,23 @@ from kdstudy.study import parse_study
 from kdstudy.transfer import Observation
 from kdstudy.transfer.attention import AttentionTransfer
 from kdstudy.trial import run_corners
+from tests.tiny import TINY
 
-STUDY = """\
-name: tiny
-data: {name: synthetic, val_fraction: 0.25}
-teacher: {model: resnet8, epochs: 1}
-student: {model: STUDENT}
-train: {epochs: 2, batch_size: 32, base_lr: 0.1}
-arms: {transfers: [TRANSFER], policies: [constant]}
-search: {sampler: random, trials_per_arm: 1}
-LAYERS
-"""
 HERE = "tests.trial.test_dry_run"
 OWN = "layers: [[mid, layer2]]"
 
 
+def study(transfer: str, student: str = "resnet8", layers: str = "") -> str:
+    text = TINY.replace("[none, attention]", f"[{transfer}]").replace(
+        "student: {model: resnet8}", f"student: {{model: {student}}}"
+    )
+    return f"{text}{layers}\n"
+
+
 def refused(transfer: str = "none", student: str = "resnet8", layers: str = "") -> str:
     """What the dry run says of a study, in one line."""
-    text = STUDY.replace("TRANSFER", transfer).replace("STUDENT", student).replace("LAYERS", layers)
     with pytest.raises(StudyError) as caught:
-        run_corners(parse_study(text, "x.yaml"))
+        run_corners(parse_study(study(transfer, student, layers), "x.yaml"))
     (problem,) = caught.value.problems
     return problem
 
@@ -101,5 +98,4 @@ def test_maps_that_are_zero_from_the_first_step_teach_nothing() -> None:
 
 @pytest.mark.parametrize("transfer", [f"{{'{HERE}:Faulty': {{fault: none}}}}", "none", "jacobian", "crd"])
 def test_what_can_be_trained_passes(transfer: str) -> None:
-    text = STUDY.replace("TRANSFER", transfer).replace("STUDENT", "resnet8").replace("LAYERS", "")
-    assert run_corners(parse_study(text, "x.yaml")) == 1
+    assert run_corners(parse_study(study(transfer), "x.yaml")) == 1

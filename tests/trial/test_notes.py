@@ -6,16 +6,9 @@ import pytest
 
 from kdstudy.study import parse_study
 from kdstudy.trial import inspect_parts
+from tests.tiny import TINY
 
-STUDY = """\
-name: tiny
-data: {name: synthetic, val_fraction: 0.25}
-teacher: {model: resnet8, epochs: 1, batch_size: 64}
-student: {model: resnet8}
-train: {epochs: 2, batch_size: 32, base_lr: 0.1}
-arms: {transfers: [attention], policies: [constant]}
-search: {sampler: random, trials_per_arm: 1}
-"""
+STUDY = TINY.replace("epochs: 1}", "epochs: 1, batch_size: 64}")
 
 
 def notes(text: str) -> list[str]:

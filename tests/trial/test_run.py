@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -241,6 +242,69 @@ def test_a_diverging_trial_is_a_result() -> None:
     assert result.error == 'the term "cross_entropy" of the loss was nan in epoch 1, step 2'
 
 
+def test_of_a_student_that_has_diverged_nothing_is_measured() -> None:
+    result, records = run(trial_config("attention", LAYERWISE, base_lr=1e30, epochs=3))
+    assert result is not None and result.error is not None
+    assert (result.state, len(records)) == ("diverged", 1)
+    assert result.error.endswith("of the loss were nan in epoch 1, step 2"), "not what a probe would find then"
+    assert not records[0].layers
+
+
+class Listens(NoTransfer):
+    """Notes what it is given to draw from, and what torch's own stream gives there."""
+
+    needs_directions = True
+    heard: ClassVar[list[tuple[float, float]]] = []
+
+    def draw(self, images, generator):
+        self.heard.append((float(torch.rand((), generator=generator)), float(torch.rand(()))))
+
+
+def streams(**seeds: int) -> list[tuple[float, float]]:
+    """The first numbers drawn in each of two epochs of a trial with these seeds: of directions, and of torch's own."""
+    Listens.heard.clear()
+    run(trial_config("'tests.trial.test_run:Listens'", epochs=2, **seeds))
+    half = len(Listens.heard) // 2
+    assert all(len(set(stream)) == 2 * half for stream in zip(*Listens.heard, strict=True)), "each step draws anew"
+    return list(zip(Listens.heard[0], Listens.heard[half], strict=True))
+
+
+def test_every_epoch_draws_anew_directions_by_the_data_seed_and_all_else_by_the_initial_one() -> None:
+    directions, own = streams(data_seed=1, init_seed=2)
+    other, same = streams(data_seed=3, init_seed=2)
+    assert same == own and not set(other) & set(directions)
+    same, other = streams(data_seed=1, init_seed=3)
+    assert same == directions, "common to the trials of a search"
+    assert not set(other) & set(own)
+
+
+class Counts(NoTransfer):
+    """Its term is the number of the step, from 1, over all epochs."""
+
+    uses_teacher = True
+    modes: ClassVar[list[bool]] = []
+
+    def terms(self, student, teacher, batch):
+        self.modes.append(self.training)
+        return {"count": student.logits.sum() * 0.0 + len(self.modes)}
+
+
+def test_an_epoch_s_terms_are_means_over_its_steps_with_the_method_in_training_mode() -> None:
+    Counts.modes.clear()
+    _, (first, second) = run(trial_config("'tests.trial.test_run:Counts'", LAYERWISE, epochs=2))
+    steps = len(Counts.modes) // 2
+    assert steps > 1 and all(Counts.modes)
+    assert first.terms["count"] == pytest.approx((1 + steps) / 2)
+    assert second.terms["count"] == pytest.approx(steps + (1 + steps) / 2)
+
+
+def test_an_epoch_begins_in_training_mode_whatever_was_before() -> None:
+    with contextlib.closing(TrialRun(trial_config(), OwnInputs(), teacher=fresh_teacher())) as made:
+        made.student.module.eval()
+        made.begin_epoch()
+        assert all(module.training for module in made.student.module.modules())
+
+
 class Explodes(NoTransfer):
     """Its loss is not finite in batch ``at``, counted over all epochs."""
 
@@ -304,6 +368,32 @@ def test_a_student_whose_layer_died_says_which_and_when() -> None:
     result, _ = run(trial_config("'tests.trial.test_run:Deadens'", epochs=2))
     assert result.state == "diverged"
     assert result.error == "the student's map at layer 'layer2' was zero over a whole batch in epoch 1, step 2"
+
+
+class Notices(NoTransfer):
+    """Learns only when the epoch is over that a map has vanished in its last step."""
+
+    uses_teacher = True
+
+    def check(self) -> None:
+        raise EmptyMapError("notices", "student", "layer3")
+
+
+def test_what_a_step_did_not_wait_for_is_asked_after_the_epoch() -> None:
+    result, records = run(trial_config("'tests.trial.test_run:Notices'", epochs=2))
+    assert (result.state, len(records)) == ("diverged", 1)
+    assert result.error is not None
+    assert result.error.startswith("the student's map at layer 'layer3' was zero over a whole batch in epoch 1")
+
+
+def test_the_optimizer_is_the_trial_s_in_every_group() -> None:
+    config = trial_config("vid")
+    train = replace(config.train, momentum=0.7, weight_decay=0.03, nesterov=True)
+    with contextlib.closing(TrialRun(replace(config, train=train), OwnInputs(), teacher=fresh_teacher())) as made:
+        groups = made.distiller.optimizer.param_groups
+    assert [group["layer"] for group in groups] == ["layer1", "layer2", "layer3", "head", "transfer"]
+    for name in ("momentum", "weight_decay", "nesterov"):
+        assert {group[name] for group in groups} == {getattr(train, name)}, name
 
 
 def test_test_is_scored_only_where_asked() -> None:

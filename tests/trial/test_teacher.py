@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from kdstudy.errors import ModelError
 from kdstudy.training import weights_sha256
+from kdstudy.trial import inspect_parts
 from kdstudy.trial.teacher import open_teacher, prepare_teacher, score_teacher
 from tests.configs import fresh_teacher, trial_config
 
@@ -79,10 +80,12 @@ def test_every_usual_file_of_weights_loads(tmp_path: Path, style: str) -> None:
     else:
         torch.save({name.replace("fc.", "linear."): value for name, value in state.items()}, path)
         key_map = {"linear": "fc"}
-    loaded = prepare_teacher(with_teacher(epochs=None, path=str(path), key_map=key_map), tmp_path / "loaded")
+    config = with_teacher(epochs=None, path=str(path), key_map=key_map)
+    loaded = prepare_teacher(config, tmp_path / "loaded")
     assert loaded.sha256 == teacher.sha256
     assert loaded.val == teacher.val
     assert loaded.seen, "nobody knows what a loaded teacher has seen"
+    assert inspect_parts([config]).notes[-1].startswith(f"teacher: validation {loaded.val:.4f} on ")
 
 
 class Bomb:
