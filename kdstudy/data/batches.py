@@ -162,12 +162,12 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
 
 def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the indices and the uint8 images of each chunk, both on the device."""
+    # All indices move to the device at once: a step never waits for a copy.
+    indices = torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks])
     if isinstance(split.images, ImageFiles):
-        for chunk, images in zip(chunks, split.images.stream(chunks, device), strict=True):
-            yield chunk.to(device), images
+        yield from zip(indices, split.images.stream(chunks, device), strict=True)
     else:
-        # All indices move to the device at once: a step never waits for a copy.
-        for indices_B in torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks]):
+        for indices_B in indices:
             yield indices_B, split.images[indices_B]
 
 
