@@ -5,7 +5,7 @@ on the GPU if there is one (wall time, the device awaited), else on one thread (
 steps, one trial at a time on one device. Not counted: validation, probes, reading images, start-up. What `cache` saves
 and what `resources.gpus` packs on one GPU are not measured either.
 
-    python benchmarks/study_hours.py STUDY.yaml [STEPS]
+    python -m benchmarks.study_hours STUDY.yaml [STEPS]
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from timing import table, where
-
-import torch  # isort: skip - after timing, which sets the number of threads
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.timing import table, where
 from kdstudy.data import Augmentation, Batch, Dataset, Split
 from kdstudy.layerwise import layer_groups
 from kdstudy.study import Study, TrialConfig, load_study
@@ -30,8 +29,7 @@ from kdstudy.trial import build_transfer, networks, teacher_spec, teacher_trial
 SIZES = {"cifar10": (50_000, 10, 32), "cifar100": (50_000, 100, 32), "coco": (118_287, 80, 64)}
 """Training images as distributed, classes, height and width unless the study says otherwise."""
 
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def main(path: Path, steps: int) -> None:
@@ -39,23 +37,43 @@ def main(path: Path, steps: int) -> None:
     study = load_study(path)
     if study.data.name not in SIZES:
         raise SystemExit(f"data.name: known are {', '.join(SIZES)}, got {study.data.name}; add it to SIZES")
-    images = study.data.train_images or SIZES[study.data.name][0]
-    images = round(images * (1 - study.data.val_fraction))
-    trials = study.search.trials_per_arm + study.confirm.seeds
-    print(where(), torch.cuda.get_device_name() if GPU else "no GPU here: hours of one CPU thread, not GPU hours")
-    print(f"{path.name}: {images} training images, {len(study.arms)} arms of {trials} trials\n")
+    images = training_images(study)
+    print(
+        where(),
+        torch.cuda.get_device_name()
+        if DEVICE.type == "cuda"
+        else "no GPU here: hours of one CPU thread, not GPU hours",
+    )
+    print(f"{path.name}: {images} training images, {len(study.arms)} arms of {trials_of(study)} trials\n")
     rows, total = [], 0.0
-    for what, config, runs in costs(study, trials):
-        flops, seconds = measured(step_of(config), steps)
-        hours = seconds * -(-images // config.train.batch_size) * config.train.epochs / 3600
+    for what, config, runs in costs(study):
+        flops, seconds = measured(step_of(config, DEVICE), steps, DEVICE)
+        hours = hours_of(config, images, seconds)
         total += hours * runs
         rows.append([what, f"{flops / 1e9:.2f}", f"{seconds:.4f}", f"{hours:.2f}", str(runs), f"{hours * runs:.1f}"])
     head = ["", "GFLOP a step", "seconds a step", "hours a trial", "trials", "hours"]
     print(table(head, [*rows, ["all", "", "", "", "", f"{total:.0f}"]]))
 
 
-def costs(study: Study, trials: int) -> list[tuple[str, TrialConfig, int]]:
+def training_images(study: Study) -> int:
+    """Return how many images its trials are trained on."""
+    images = study.data.train_images or SIZES[study.data.name][0]
+    return round(images * (1 - study.data.val_fraction))
+
+
+def trials_of(study: Study) -> int:
+    """Return how many trials an arm has."""
+    return study.search.trials_per_arm + study.confirm.seeds
+
+
+def hours_of(config: TrialConfig, images: int, seconds: float) -> float:
+    """Return the hours of a trial whose steps take so many seconds."""
+    return seconds * -(-images // config.train.batch_size) * config.train.epochs / 3600
+
+
+def costs(study: Study) -> list[tuple[str, TrialConfig, int]]:
     """Return what is trained how often: the teacher unless it is loaded, then each transfer under all its policies."""
+    trials = trials_of(study)
     configs = {config.transfer.name: config for _, config in study.corners()}
     arms = [arm.transfer.name for arm in study.arms]
     found = [(name, config, trials * arms.count(name)) for name, config in configs.items()]
@@ -64,14 +82,14 @@ def costs(study: Study, trials: int) -> list[tuple[str, TrialConfig, int]]:
     return found
 
 
-def step_of(config: TrialConfig) -> Callable[[], object]:
-    """Return one training step of a trial, networks untrained."""
+def step_of(config: TrialConfig, device: torch.device) -> Callable[[], object]:
+    """Return one training step of a trial on ``device``, networks untrained."""
     data = noise(config)
     teacher = None
     if config.transfer.name != "none":
         teacher = teacher_spec(config, data).build(seed=0)
-    student, frozen, context = networks(config, data, teacher, DEVICE)
-    transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=0).to(DEVICE)
+    student, frozen, context = networks(config, data, teacher, device)
+    transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=0).to(device)
     distiller = Distiller(
         student,
         frozen,
@@ -82,9 +100,9 @@ def step_of(config: TrialConfig) -> Callable[[], object]:
     )
     assert isinstance(data.train.images, torch.Tensor)
     batch = Batch(
-        data.train.images.to(DEVICE).float() / 255,
-        data.train.labels.to(DEVICE),
-        torch.arange(len(data.train.images), device=DEVICE),
+        data.train.images.to(device).float() / 255,
+        data.train.labels.to(device),
+        torch.arange(len(data.train.images), device=device),
     )
     return lambda: distiller.begin_epoch(
         1, [batch], steps=1, directions=generator(0, "directions", 1), multipliers={}
@@ -117,22 +135,22 @@ def noise(config: TrialConfig) -> Dataset:
     )
 
 
-def measured(step: Callable[[], object], steps: int) -> tuple[float, float]:
+def measured(step: Callable[[], object], steps: int, device: torch.device) -> tuple[float, float]:
     """Return floating-point operations (two a multiply-add) and median seconds of a step, after two to warm up."""
     step()
     with FlopCounterMode(display=False) as counter:
         step()
     seconds = []
     for _ in range(steps):
-        began = now()
+        began = now(device)
         step()
-        seconds.append(now() - began)
+        seconds.append(now(device) - began)
     return float(counter.get_total_flops()), statistics.median(seconds)
 
 
-def now() -> float:
+def now(device: torch.device) -> float:
     """Return the time in seconds: the wall's when the GPU is done, else this process's own."""
-    if not GPU:
+    if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
     return time.perf_counter()

@@ -185,8 +185,7 @@ def _changed(
     else:
         images = split.images.cpu()
         changed = (change(images[chunk], chunk).to(device) for chunk in chunks)
-    for chunk, made in zip(chunks, changed, strict=True):
-        indices_B = chunk.to(device)
+    for indices_B, made in zip(_moved(chunks, device), changed, strict=True):
         yield Batch(_as_float(made), split.labels[indices_B], indices_B)
 
 
@@ -204,13 +203,17 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
 
 def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the indices and the uint8 images of each chunk, both on the device."""
+    indices = _moved(chunks, device)
     if isinstance(split.images, StoredImages):
-        for chunk, images in zip(chunks, split.images.stream(chunks, device), strict=True):
-            yield chunk.to(device), images
+        yield from zip(indices, split.images.stream(chunks, device), strict=True)
     else:
-        # All indices move to the device at once: a step never waits for a copy.
-        for indices_B in torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks]):
+        for indices_B in indices:
             yield indices_B, split.images[indices_B]
+
+
+def _moved(chunks: Sequence[Tensor], device: torch.device | str) -> tuple[Tensor, ...]:
+    """Move the indices of all chunks to the device at once: a step never waits for a copy."""
+    return torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks])
 
 
 class _Views(NamedTuple):

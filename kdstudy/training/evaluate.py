@@ -55,7 +55,7 @@ def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:
         for images, labels, _ in batches:
             logits = module(images)
             if is_multilabel(labels):
-                several.append((logits.cpu(), labels.cpu()))
+                several.append((logits, labels))
             else:
                 correct = correct.to(logits.device) + (logits.argmax(1) == labels).sum()
             total_loss = total_loss.to(logits.device) + label_loss(logits, labels, "sum").double()
@@ -63,6 +63,6 @@ def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:
     loss = float(total_loss) / count
     if not several:
         return Evaluation(float(correct) / count if math.isfinite(loss) else None, loss)
-    logits, labels = (torch.cat(parts) for parts in zip(*several, strict=True))
+    logits, labels = (torch.cat(parts).cpu() for parts in zip(*several, strict=True))
     scores = multilabel_scores(logits, labels)
     return Evaluation(scores.get("map"), loss, scores)

@@ -88,6 +88,12 @@ class Observation(NamedTuple):
     maps: tuple[Tensor, ...]
 
 
+def beside(drawn: Tensor, images: Tensor) -> Tensor:
+    """Return what was drawn on the CPU, on the images' device; the host does not wait for the copy."""
+    pinned = drawn.pin_memory() if images.is_cuda else drawn
+    return pinned.to(images.device, non_blocking=True)
+
+
 class Transfer(nn.Module, ABC):
     """A transfer method.
 
@@ -121,7 +127,7 @@ class Transfer(nn.Module, ABC):
         self.layers = context.layers
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Any:
-        """Draw this batch's random directions on the CPU and move them to the images' device, or None."""
+        """Draw this batch's random directions on the CPU and move them to the images' device (`beside`), or None."""
         return None
 
     @abstractmethod

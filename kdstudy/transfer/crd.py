@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
-from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
+from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight, beside
 from kdstudy.transfer.features import FeatureTransfer, pooled, unit
 
 _UNKNOWN = -1
@@ -87,7 +87,7 @@ class ContrastiveTransfer(FeatureTransfer):
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the indices (K,) of this batch's negatives."""
-        return torch.randint(len(self.classes), (self.negatives,), generator=generator).to(images.device)
+        return beside(torch.randint(len(self.classes), (self.negatives,), generator=generator), images)
 
     def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
         """Run ``network`` once and keep the pooled last feature (B, C), and the drawn indices beside it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor, evaluating, watching
 from kdstudy.plugins import Earlier
 from kdstudy.transfer.autodiff import Dual, differentiable
-from kdstudy.transfer.base import MapTransfer, Temperature, TransferContext, Weight
+from kdstudy.transfer.base import MapTransfer, Temperature, TransferContext, Weight, beside
 from kdstudy.transfer.losses import batch_unit_distance, mean_square_norm, squared_distance, unit_distance
 from kdstudy.transfer.maps import attention_map, resize
 
@@ -125,11 +126,12 @@ class DerivativeTransfer(MapTransfer):
         drawn = [_signs(shape, generator) for _ in range(signs)]
         drawn += [torch.randn(shape, generator=generator) for _ in range(normals)]
         weights = [_signs((count, *size), generator) for size in self.sizes] if positions else []
-        return Directions(count, tuple(_moved(u, images) for u in drawn), tuple(_moved(v, images) for v in weights))
+        moved = [tuple(beside(each.to(images.dtype), images) for each in made) for made in (drawn, weights)]
+        return Directions(count, *moved)
 
     def jvp(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> tuple[Tensor, tuple[Dual, ...]]:
         """Run ``network`` once in forward mode and return its logits and its layers' activations as duals."""
-        with torch.autocast(images.device.type, enabled=False):  # low precision flips ReLU masks: 13-30 % off
+        with full_precision(images.device):
             output = network(Dual(images, draws.images))
         for layer, feature in zip(self.layers, output.features, strict=True):
             _require_dual(self.name, layer, feature)
@@ -139,7 +141,7 @@ class DerivativeTransfer(MapTransfer):
         self, network: FeatureExtractor, images: Tensor, draws: Directions
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Run ``network`` for reverse mode: its logits, the leaf images, each layer's attention map."""
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images.device):
             run = differentiable(network, images, draws.samples)
         with torch.enable_grad():
             maps = (attention_map(feature, self.p) for feature in run.features)
@@ -201,7 +203,7 @@ def trial_run(method: str, module: nn.Module, layers: Sequence[str], image_shape
     like = next(iter(module.parameters()), torch.zeros(()))
     image = torch.zeros(1, *image_shape, device=like.device, dtype=like.dtype)
     watched = watching({name: module.get_submodule(name) for name in layers}, record)
-    with watched, evaluating(module), torch.no_grad(), torch.autocast(like.device.type, enabled=False):
+    with watched, evaluating(module), torch.no_grad(), full_precision(like.device):
         module(Dual(image, (image,)))
     return [_require_dual(method, name, features.get(name)) for name in layers]
 
@@ -212,10 +214,10 @@ def _require_dual(method: str, layer: str, feature: Any) -> Dual:
     return feature
 
 
-def _moved(drawn: Tensor, images: Tensor) -> Tensor:
-    """Return what was drawn, beside the images; the host does not wait for the copy."""
-    pinned = drawn.pin_memory() if images.is_cuda else drawn
-    return pinned.to(images, non_blocking=True)
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return a block without autocast, which flips ReLU masks (13-30 % off), where the device has any."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -51,11 +51,10 @@ def resize(map_BHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _bins(entries: int, bins: int, like: Tensor) -> Tensor:
     """Return the matrix (bins, entries) of adaptive average pooling, which CUDA cannot repeat bit for bit."""
-    matrix = torch.zeros(bins, entries, dtype=like.dtype)
-    for row in range(bins):
-        first, end = row * entries // bins, -(-(row + 1) * entries // bins)
-        matrix[row, first:end] = 1 / (end - first)
-    return matrix.to(like.device)
+    row = torch.arange(bins, device=like.device).unsqueeze(1)
+    first, end = row * entries // bins, ((row + 1) * entries + bins - 1) // bins
+    column = torch.arange(entries, device=like.device)
+    return ((column >= first) & (column < end)).to(like.dtype) / (end - first)
 
 
 def _power(values: Tensor, p: float) -> Tensor:

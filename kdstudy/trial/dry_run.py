@@ -12,7 +12,7 @@ import torch
 from kdstudy.errors import KdstudyError, MapError, StudyError
 from kdstudy.models import preserved_generators, require_trainable
 from kdstudy.study import Study, TrialConfig
-from kdstudy.training import StudentMapsEmptyError, fixed_numerics, generator
+from kdstudy.training import StudentMapsEmptyError, choose_device, fixed_numerics, generator
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec, verify_data
 from kdstudy.trial.inputs import OwnInputs
 from kdstudy.trial.run import TrialRun
@@ -42,7 +42,7 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     Raises:
         KdstudyError: The configuration cannot be run here, or the batch has no finite loss or gradient.
     """
-    inputs = OwnInputs()
+    inputs = OwnInputs(choose_device(config.resources.gpus))
     with (
         fixed_numerics(config.resources.cpus),
         preserved_generators(),
@@ -59,7 +59,7 @@ def _train_one_batch(trial: TrialRun, inputs: OwnInputs) -> None:
     """Train one batch, whose loss and gradients must be finite numbers, and measure the probe."""
     totals = trial.distiller.begin_epoch(
         1,
-        itertools.islice(inputs.batches(trial.config, trial.data, trial.device, 1), 1),
+        itertools.islice(inputs.batches(trial.config, trial.data, 1), 1),
         steps=1,
         directions=generator(trial.config.data_seed, "directions", 1),
         multipliers={},

@@ -22,13 +22,20 @@ from kdstudy.trial.build import dataset_of, training_batches
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
 Made = TypeVar("Made", Output, Observation)
+CPU = torch.device("cpu")
 
 
 class TrialInputs(ABC):
-    """What a trial reads: its own (`OwnInputs`), or shared with the others of its pack (`SharedInputs`)."""
+    """What a trial reads: its own (`OwnInputs`), or shared with the others of its pack (`SharedInputs`).
+
+    Attributes:
+        device: Where the trial trains, and where what it reads in its steps lies.
+    """
+
+    device: torch.device
 
     @abstractmethod
-    def dataset(self, config: TrialConfig, device: torch.device, *, with_test: bool) -> Dataset:
+    def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
         """Return the data set, its training images on the device."""
 
     @abstractmethod
@@ -44,7 +51,7 @@ class TrialInputs(ABC):
         """Return the teacher in the arithmetic asked for: see `kdstudy.training.teacher_network`."""
 
     @abstractmethod
-    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
+    def batches(self, config: TrialConfig, data: Dataset, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch."""
 
     @abstractmethod
@@ -58,15 +65,20 @@ class TrialInputs(ABC):
 
 @final
 class OwnInputs(TrialInputs):
-    """Inputs of a single trial."""
+    """Inputs of a single trial.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where it trains.
+    """
+
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.device = device
         self._teacher: FeatureExtractor | None = None
 
-    def dataset(self, config: TrialConfig, device: torch.device, *, with_test: bool) -> Dataset:
+    def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
         """Load the data set, and move its training images to the device once, not in every epoch."""
         data = dataset_of(config, with_test=with_test)
-        return dataclasses.replace(data, train=data.train.to(device))
+        return dataclasses.replace(data, train=data.train.to(self.device))
 
     def wrap_teacher(
         self,
@@ -81,9 +93,9 @@ class OwnInputs(TrialInputs):
         self._teacher = teacher_network(module, layers, numerics, image_shape, layouts=layouts)
         return self._teacher
 
-    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
+    def batches(self, config: TrialConfig, data: Dataset, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch."""
-        return training_batches(config, data, device, epoch)
+        return training_batches(config, data, self.device, epoch)
 
     def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
         """Return the outputs, computed or cached."""
@@ -100,9 +112,13 @@ class SharedInputs(TrialInputs):
     """Inputs of trials that take steps in turn in one process: each is made by the first that asks for it.
 
     Their data, data seed, batch size, teacher, layers and transfer method must be the same: see `kdstudy.trial.pack`.
+
+    Args:
+        device: Where they train.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.device = device
         self._data: Dataset | None = None
         self._teacher: FeatureExtractor | None = None
         self._source: Iterator[Batch] = iter(())
@@ -110,11 +126,11 @@ class SharedInputs(TrialInputs):
         self._batch: _SharedBatch | None = None
         self._memory = _ImagesMemory()
 
-    def dataset(self, config: TrialConfig, device: torch.device, *, with_test: bool) -> Dataset:
+    def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
         """Return the one data set."""
         if self._data is None:
             data = dataset_of(config, with_test=with_test)
-            self._data = dataclasses.replace(data, train=data.train.to(device))
+            self._data = dataclasses.replace(data, train=data.train.to(self.device))
         return self._data
 
     def wrap_teacher(
@@ -131,13 +147,13 @@ class SharedInputs(TrialInputs):
             self._teacher = teacher_network(module, layers, numerics, image_shape, self._memory.get, layouts)
         return self._teacher
 
-    def batches(self, config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
+    def batches(self, config: TrialConfig, data: Dataset, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, each the same object for all that are in step."""
         for step in itertools.count():
             if self._place != (epoch, step):
                 assert step == 0 or self._place == (epoch, step - 1), "the trials are not in step"
                 if step == 0:
-                    self._source = training_batches(config, data, device, epoch)
+                    self._source = training_batches(config, data, self.device, epoch)
                 found = next(self._source, None)
                 self._place, self._batch = (epoch, step), None if found is None else _SharedBatch(found)
             if self._batch is None:

@@ -22,7 +22,7 @@ from kdstudy.models import GeneratorStates, generator_states, preserved_generato
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
-from kdstudy.training import fixed_numerics
+from kdstudy.training import choose_device, fixed_numerics
 from kdstudy.trial.inputs import OwnInputs, SharedInputs, TrialInputs
 from kdstudy.trial.run import TrialRun
 
@@ -69,7 +69,8 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
     """
     first, *others = configs.values()
     assert all(common(other) == common(first) for other in others)
-    inputs: TrialInputs = SharedInputs() if others else OwnInputs()
+    device = choose_device(first.resources.gpus)
+    inputs: TrialInputs = SharedInputs(device) if others else OwnInputs(device)
 
     def member(number: int, config: TrialConfig) -> _Member:
         own = None if folder is None else folder / str(number)

@@ -84,7 +84,7 @@ def run_trial(  # noqa: PLR0913 -- all but the first two by name
     Raises:
         KdstudyError: The configuration cannot be run here.
     """
-    inputs = OwnInputs()
+    inputs = OwnInputs(choose_device(config.resources.gpus))
     settings: dict[str, Any] = {"teacher": teacher, "folder": folder, "cache": cache, "with_test": with_test}
     with (
         fixed_numerics(config.resources.cpus),
@@ -115,7 +115,7 @@ class TrialRun:
 
     Args:
         config: The trial.
-        inputs: What it may share with other trials; the caller closes them.
+        inputs: What it may share with other trials, and the device; the caller closes them.
         teacher: As for `run_trial`, like the rest.
         folder: Of checkpoints and the student.
         cache: Of the teacher's outputs.
@@ -142,8 +142,8 @@ class TrialRun:
         self._inputs, self._clock = inputs, clock
         self._folder = None if folder is None else folder_at(folder)
         self._checkpoints = None if self._folder is None else CheckpointFolder(self._folder / "checkpoints")
-        self.device = choose_device(config.resources.gpus)
-        self.data = inputs.dataset(config, self.device, with_test=with_test)
+        self.device = inputs.device
+        self.data = inputs.dataset(config, with_test=with_test)
         built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
         self.student, self.teacher, context = built
         if head_only:
@@ -200,7 +200,7 @@ class TrialRun:
         seed_global_rng(config.init_seed, epoch)
         self._epoch = self.distiller.begin_epoch(
             epoch,
-            self._inputs.batches(config, self.data, self.device, epoch),
+            self._inputs.batches(config, self.data, epoch),
             steps=num_batches(len(self.data.train), config.train.batch_size),
             directions=generator(config.data_seed, "directions", epoch),
             multipliers=self.policy.multipliers,

@@ -77,6 +77,7 @@ def test_a_step_multiplies_no_more_than_its_method_needs(transfer: str, floor: f
     assert teacher <= floor / 3 + 0.03
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("transfer", ["none", "kd", "attention", "jacobian", "hessian"])
 def test_no_step_waits_for_the_device(transfer: str) -> None:

@@ -272,7 +272,7 @@ _RULES: dict[str, Rule] = {
     "relu": _sloped(lambda v, *_: v > 0),
     "relu6": _sloped(lambda v, *_: (v > 0) & (v < 6)),
     "hardtanh": _sloped(lambda v, min_val=-1.0, max_val=1.0: (v > min_val) & (v < max_val)),
-    "leaky_relu": _sloped(lambda v, negative_slope=0.01: torch.where(v > 0, 1.0, v.new_tensor(negative_slope))),
+    "leaky_relu": _sloped(lambda v, negative_slope=0.01: torch.where(v > 0, 1.0, v.new_full((), negative_slope))),
     "prelu": _sloped(_prelu_slope),
     "abs": _sloped(torch.sign),
     "clamp": _sloped(_within),
