@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, TakeHome, Warned
 from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
-from kdstudy.analysis.default_trial import Chosen, chosen_trial, why_chosen
+from kdstudy.analysis.default_trial import Chosen, chosen_trial, require_student, why_chosen
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
 from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
 from kdstudy.analysis.layers import FEWEST_FOR_A_CORRELATION, Correlation, LayerAnswer, layer_answers
@@ -20,7 +20,7 @@ from kdstudy.analysis.verdict import Judgement, Plan, explore, judge
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
-    from kdstudy.analysis.reproduce import reproduce_trial
+    from kdstudy.analysis.reproduce import Reproduction, reproduce_trial
 
 __all__ = [
     "FEWEST_FOR_A_CORRELATION",
@@ -41,6 +41,7 @@ __all__ = [
     "PairedSearches",
     "Plan",
     "RanWith",
+    "Reproduction",
     "Row",
     "SearchScores",
     "TakeHome",
@@ -60,6 +61,7 @@ __all__ = [
     "middle",
     "replay_yaml",
     "reproduce_trial",
+    "require_student",
     "searches_needed",
     "show_json",
     "why_chosen",
@@ -68,6 +70,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "Reproduction": "kdstudy.analysis.reproduce",
         "reproduce_trial": "kdstudy.analysis.reproduce",
     },
 )

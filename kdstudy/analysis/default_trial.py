@@ -50,6 +50,17 @@ def chosen_trial(ledger: Ledger, study_id: str, number: int | None = None) -> Ch
     return Chosen(ledger.trial(study_id, answer.take_home.trial), why_chosen(answer.take_home))
 
 
+def require_student(trial: TrialRecord) -> None:
+    """See that a trial has a student.
+
+    Raises:
+        RecordError: It has not completed.
+    """
+    if trial.state != "completed":
+        where = f"{trial.study_id}: trial {trial.number}"
+        raise RecordError(f"{where} is {trial.state} and has no student; name a completed one with --trial")
+
+
 def why_chosen(student: TakeHome) -> str:
     """Return why a student is the one to take home."""
     if student.over:

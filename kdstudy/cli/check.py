@@ -53,16 +53,10 @@ def check_command(  # noqa: PLR0913 - one per command-line option
     Looks at the file, the data set, the teacher's file, the layers, whether each plug-in takes its options, and whether
     this machine (or a node at --address) has what one trial takes. `run` does the same before it begins.
     """
-    from kdstudy.runner import check_cluster, check_study
+    from kdstudy.runner import check_all
 
     study = load_study(path)
-    found = check_study(study, str(path), address=address)
-    if address is not None:
-        check_cluster(study, str(path), address, store.local)
-    if corners:
-        from kdstudy.trial import run_corners
-
-        run_corners(study)
+    found = check_all(study, str(path), address=address, folder=store.local, corners=corners)
     matched = _matched(study) if layers else ()
     forecast = _forecast(study, sd, like, store)
     if as_json:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
-from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store, node_folder
 
@@ -49,17 +48,14 @@ def export_command(study: str, number: int | None, form: Format, target: Path, s
 
     It takes images in [0, 1], any number of them, normalises them itself and gives logits.
     """
-    from kdstudy.analysis import chosen_trial
+    from kdstudy.analysis import chosen_trial, require_student
     from kdstudy.models import export_student
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
         chosen = chosen_trial(ledger, study_id, number)
     trial, why = chosen.trial, f"; {chosen.why}" if chosen.why else ""
-    if trial.state != "completed":
-        raise RecordError(
-            f"{study_id}: trial {trial.number} is {trial.state} and has no student; name a completed one with --trial"
-        )
+    require_student(trial)
     export_student((store.trial(study_id, trial.number) / "student").on_disk(node_folder()), target, form)
     if as_json:
         print_json({"study_id": study_id, "trial": trial.number, "format": form, "path": str(target)})

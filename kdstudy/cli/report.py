@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from kdstudy.cli.options import plugin_option, store_options
+from kdstudy.errors import StudyError
 from kdstudy.ledger import Ledger
-from kdstudy.storage import DiskFolder, Folder, Store
+from kdstudy.storage import Store
 
 
 @click.command("report")
@@ -28,25 +28,24 @@ from kdstudy.storage import DiskFolder, Folder, Store
 @store_options
 def report_command(studies: tuple[str, ...], target: Path | None, form: str | None, store: Store) -> None:
     """Write what the studies ID... found on one page; HTML needs nothing else, not even a network."""
-    from kdstudy.report import FORMATS, PAGE, render, report_of, write_report
+    from kdstudy.report import render, report_of, write_report_at
 
-    form = form or _form_of(target, list(FORMATS))
+    form = form or _form_of(target)
     with Ledger.open(store.ledger_url) as ledger:
         ids = [ledger.resolve(study) for study in studies or ("latest",)]
         if str(target) == "-" or (target is None and form != "html"):
             click.echo(render(report_of(ledger, ids), form), nl=False)
             return
-        folder: Folder = store.study(ids[0]) if target is None else DiskFolder(target.absolute().parent)
-        name = PAGE if target is None else target.name
         made = target is not None and not target.absolute().parent.is_dir()
-        write_report(ledger, ids, folder, name, form)
-    click.echo(f"{folder}/{name}: report on {', '.join(ids)}{' (its folder was made)' if made else ''}")
+        place = write_report_at(ledger, ids, store, target, form)
+    click.echo(f"{place}: report on {', '.join(ids)}{' (its folder was made)' if made else ''}")
 
 
-def _form_of(target: Path | None, forms: Sequence[str]) -> str:
+def _form_of(target: Path | None) -> str:
     """Return the form that a file's name asks for; HTML where it says nothing."""
-    suffix = "" if target is None else target.suffix.removeprefix(".").lower()
-    if suffix and suffix not in forms:
-        known = ", ".join(f".{form}" for form in forms)
-        raise click.UsageError(f"-o: a report ends in {known}, got '{target}'; name it so, or say --format")
-    return suffix or "html"
+    from kdstudy.report import form_of
+
+    try:
+        return form_of(target)
+    except StudyError as error:
+        raise click.UsageError(f"-o: {error}") from error

@@ -18,7 +18,6 @@ from kdstudy.cli.options import (
     study_argument,
 )
 from kdstudy.cli.spelling import complete, typed
-from kdstudy.errors import StudyError
 from kdstudy.results import count_of
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
@@ -97,8 +96,6 @@ def confirm_command(study: str, searches: int, seeds: int, address: str | None, 
     Searches tell most. Up to `confirm.at_most` of the study file they count for the verdict; others, and further seeds,
     are exploratory: the verdict stays with what the file declared, and `compare` shows both.
     """
-    if not searches and not seeds:
-        raise StudyError(["confirm: says neither --searches nor --seeds; write for example --searches 4"])
     from kdstudy.runner import confirm_study
 
     with nothing_printed():

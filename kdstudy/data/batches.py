@@ -211,9 +211,9 @@ def _gather(split: Split, chunks: Sequence[Tensor], device: torch.device | str) 
             yield indices_B, split.images[indices_B]
 
 
-def _moved(chunks: Sequence[Tensor], device: torch.device | str) -> tuple[Tensor, ...]:
+def _moved(chunks: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
     """Move the indices of all chunks to the device at once: a step never waits for a copy."""
-    return torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks])
+    return list(torch.cat(list(chunks)).to(device).split([len(chunk) for chunk in chunks]))
 
 
 class _Views(NamedTuple):

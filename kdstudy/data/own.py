@@ -99,8 +99,8 @@ def as_source(made: Any, plugin: str) -> Source:
         made = TrainTest(*made)
     if not isinstance(made, TrainTest):
         raise DataError(
-            f"data.name: '{plugin}' returned a value of type {type(made).__name__}; return the pair (train, test) of data sets, or a "
-            "kdstudy.data.TrainTest of them"
+            f"data.name: '{plugin}' returned a value of type {type(made).__name__}; return the pair (train, test) of "
+            "data sets, or a kdstudy.data.TrainTest of them"
         )
     return _source(made, plugin)
 

@@ -155,9 +155,9 @@ def rising(option: str, ends: tuple[float, float]) -> None:
 
 
 def _by_pillow(change: Any) -> Change:
-    """Have Pillow work at grey and coloured images: v2's operations take half as long with it, there and back included.
+    """Have Pillow work at grey and coloured images: at 256 px in half the time of tensors, there and back included.
 
-    (The operations of the other augmentations are faster on tensors: see ``benchmarks/loader.py``.)
+    (For the other augmentations tensors are as fast, or faster.)
     """
     functional = _v2().functional
 

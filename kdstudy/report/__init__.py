@@ -1,13 +1,14 @@
 """What people read: the page of a study, its text forms, comparisons and progress."""
 
-from kdstudy.report.answer_text import render_answer, render_warnings
+from kdstudy.report.answer_text import arm_cells, render_answer, render_warnings, take_home_text
 from kdstudy.report.comparison_text import render_comparison
 from kdstudy.report.markdown import to_summary
 from kdstudy.report.mlflow_links import MlflowLinks
 from kdstudy.report.model import Report, StudyReport, report_of
-from kdstudy.report.optuna_dashboard import serve
+from kdstudy.report.optuna_dashboard import optuna_study, serve
 from kdstudy.report.status import progress_table, snapshot
-from kdstudy.report.write import FORMATS, PAGE, render, write_report
+from kdstudy.report.verdicts import decimals_of, headline, name_of, statements
+from kdstudy.report.write import FORMATS, PAGE, form_of, render, write_report, write_report_at
 
 __all__ = [
     "FORMATS",
@@ -15,6 +16,12 @@ __all__ = [
     "MlflowLinks",
     "Report",
     "StudyReport",
+    "arm_cells",
+    "decimals_of",
+    "form_of",
+    "headline",
+    "name_of",
+    "optuna_study",
     "progress_table",
     "render",
     "render_answer",
@@ -23,6 +30,9 @@ __all__ = [
     "report_of",
     "serve",
     "snapshot",
+    "statements",
+    "take_home_text",
     "to_summary",
     "write_report",
+    "write_report_at",
 ]

@@ -42,6 +42,23 @@ def storage_of(ledger: Ledger, study_ids: Sequence[str]) -> optuna.storages.Base
     return replay_in_optuna(arms)
 
 
+def optuna_study(ledger: Ledger, study_id: str, arm: str) -> optuna.Study:
+    """Return the search of one arm as an Optuna study in memory.
+
+    Args:
+        ledger: The record.
+        study_id: An ID.
+        arm: ``transfer/policy``.
+
+    Raises:
+        StudyError: The study has no such arm.
+    """
+    import optuna
+
+    name = ledger.study(study_id).study().arm(arm).name
+    return optuna.load_study(study_name=f"{study_id}/{name}", storage=storage_of(ledger, [study_id]))
+
+
 def _replayed(trial: TrialRecord, steps: dict[int, float]) -> Replayed:
     return Replayed(
         values=trial.values,

@@ -64,6 +64,31 @@ def check_study(study: Study, where: str, *, address: str | None = None, prepare
     return found
 
 
+def check_all(
+    study: Study, where: str, *, address: str | None = None, folder: Path, corners: bool = False
+) -> Inspection:
+    """Do all that `kdstudy check` does: `check_study`, then `check_cluster` and the corners where they are asked for.
+
+    Args:
+        study: As for `check_study`, like the next two.
+        where: What messages call it.
+        address: Ray cluster, looked at too; None: it runs here.
+        folder: The driver's own, for Ray.
+        corners: Whether to train one batch of every arm at both ends of its space.
+
+    Raises:
+        KdstudyError: Something is wrong.
+    """
+    found = check_study(study, where, address=address)
+    if address is not None:
+        check_cluster(study, where, address, folder)
+    if corners:
+        from kdstudy.trial import run_corners
+
+        run_corners(study)
+    return found
+
+
 def require_runnable(study: Study, where: str, *, address: str | None, prepared: bool = False) -> None:
     """See that nothing is wrong with a study that is about to be recorded, or to go on; keep nothing of it in memory.
 

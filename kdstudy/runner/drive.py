@@ -7,12 +7,14 @@ import dataclasses
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 
 from kdstudy.cluster import Cluster
 from kdstudy.errors import ClusterError, DataError, KdstudyError, PluginError, StoreError
 from kdstudy.ledger import LeaseOwner, keep_lease
 from kdstudy.results import StudyStatus, clock
 from kdstudy.runner.execution import Execution
+from kdstudy.runner.observers import Observer
 from kdstudy.runner.open_study import OpenStudy
 from kdstudy.runner.outcome import StudyResult, conclude, result_of
 from kdstudy.runner.preparation import prepare, score_teacher
@@ -68,12 +70,20 @@ class Drive:
         address: Ray cluster; None starts one here.
         cluster: Where the work is done.
         before: The status of a study that is gone on with; None for a new one.
+        observers: Told of every event, after the driver's own.
     """
 
     def __init__(
-        self, opened: OpenStudy, address: str | None, cluster: Cluster, before: StudyStatus | None = None
+        self,
+        opened: OpenStudy,
+        address: str | None,
+        cluster: Cluster,
+        before: StudyStatus | None = None,
+        *,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._open, self._address, self._cluster, self._before = opened, address, cluster, before
+        self._observers = observers
         self._begun = before is None
         self._publisher: Publisher | None = None
         self._times = Times()
@@ -114,6 +124,7 @@ class Drive:
                 teacher=teacher,
                 sharing=sharing,
                 capacity=capacity,
+                observers=self._observers,
             )
             phases = execution.run()
             score_teacher(self._open, self._cluster)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdstudy.cluster import Cluster, RayCluster, check_address
-from kdstudy.errors import StoreError
+from kdstudy.errors import StoreError, StudyError
 from kdstudy.ledger import LeaseOwner, Ledger, StudyRecord, keep_lease
 from kdstudy.plugins import tell_places
 from kdstudy.runner.checks import require_runnable
 from kdstudy.runner.drive import Drive
 from kdstudy.runner.known import tell_finished, tell_of_twin
 from kdstudy.runner.mended import remember_file, require_same_code, require_unchanged
+from kdstudy.runner.observers import Observer
 from kdstudy.runner.open_study import OpenStudy, new_record
 from kdstudy.runner.outcome import StudyResult, deliver, result_of
 from kdstudy.runner.signals import interrupt_study, terminable
@@ -39,6 +41,7 @@ def run_study(  # noqa: PLR0913 - all that can be said of a new study
     cluster: Cluster | None = None,
     file: Path | None = None,
     workplace: Path | None = None,
+    observers: Sequence[Observer] = (),
 ) -> StudyResult:
     """Run a new study to its end.
 
@@ -51,6 +54,7 @@ def run_study(  # noqa: PLR0913 - all that can be said of a new study
         cluster: Where its work is done; None: Ray.
         file: Where the study file is, for messages; whoever goes on with a failed study is told if it was mended.
         workplace: The working directory from here on, made if missing; None: as it is.
+        observers: Told of every event, after the driver's own.
 
     Raises:
         KdstudyError: It cannot be run here, or the earlier study cannot serve it.
@@ -80,11 +84,16 @@ def run_study(  # noqa: PLR0913 - all that can be said of a new study
         for line in () if warm is None else warm_start_lines(warm, study):
             log.info(line)
         opened = OpenStudy(study, record.id, ledger, store, study.confirm.seeds, study.confirm.searches)
-        return Drive(opened, address, cluster or RayCluster()).run(owner, tracker)
+        return Drive(opened, address, cluster or RayCluster(), observers=observers).run(owner, tracker)
 
 
 def resume_study(
-    reference: str, store: Store, *, address: str | None = None, cluster: Cluster | None = None
+    reference: str,
+    store: Store,
+    *,
+    address: str | None = None,
+    cluster: Cluster | None = None,
+    observers: Sequence[Observer] = (),
 ) -> StudyResult:
     """Go on with a study that was interrupted; of a finished one, deliver to MLflow what its driver could not.
 
@@ -93,6 +102,7 @@ def resume_study(
         store: Where it was run.
         address: As for `run_study`.
         cluster: Likewise.
+        observers: Likewise.
 
     Raises:
         RecordError: No such study.
@@ -106,10 +116,10 @@ def resume_study(
         if record.status == "failed":
             require_unchanged(record, store.study(record.id))
         opened = _reopen(record, ledger, store)
-        return _continue(opened, address, cluster or RayCluster())
+        return _continue(opened, address, cluster or RayCluster(), observers)
 
 
-def confirm_study(
+def confirm_study(  # noqa: PLR0913 - two ways to add, and where to do it
     reference: str,
     store: Store,
     *,
@@ -117,6 +127,7 @@ def confirm_study(
     seeds: int = 0,
     address: str | None = None,
     cluster: Cluster | None = None,
+    observers: Sequence[Observer] = (),
 ) -> StudyResult:
     """Add whole searches to a study, or further fresh confirmation seeds to each of its searches.
 
@@ -129,16 +140,20 @@ def confirm_study(
         seeds: How many more in each search.
         address: As for `run_study`.
         cluster: Likewise.
+        observers: Likewise.
 
     Raises:
         RecordError: No such study.
         StoreError: Another driver holds it.
+        StudyError: Nothing is asked for.
     """
+    if not searches and not seeds:
+        raise StudyError(["confirm: says neither --searches nor --seeds; write for example --searches 4"])
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(reference))
         opened = _reopen(record, ledger, store, seeds=seeds, searches=searches)
         check_numbers(opened.study, searches=opened.searches, seeds=opened.seeds)
-        return _continue(opened, address, cluster or RayCluster())
+        return _continue(opened, address, cluster or RayCluster(), observers)
 
 
 def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0, searches: int = 0) -> OpenStudy:
@@ -150,7 +165,7 @@ def _reopen(record: StudyRecord, ledger: Ledger, store: Store, *, seeds: int = 0
     return OpenStudy(study, record.id, ledger, store, known[1] + seeds, known[0] + searches)
 
 
-def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> StudyResult:
+def _continue(opened: OpenStudy, address: str | None, cluster: Cluster, observers: Sequence[Observer]) -> StudyResult:
     check_address(address)
     prepared = opened.record.teacher.sha256 is not None
     require_runnable(opened.study, opened.id, address=address, prepared=prepared)
@@ -160,7 +175,7 @@ def _continue(opened: OpenStudy, address: str | None, cluster: Cluster) -> Study
     owner = LeaseOwner.here()
     opened.ledger.acquire_lease(opened.id, owner)
     log.info(f"study {opened.id}")
-    return Drive(opened, address, cluster, before).run(owner)
+    return Drive(opened, address, cluster, before, observers=observers).run(owner)
 
 
 def _conclude(record: StudyRecord, ledger: Ledger, store: Store) -> StudyResult:

@@ -33,9 +33,10 @@ class Execution:
         teacher: The teacher's folder.
         sharing: What the trials share of its outputs.
         capacity: Processes that the cluster holds at once now.
+        observers: Told of every event, after the driver's own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first three by name
         self,
         opened: OpenStudy,
         cluster: Cluster,
@@ -44,6 +45,7 @@ class Execution:
         teacher: Folder,
         sharing: CachePlan,
         capacity: int,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._open, self._cluster, self._publisher = opened, cluster, publisher
         self._teacher, self._sharing, self._capacity = teacher, sharing, capacity
@@ -59,7 +61,7 @@ class Execution:
             capacity=capacity,
             ledger=opened.ledger,
             writer=self._writer,
-            observers=self._observers(self._known),
+            observers=[*self._observers(self._known), *observers],
         )
 
     def run(self) -> dict[str, float]:

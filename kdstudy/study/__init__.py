@@ -5,7 +5,7 @@ from kdstudy.study.arm_id import ArmId
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.json_schema import json_schema
-from kdstudy.study.load import load_study, parse_study, problems_of
+from kdstudy.study.load import load_study, parse_study, problems_of, study_of
 from kdstudy.study.other_names import key_paths
 from kdstudy.study.own_files import is_file_name
 from kdstudy.study.paths import flatten
@@ -66,4 +66,5 @@ __all__ = [
     "problems_of",
     "require_plugins",
     "show",
+    "study_of",
 ]

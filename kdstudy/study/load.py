@@ -1,10 +1,15 @@
-"""Reading a study file: every problem at once, each with its line."""
+"""Reading a study file, or a mapping of the same content: every problem at once, each with its line."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from kdstudy.errors import StudyError
 from kdstudy.plugins import allow_beside
@@ -15,7 +20,7 @@ from kdstudy.study.own_files import with_files_at
 from kdstudy.study.schema import StudyFile
 from kdstudy.study.study import Study
 from kdstudy.study.validate import Reader
-from kdstudy.study.yaml_text import parse_text, read_text
+from kdstudy.study.yaml_text import parse_text, read_text, write_text
 
 
 def load_study(path: Path | str, folder: Path | None = None) -> Study:
@@ -34,8 +39,43 @@ def load_study(path: Path | str, folder: Path | None = None) -> Study:
     """
     text = read_text(Path(path))
     allow_beside(Path(path))
-    study = parse_study(text, str(path))
-    start = folder or _folder_of(Path(path))
+    return _placed(parse_study(text, str(path)), folder or _folder_of(Path(path)))
+
+
+def study_of(values: Mapping[str, Any], where: str = "study") -> Study:
+    """Read and check a study that is given as a mapping, such as Python writes; its text is the YAML of it.
+
+    Its relative paths are meant from the working directory.
+
+    Args:
+        values: What a study file would hold: plain values, paths as well.
+        where: What messages call it.
+
+    Raises:
+        StudyError: As `load_study`; or a value is none that a file could hold.
+    """
+    try:
+        text = write_text(_plain(values))
+    except yaml.YAMLError as error:
+        told = f"{where}: holds what no study file can, got {type(error.args[-1]).__name__}; write plain values"
+        raise StudyError([told]) from error
+    return _placed(parse_study(text, where), Path.cwd())
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with numbers, lists and paths of other libraries as Python's own."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    kind = next((kind for kind, whole in ((int, Integral), (float, Real)) if isinstance(value, whole)), None)
+    return value if kind is None or isinstance(value, bool) else kind(value)
+
+
+def _placed(study: Study, start: Path) -> Study:
+    """Return a study with its relative paths meant from ``start``, absolute."""
 
     def place(written: str) -> str:
         return _absolute(written, start) or written
