@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -34,6 +35,22 @@ def ledger(folder: Path) -> Iterator[Ledger]:
     with Ledger(f"sqlite:///{folder}/ledger.db") as opened:
         make_record(opened, trials=5, seeds=1, epochs=3)
         yield opened
+
+
+def test_a_snapshot_is_made_in_silence_and_leaves_the_callers_logging(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("optuna.storages._in_memory")
+    before = logger.level, list(logger.filters)
+    caplog.set_level(logging.INFO, logger="optuna")
+    optuna.logging.enable_propagation()
+    try:
+        storage_of(ledger, [ledger.resolve("latest")])
+        assert not caplog.records and (logger.level, logger.filters) == before
+        optuna.create_study(study_name="someone-elses")
+        assert {record.name for record in caplog.records} == {logger.name}
+    finally:
+        optuna.logging.disable_propagation()
 
 
 def test_every_search_trial_is_in_its_arm_s_study(ledger: Ledger) -> None:

@@ -321,8 +321,7 @@ class Cached(OwnInputs):
 )
 def test_no_step_with_cached_outputs_waits(mode: str, transfer: str, tmp_path: Path) -> None:
     config = small(transfer)
-    augment = {"pad": 1, "flip": False}
-    config = replace(config, data=replace(config.data, augment=augment), cache=CacheConfig(mode=mode, dtype="float16"))
+    config = replace(config, cache=CacheConfig(mode=mode, dtype="float16"))
     with_cpu = TrialRun(config, OwnInputs(), teacher=copy.deepcopy(fresh()), cache=tmp_path / "study")
     with_cpu.close()
     run_trial(config, lambda *_: None, teacher=copy.deepcopy(fresh()), cache=tmp_path / "study")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -55,14 +56,29 @@ def replay_in_optuna(arms: Mapping[str, tuple[Mapping[str, Range], Sequence[Repl
     import optuna
 
     storage = optuna.storages.InMemoryStorage()
-    logging.getLogger("optuna.storages._in_memory").setLevel(logging.WARNING)
     for name, (space, trials) in arms.items():
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        with _unannounced(name):
+            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(["validation score"])
         study.add_trials([_frozen(number, trial, space) for number, trial in enumerate(trials)])
     return storage
+
+
+@contextmanager
+def _unannounced(name: str) -> Iterator[None]:
+    """Keep Optuna from logging that a study of this name is made; other uses of it are left as they are."""
+    logger = logging.getLogger("optuna.storages._in_memory")
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().endswith(name)
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def _frozen(number: int, trial: Replayed, space: Mapping[str, Range]) -> optuna.trial.FrozenTrial:
