@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, which is made once and then reused, but for the tests at
 # other versions, which have a .venv-newest and a .venv-minimum.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-full test-cluster test-newest test-minimum coverage lint clean
+.PHONY: help quickstart test test-full test-cluster test-newest test-minimum coverage lint docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -61,8 +61,12 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY) ## the documentation site, in build/site; runs its notebooks
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/site
+	@echo "open build/site/index.html"
+
 clean: ## remove every .venv and caches; studies in kdstudy-data stay
-	rm -rf $(VENV) .venv-newest .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* build docs/plugins *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set up again only where the pins or the package's metadata changed. First pip itself: what Python bundles may be

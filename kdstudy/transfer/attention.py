@@ -15,7 +15,7 @@ from kdstudy.transfer.maps import attention_map, resize
 
 
 class AttentionTransfer(MapTransfer):
-    """Matches attention maps Q = mean over channels of |A|^p, one (H, W) map per sample and layer.
+    """Matches attention maps ``Q = mean over channels of |A|^p``, one (H, W) map per sample and layer.
 
     The loss of a layer is ``|| Q_S / ||Q_S|| - Q_T / ||Q_T|| ||^2``, summed over positions, averaged over
     samples: between 0 and 2. Maps of different heights or widths: the larger is average-pooled to the

@@ -23,11 +23,10 @@ _ZERO = 1e-12
 class RelationalTransfer(FeatureTransfer):
     """Matches relations between the samples of a batch, given by the pooled features e, (B, C).
 
-    Distance: psi(i, j) = ||e_i - e_j|| / mu, mu their mean over pairs of different samples. Angle: psi(i, j,
-        k) =
-    cos of the angle at e_i between e_j and e_k. The loss of a layer is ``distance l(psi_S, psi_T) + angle
-    l(psi_S, psi_T)`` with Huber's l (quadratic up to 1), the mean over all B^2 pairs and all B^3 triples,
-    degenerate ones included.
+    Of distances ``psi(i, j) = ||e_i - e_j|| / mu``, mu their mean over pairs of different samples; of angles
+    psi(i, j, k), the cosine of the angle at e_i between e_j and e_k. The loss of a layer is
+    ``distance l(psi_S, psi_T) + angle l(psi_S, psi_T)`` with Huber's l (quadratic up to 1), the mean over all B^2
+    pairs and all B^3 triples, degenerate ones included.
 
     Args:
         context: Networks and shapes.
@@ -42,7 +41,7 @@ class RelationalTransfer(FeatureTransfer):
         relations are averaged, where the paper sums; factors 25 and 50 are its classification recipe, also of
         RepDistiller and mdistiller. They embed by the vector that enters the classifier, which the last
         stage's mean over positions is in the usual networks. Differences are taken before squares, which is
-        more exact than their |a|^2 + |b|^2 - 2ab for samples that nearly coincide; mu divides by B (B - 1)
+        more exact than their ``|a|^2 + |b|^2 - 2ab`` for samples that nearly coincide; mu divides by B (B - 1)
         also where some coincide. Memory grows as B^3: 67 MB for each network's angles at B = 256 in float32.
     """
 
