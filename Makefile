@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 with venv, found none on PATH; \
 	install one or call 'make PYTHON=/path/to/python'" >&2; exit 1; }
 # kdstudy with every extra, which the tests need.
-EVERYTHING := .[export,dashboard,timm,cluster,server]
+EVERYTHING := .[export,dashboard,timm,hf,cluster,server]
 QUIETLY := --quiet --disable-pip-version-check
 # One thread a process: results repeat, and processes do not fight for the cores.
 export OMP_NUM_THREADS ?= 1

@@ -10,7 +10,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ def decode(path: str, size: int, fit: Fit, white: int | None = None, exif: bool 
     Raises:
         DataError: The file cannot be read, is too large, or holds what eight bits cannot.
     """
-    with _reading(path), _open(path) as opened:
+    with reading(path), open_image(path) as opened:
         return square(opened, path, size, fit, white, exif)
 
 
@@ -142,7 +142,7 @@ def decode_windows(path: str, windows: Sequence[Window], size: int, white: int |
     """
     from PIL import Image
 
-    with _reading(path), _open(path) as opened:
+    with reading(path), open_image(path) as opened:
         image = _to_rgb(opened, path, white)
     for window in windows:
         if image.size != (window.width, window.height):
@@ -159,8 +159,8 @@ def _pixels(image: Images.Image) -> Tensor:
 
 
 @contextlib.contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Make one line of what Pillow raises."""
+def reading(path: str) -> Iterator[None]:
+    """Make one line, a `DataError`, of what Pillow raises about an image."""
     from PIL import Image
 
     try:
@@ -177,14 +177,14 @@ def unreadable(path: str, error: Exception) -> str:
     return f"data: {path} cannot be read ({reason}); put the file in place or take it out of the data set"
 
 
-def _open(path: str) -> Images.Image:
+def open_image(file: str | BinaryIO) -> Images.Image:
     """Open an image; below Pillow's limit, its size is no reason for a warning: the file is the user's own."""
     from PIL import Image
 
     # Filters of warnings belong to the process, and threads decode side by side.
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+        return Image.open(file)
 
 
 def _to_rgb(image: Images.Image, path: str, white: int | None) -> Images.Image:

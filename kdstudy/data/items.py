@@ -45,15 +45,17 @@ class Items:
         dataset: Its ``len()`` and ``[index]``, an item of image and label, are all that is used.
         part: ``training`` or ``test``, for messages.
         plugin: Name of the plug-in that it is from, whose module is imported before it is unpacked.
+        white: Of PIL images: see `kdstudy.data.files.ImageFiles`.
+        exif: Likewise.
     """
 
-    def __init__(self, dataset: Any, part: str, plugin: str) -> None:
-        self.part, self._plugin = part, plugin
+    def __init__(self, dataset: Any, part: str, plugin: str, *, white: int | None = None, exif: bool = False) -> None:
+        self.part, self._plugin, self._white, self._exif = part, plugin, white, exif
         self._dataset, self._packed = dataset, b""
 
     def __getstate__(self) -> dict[str, Any]:
-        words = allowed_words()
-        return {"part": self.part, "_plugin": self._plugin, "_words": words, "_packed": pickle.dumps(self._dataset)}
+        plain = {name: getattr(self, name) for name in ("part", "_plugin", "_white", "_exif")}
+        return {**plain, "_words": allowed_words(), "_packed": pickle.dumps(self.dataset)}
 
     @property
     def dataset(self) -> Any:
@@ -78,6 +80,8 @@ class Items:
         """
         try:
             item = self.dataset[index]
+        except DataError:
+            raise
         except Exception as error:
             raise DataError(f"data: {self.where(index)} {_raised(error)}; mend it (--debug shows where)") from error
         if not isinstance(item, tuple | list) or len(item) != 2:
@@ -95,7 +99,7 @@ class Items:
 
         where = self.where(index)
         if isinstance(image, Image.Image):
-            return _from_pillow(image, where, size, fit)
+            return _from_pillow(image, where, size, fit, self._white, self._exif)
         array = _as_bytes(image, where)
         return array if size is None else _scaled(array, size, fit)
 
@@ -225,9 +229,9 @@ class Label(NamedTuple):
         )
 
 
-def _from_pillow(image: Images.Image, where: str, size: int | None, fit: Fit) -> Tensor:
+def _from_pillow(image: Images.Image, where: str, size: int | None, fit: Fit, white: int | None, exif: bool) -> Tensor:
     try:
-        return square(image, where, size, fit)
+        return square(image, where, size, fit, white, exif)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"data: {where} is no whole image ({_line(error)}); mend it, or take it out") from error
 

@@ -47,6 +47,8 @@ class TrainTest:
         std: Likewise.
         memory_gb: Decode once and keep the images if all together need at most so many gigabytes (1e9 bytes).
         workers: Processes that decode batches ahead where they do not, >= 0.
+        white: Level that is white in grey PIL images of more than eight bits; None for what they say.
+        exif: Whether PIL images are turned as the camera noted.
         test_fraction: Share of each class in ``train`` that is held out where there is no ``test``, in (0, 1).
         notes: Lines for whoever checks or runs a study.
         place: Where the images come from, for people.
@@ -62,6 +64,8 @@ class TrainTest:
     std: tuple[float, ...] | None = None
     memory_gb: float = 2.0
     workers: int = 2
+    white: int | None = None
+    exif: bool = False
     test_fraction: float = 0.2
     notes: tuple[str, ...] = ()
     place: str | None = None
@@ -107,7 +111,7 @@ def as_source(made: Any, plugin: str) -> Source:
 
 def _source(made: TrainTest, plugin: str) -> Source:
     given = {"training": made.train} | ({} if made.test is None else {"test": made.test})
-    items = {part: _items(dataset, part, plugin) for part, dataset in given.items()}
+    items = {part: _items(dataset, part, plugin, made) for part, dataset in given.items()}
     images = {part: _images(each, made) for part, each in items.items()}
     shape = images["training"].image_shape
     if images[[*images][-1]].image_shape != shape:
@@ -138,7 +142,7 @@ def _source(made: TrainTest, plugin: str) -> Source:
     )
 
 
-def _items(dataset: Any, part: str, plugin: str) -> Items:
+def _items(dataset: Any, part: str, plugin: str, made: TrainTest) -> Items:
     """Return a part's items, once it is sure that they can be looked at by their number."""
     kind = type(dataset).__name__
     if isinstance(dataset, IterableDataset) or (hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__")):
@@ -157,7 +161,7 @@ def _items(dataset: Any, part: str, plugin: str) -> Items:
         ) from error
     if length == 0:
         raise DataError(f"data: the {part} data set is empty; give it items")
-    return Items(dataset, part, plugin)
+    return Items(dataset, part, plugin, white=made.white, exif=made.exif)
 
 
 def _images(items: Items, made: TrainTest) -> ItemImages:

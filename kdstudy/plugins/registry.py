@@ -229,6 +229,7 @@ DATASETS = Registry(
         "cifar100": "kdstudy.data.cifar:load_cifar100",
         "coco": "kdstudy.data.coco:load",
         "imagefolder": "kdstudy.data.imagefolder:load",
+        "huggingface": "kdstudy.data.huggingface:load",
     },
     passed=("root", "download"),
     fewer=True,
