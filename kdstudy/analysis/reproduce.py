@@ -19,7 +19,14 @@ from kdstudy.ledger import (
     environment_differences,
 )
 from kdstudy.plugins import source_changes, tell_places
-from kdstudy.results import DifferenceDocument, EpochRecord, ReproductionDocument, ReproductionVerdict, TrialResult
+from kdstudy.results import (
+    DifferenceDocument,
+    EpochRecord,
+    ReproductionDocument,
+    ReproductionVerdict,
+    TrialResult,
+    weights_changed,
+)
 from kdstudy.storage import Folder, Store, require_download_inside
 from kdstudy.study import TrialConfig
 from kdstudy.trial import dataset_of, find_teacher, open_teacher, run_trial, students_weights, teacher_folder
@@ -141,11 +148,9 @@ def _inputs_differ(
     assert here is not None
     if here.sha256 != teacher.sha256:
         return [{"field": "teacher.sha256", "recorded": teacher.sha256, "here": here.sha256}]
-    weights = students_weights([config], data)
     return [
-        {"field": f"weights.{name}", "recorded": sha256, "here": weights[name]}
-        for name, sha256 in (teacher.weights or {}).items()
-        if weights.get(name, sha256) != sha256
+        {"field": f"weights.{name}", "recorded": recorded, "here": here}
+        for name, recorded, here in weights_changed(teacher.weights or {}, students_weights([config], data))
     ]
 
 

@@ -69,6 +69,7 @@ class Cluster(Protocol):
         key: str | None,
         resources: ResourcesConfig,
         images: ImagesToVerify,
+        students: Sequence[TrialConfig] = (),
     ) -> dict[str, Any]:
         """Prepare teacher and data: see `kdstudy.cluster.worker.prepare_in_worker`."""
 
@@ -106,11 +107,12 @@ class RayCluster:
         key: str | None,
         resources: ResourcesConfig,
         images: ImagesToVerify,
+        students: Sequence[TrialConfig] = (),
     ) -> dict[str, Any]:
         """Prepare teacher and data as a task."""
         from kdstudy.cluster.tasks import prepare_teacher_on_cluster
 
-        return prepare_teacher_on_cluster(configs, teachers, key, resources, images)
+        return prepare_teacher_on_cluster(configs, teachers, key, resources, images, students)
 
     def score_teacher(
         self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig

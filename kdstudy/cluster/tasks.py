@@ -19,6 +19,7 @@ def prepare_teacher_on_cluster(
     key: str | None,
     resources: ResourcesConfig,
     images: ImagesToVerify,
+    students: Sequence[TrialConfig] = (),
 ) -> dict[str, Any]:
     """Prepare teacher and data, and build every configuration once: see `prepare_in_worker`.
 
@@ -26,7 +27,8 @@ def prepare_teacher_on_cluster(
         ClusterError: The node or process was lost.
     """
     task = ray.remote(prepare_in_worker).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
-    found: dict[str, Any] = fetch(task.remote([config.to_json() for config in configs], teachers, key, images))
+    trials, others = ([config.to_json() for config in each] for each in (configs, students))
+    found: dict[str, Any] = fetch(task.remote(trials, teachers, key, images, others))
     return found
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 from kdstudy.cluster.pack_signals import stop_requested
 from kdstudy.errors import ClusterError, DataError, KdstudyError, ModelError, StoreError
 from kdstudy.plugins import TRANSFERS
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.results import EpochRecord, TrialResult, weights_together
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
 
@@ -198,7 +198,11 @@ def _require_data(config: TrialConfig, fingerprint: str) -> None:
 
 
 def prepare_in_worker(
-    configs: list[dict[str, Any]], teachers: Folder, key: str | None, images: ImagesToVerify
+    configs: list[dict[str, Any]],
+    teachers: Folder,
+    key: str | None,
+    images: ImagesToVerify,
+    students: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Prepare the study's teacher on the cluster, and build every arm's networks and methods once, as a Ray task.
 
@@ -207,19 +211,21 @@ def prepare_in_worker(
         teachers: The store's folder of teachers.
         key: Of the teacher that the study began with; None for a new study.
         images: Which image files are to be decoded once before anything is trained.
+        students: Trials with every network that may be drawn as student: the weights that they begin with are told.
 
     Returns:
-        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; what each arm
+        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; the weights that
+        ``students`` begin with; what each arm
         ``keeps`` of the teacher's outputs (as `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its
         trials are ``taught`` by it; or under ``error`` what the user must put right, and that nothing was trained where
         nothing was, under ``data`` whether that is the data, and the traceback of its ``cause``.
     """
-    trials = [TrialConfig.from_json(config) for config in configs]
+    trials, others = ([TrialConfig.from_json(config) for config in each] for each in (configs, students))
     untrained = "; nothing was trained" if key is None else ""
     try:
         told = _looked_at(trials, key, images)
         untrained = ""
-        return _with_teacher(trials, teachers, key, images, told)
+        return _with_teacher(trials, others, teachers, key, images, told)
     except KdstudyError as error:
         cause = traceback.format_exc() if error.__cause__ else None
         return {"error": f"{error}{untrained}", "data": isinstance(error, DataError), "cause": cause}
@@ -254,7 +260,12 @@ def _looked_at(trials: list[TrialConfig], key: str | None, images: ImagesToVerif
 
 
 def _with_teacher(
-    trials: list[TrialConfig], teachers: Folder, key: str | None, images: ImagesToVerify, told: Told
+    trials: list[TrialConfig],
+    students: list[TrialConfig],
+    teachers: Folder,
+    key: str | None,
+    images: ImagesToVerify,
+    told: Told,
 ) -> dict[str, Any]:
     from kdstudy import trial as parts
     from kdstudy.data import count_views
@@ -264,10 +275,12 @@ def _with_teacher(
     folder = parts.teacher_folder(trials[0], teachers, key)
     teacher = parts.find_teacher(folder)
     assert teacher is not None
-    began = {**teacher.weights, **parts.students_weights(trials, data)}  # files here, before what the store knows
+    begun = parts.students_weights([*trials, *students], data)
+    all_begun = weights_together([teacher.weights, begun])
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
     return {
-        "teacher": teacher.to_json() | ({"weights": began} if began else {}),
+        "teacher": teacher.to_json() | ({"weights": all_begun} if all_begun else {}),
+        "students": begun,
         "dataset": {**parts.describe_dataset(data), "verified": images.searches},
         "lines": told.lines,
         "warnings": told.warnings,

@@ -76,6 +76,7 @@ from kdstudy.results.values import (
     Verdict,
     WarningKind,
 )
+from kdstudy.results.weights import ChangedWeights, weights_changed, weights_together
 
 __all__ = [
     "FINISHED_STATES",
@@ -89,6 +90,7 @@ __all__ = [
     "ArmDocument",
     "ArmRowDocument",
     "BestDocument",
+    "ChangedWeights",
     "ComparisonDocument",
     "CostDocument",
     "CurveDocument",
@@ -142,4 +144,6 @@ __all__ = [
     "reason_of",
     "signed_points",
     "table",
+    "weights_changed",
+    "weights_together",
 ]

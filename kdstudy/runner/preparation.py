@@ -10,7 +10,7 @@ from typing import Any
 from kdstudy.cluster import Cluster, ImagesToVerify
 from kdstudy.errors import DataError, ModelError, PluginError, StoreError
 from kdstudy.ledger import DatasetInfo, StudyRecord, TeacherInfo
-from kdstudy.results import clock
+from kdstudy.results import clock, weights_changed
 from kdstudy.runner.open_study import OpenStudy
 from kdstudy.search import CachePlan, configs_to_measure, keep_from_json
 from kdstudy.storage import Folder
@@ -36,6 +36,7 @@ def prepare(opened: OpenStudy, cluster: Cluster) -> tuple[Folder, CachePlan]:
         record.teacher.key,
         study.resources,
         ImagesToVerify(opened.searches, _verified(opened)),
+        study.student_corners(),
     )
     _raise_if_failed(found)
     _require_the_same(opened, found)
@@ -87,13 +88,11 @@ def _require_the_same(opened: OpenStudy, found: Mapping[str, Any]) -> None:
     if _only_test_differs(record, found) and not _test_scored(opened):
         log.warning("data: other test images than when the study began; nothing was scored on them, so these count")
         record = replace(record, dataset=replace(record.dataset, fingerprint=None))
-    began, now = record.teacher.weights or {}, found["teacher"].get("weights", {})
-    for name in began.keys() & now.keys():
-        if began[name] != now[name]:
-            raise StoreError(
-                f"weights: '{name}' has sha256 {now[name][:16]} here, but the study started with {began[name][:16]}; "
-                "restore the original file, or start a new study"
-            )
+    for name, began, now in weights_changed(record.teacher.weights or {}, found["students"]):
+        raise StoreError(
+            f"weights: '{name}' has sha256 {now[:16]} here, but the study started with {began[:16]}; "
+            "restore the original file, or start a new study"
+        )
     for part, key in (("dataset", "fingerprint"), ("teacher", "sha256")):
         before = getattr(getattr(record, part), key)
         if before not in (None, found[part][key]):

@@ -85,7 +85,8 @@ def check_warm_start(ledger: Ledger, study_id: str) -> None:
                 ]
             )
 
-    if (ours.teacher.weights or {}) != (theirs.teacher.weights or {}):
+    one, other = ours.teacher.weights or {}, theirs.teacher.weights or {}
+    if bool(one) != bool(other) or not (one.items() <= other.items() or other.items() <= one.items()):
         raise StudyError(
             [
                 f"--warm-start: networks of {warm.source} began with weights of another sha256: their scores cannot be "

@@ -9,6 +9,7 @@ from torch import nn
 from kdstudy.data import Dataset
 from kdstudy.errors import ModelError
 from kdstudy.models import NetworkSpec, Pretrained, pretrained_of
+from kdstudy.results import weights_together
 from kdstudy.study import TrialConfig
 from kdstudy.trial.build import student_spec
 
@@ -37,8 +38,7 @@ def students_weights(configs: Iterable[TrialConfig], data: Dataset) -> dict[str,
         data: Its data set.
     """
     specs = {repr(config.student.model): student_spec(config, data) for config in configs}
-    named = [weights_named(began_with(spec)) for spec in specs.values()]
-    return {name: sha256 for each in named for name, sha256 in each.items()}
+    return weights_together(weights_named(began_with(spec)) for spec in specs.values())
 
 
 def require_source(config: TrialConfig, module: nn.Module) -> None:

@@ -46,8 +46,10 @@ class InProcess:
         key: str | None,
         resources: ResourcesConfig,
         images: ImagesToVerify,
+        students: Sequence[TrialConfig] = (),
     ) -> dict[str, Any]:
-        return prepare_in_worker([config.to_json() for config in configs], teachers, key, images)
+        trials, others = ([config.to_json() for config in each] for each in (configs, students))
+        return prepare_in_worker(trials, teachers, key, images, others)
 
     def score_teacher(
         self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig
