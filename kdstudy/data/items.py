@@ -228,7 +228,9 @@ class Label(NamedTuple):
 def _from_pillow(image: Images.Image, where: str, size: int | None, fit: Fit) -> Tensor:
     try:
         return square(image, where, size, fit)
-    except (OSError, SyntaxError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # as for files: decoders raise whatever they come upon
         raise DataError(f"data: {where} is no whole image ({_line(error)}); mend it, or take it out") from error
 
 
