@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kdstudy.cli.check_data import about_data, data_document, verify_images
 from kdstudy.cli.options import address_option, json_option, plugin_option, print_json, store_options
 from kdstudy.results import count_of, in_points, table
 from kdstudy.storage import Store
@@ -16,7 +17,7 @@ from kdstudy.study import MIN_SEARCHES, Study, flow_text, load_study
 if TYPE_CHECKING:
     from kdstudy.analysis import Forecast
     from kdstudy.layerwise import LayerPair
-    from kdstudy.trial import Inspection, Matched
+    from kdstudy.trial import Matched
 
 FAIR_SEARCHES = 5
 """With fewer a verdict sees large differences only."""
@@ -26,6 +27,7 @@ FAIR_SEARCHES = 5
 @click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--corners", is_flag=True, help="Also train one batch of every arm at both ends of its space.")
 @click.option("--layers", is_flag=True, help="Also show which layers of student and teacher are paired.")
+@click.option("--images", is_flag=True, help="Also decode every image, and name those that cannot be.")
 @click.option(
     "--sd",
     type=click.FloatRange(0, 100, min_open=True),
@@ -42,6 +44,7 @@ def check_command(  # noqa: PLR0913 - one per command-line option
     path: Path,
     corners: bool,
     layers: bool,
+    images: bool,
     sd: float | None,
     like: str | None,
     address: str | None,
@@ -57,14 +60,17 @@ def check_command(  # noqa: PLR0913 - one per command-line option
 
     study = load_study(path)
     found = check_all(study, str(path), address=address, folder=store.local, corners=corners)
+    if images and not corners:  # which look at them as well
+        verify_images(study)
     matched = _matched(study) if layers else ()
     forecast = _forecast(study, sd, like, store)
     if as_json:
         shown = {"layers": [each.to_json() for each in matched]} if layers else {}
-        print_json(_summary(study) | shown | ({} if forecast is None else {"forecast": forecast.to_json()}))
+        data = data_document(found, study)
+        print_json(_summary(study) | data | shown | ({} if forecast is None else {"forecast": forecast.to_json()}))
         return
     click.echo(f"{path}: valid{', and its corners run' if corners else ''}")
-    for line in _about(found, study):
+    for line in about_data(found, study):
         click.echo(line)
     click.echo(
         f"{study.name}: teacher {study.teacher.model.title}, student {flow_text(study.student.model.to_yaml())}, "
@@ -75,20 +81,6 @@ def check_command(  # noqa: PLR0913 - one per command-line option
         click.echo(line)
     for each in matched:
         _show_layers(each)
-
-
-def _about(found: Inspection, study: Study) -> Iterator[str]:
-    """Yield what was found of data and teacher; nothing of data that are not here."""
-    from kdstudy.data import data_lines, shortages
-    from kdstudy.trial import largest_batch
-
-    if found.data is None:
-        return
-    yield from data_lines(found.data)
-    yield from found.notes
-    batch = largest_batch([config for _, config in study.corners()])
-    for line in [*found.warnings, *shortages(found.data, batch)]:
-        yield f"warning: {line}"
 
 
 def _show_arms(study: Study) -> None:

@@ -255,6 +255,7 @@ def _looked_at(trials: list[TrialConfig], key: str | None, images: ImagesToVerif
         told.lines.extend(inspected.notes)
         told.warnings.extend(inspected.warnings)
     if data.fingerprint != images.verified:
+        told.warnings.extend(parts.shared_images(trials[0]))
         parts.verify_data(trials[0], images.searches)
     return told
 

@@ -11,7 +11,8 @@ from kdstudy.data.batches import (
     views_drawn,
 )
 from kdstudy.data.dataset import Augmentation, Dataset, Source, Split
-from kdstudy.data.describe import data_lines, shortages
+from kdstudy.data.describe import class_counts, data_lines, shortages
+from kdstudy.data.doubles import doubles
 from kdstudy.data.hashes import tensors_sha256
 from kdstudy.data.load import forget_data, load_data, verify_images
 from kdstudy.data.own import TrainTest
@@ -25,8 +26,10 @@ __all__ = [
     "Split",
     "TrainTest",
     "batches",
+    "class_counts",
     "count_views",
     "data_lines",
+    "doubles",
     "eval_batches",
     "forget_data",
     "import_torchvision",

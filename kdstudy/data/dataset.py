@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kdstudy.data.class_folders import LeftOut
 from kdstudy.data.named import Named, middle
 from kdstudy.data.stored import StoredImages
 
@@ -105,6 +106,7 @@ class Source:
         classes: Names of the K classes, in order; empty where they have none.
         place: Folder that the files were found in; None where there are none.
         notes: Lines about what was left out or made up, for whoever checks or runs a study.
+        left_out: Files that were left out, which ``notes`` tell of in short.
     """
 
     num_classes: int
@@ -117,6 +119,7 @@ class Source:
     classes: tuple[str, ...] = ()
     place: str | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +144,7 @@ class Dataset:
         classes: The source's, like the rest.
         place: Likewise; where it was fetched from, if it was.
         notes: Likewise.
+        left_out: Likewise.
     """
 
     name: str
@@ -159,6 +163,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     place: str | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def channel_statistics(images: Tensor | StoredImages) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kdstudy.data.levels import to_rgb
 from kdstudy.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,14 +25,8 @@ if TYPE_CHECKING:
 
 Fit = Literal["stretch", "crop"]
 
-_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
-"""Pillow's modes of at most eight bits a channel, which its conversion to RGB keeps."""
-_SIXTEEN_BITS = frozenset({"PNG", "PPM", "JPEG2000", "TIFF"})
-"""Pillow's formats in which grey of more than eight bits has 16, of which white is the largest."""
 _FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 """Formats that Pillow knows and cannot decode, or only by another program."""
-_PHOTOMETRIC = 262
-"""TIFF's tag that tells what the levels mean."""
 _ORIENTATION = 274
 """Exif's tag that tells how the camera was held."""
 _TURNS = {
@@ -43,9 +39,6 @@ _TURNS = {
     8: "ROTATE_90",
 }
 """What makes an image upright, by that tag (Exif 2.32, section 4.6.4)."""
-WHITE = 2**16 - 1
-DARK = 2**12 - 1
-"""An image of 16 bits that has no level above this is taken for one of 12, unless the user says otherwise."""
 _opening = threading.Lock()
 
 
@@ -75,6 +68,25 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(
         suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN and form not in _FOREIGN
     )
+
+
+def is_empty(path: str) -> bool:
+    """Return whether a file is there and has no byte."""
+    return os.path.isfile(path) and os.path.getsize(path) == 0  # noqa: PTH113, PTH202 - paths are strings here
+
+
+def is_image(path: str) -> bool:
+    """Return whether a file begins as an image that Pillow can decode, whatever its name."""
+    with contextlib.suppress(Exception), open_image(path) as opened:  # decoders that try a stranger's file raise anything
+        return opened.format not in _FOREIGN
+    return False
+
+
+def is_turned(path: str) -> bool:
+    """Return whether an image says that its camera was not held upright; False where it cannot be looked into."""
+    with contextlib.suppress(Exception), open_image(path) as opened:
+        return opened.getexif().get(_ORIENTATION) in _TURNS
+    return False
 
 
 def decode(path: str, size: int, fit: Fit, white: int | None = None, exif: bool = False) -> Tensor:
@@ -117,7 +129,7 @@ def square(
 
     if size is not None:
         opened.draft("RGB", (2 * size, 2 * size))
-    image = _to_rgb(opened, where, white)
+    image = to_rgb(opened, where, white)
     turned = opened.getexif().get(_ORIENTATION) if exif else None  # now: of TIFF, Pillow turns some as it decodes
     if turned in _TURNS:
         image = image.transpose(Image.Transpose[_TURNS[turned]])
@@ -143,7 +155,7 @@ def decode_windows(path: str, windows: Sequence[Window], size: int, white: int |
     from PIL import Image
 
     with reading(path), open_image(path) as opened:
-        image = _to_rgb(opened, path, white)
+        image = to_rgb(opened, path, white)
     for window in windows:
         if image.size != (window.width, window.height):
             raise DataError(
@@ -167,13 +179,21 @@ def reading(path: str) -> Iterator[None]:
         yield
     except Image.DecompressionBombError as error:
         raise DataError(f"data: {path} is too large ({str(error).partition(', could')[0]}); scale it down") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise whatever they come upon in a damaged file
         raise DataError(unreadable(path, error)) from error
 
 
 def unreadable(path: str, error: Exception) -> str:
     """Return what to say of a file that cannot be read."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or "not a whole image that Pillow reads"
+    reason = "not a whole image that Pillow reads"
+    if isinstance(error, MemoryError):
+        reason = "it takes more memory than there is"
+    elif isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    elif is_empty(path):
+        reason = "it is empty"
     return f"data: {path} cannot be read ({reason}); put the file in place or take it out of the data set"
 
 
@@ -184,80 +204,7 @@ def open_image(file: str | BinaryIO) -> Images.Image:
     # Filters of warnings belong to the process, and threads decode side by side.
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(file)
-
-
-def _to_rgb(image: Images.Image, path: str, white: int | None) -> Images.Image:
-    if image.mode in _EIGHT_BITS:
-        deep = any(mark in _raw_mode(image) for mark in (";16", "65535"))  # Pillow keeps the upper half of each colour
-        if image.mode == "P" and "transparency" in image.info:  # else Pillow warns; the colours are the same
-            image = image.convert("RGBA")
-        converted = image.convert("RGB")
-        if deep:
-            _check_deep_colours(converted, path, white)
-        return converted
-    if image.mode != "I" and not image.mode.startswith("I;16"):
-        raise DataError(
-            f"data: {path} holds numbers of which no white is known (Pillow's mode {image.mode}); save it with 8 or 16 "
-            "bits a channel"
-        )
-    return _grey(image, path, white)
-
-
-def _grey(image: Images.Image, path: str, white: int | None) -> Images.Image:
-    """Scale grey levels of more than eight bits to eight."""
-    from PIL import Image
-
-    top = white or _white_of(image)
-    levels_HW: np.ndarray[Any, np.dtype[np.int64]] = np.asarray(image).astype(np.int64)
-    if top is None:
-        raise DataError(
-            f"data: {path} has grey levels of up to 32 bits (from {levels_HW.min()} to {levels_HW.max()}); say which "
-            "is white in data.options.white, or save it with 8 or 16 bits"
-        )
-    if levels_HW.min() < 0 or levels_HW.max() > top:
-        raise DataError(
-            f"data: {path} has grey levels from {levels_HW.min()} to {levels_HW.max()}, but white is {top}; "
-            "correct data.options.white, or the file"
-        )
-    if white is None and top == WHITE and 0 < levels_HW.max() <= DARK:
-        raise DataError(_dark(path, f"grey levels up to {levels_HW.max()}", f"say data.options.white: {DARK}"))
-    if _inverted(image):
-        levels_HW = top - levels_HW
-    return Image.fromarray(((levels_HW * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
-
-
-def _white_of(image: Images.Image) -> int | None:
-    """Return the level that is white as the file says; None where it does not."""
-    if image.format not in _SIXTEEN_BITS or (image.mode == "I" and image.format == "TIFF"):
-        return None
-    return DARK if "I;12" in _raw_mode(image) else WHITE
-
-
-def _inverted(image: Images.Image) -> bool:
-    """Return whether 0 is white, as TIFF can say; of eight bits Pillow sees to that."""
-    return image.format == "TIFF" and bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0)
-
-
-def _raw_mode(image: Images.Image) -> str:
-    """Return how an image that is not decoded yet stands in its file, as Pillow's decoders are told."""
-    return str([tile[3] for tile in getattr(image, "tile", ())])
-
-
-def _check_deep_colours(image: Images.Image, path: str, white: int | None) -> None:
-    """See that the upper halves of 16 bits, which Pillow keeps, hold the image."""
-    brightest = max(int(band[1]) for band in image.getextrema())  # type: ignore[index]
-    if white not in (None, WHITE):
-        raise DataError(
-            f"data: {path} has colours of 16 bits, of which white is {WHITE}, but data.options.white is {white}; "
-            "save it with 8 bits a colour"
-        )
-    if white is None and 0 < brightest <= DARK >> 8:
-        raise DataError(_dark(path, f"colours up to {DARK}", "save it with 8 bits a colour"))
-
-
-def _dark(path: str, found: str, remedy: str) -> str:
-    return (
-        f"data: {path} has 16 bits but only {found}, as images of 12 bits have; {remedy}, or data.options.white: "
-        f"{WHITE} if it is that dark"
-    )
+        image = Image.open(file)
+        if image.format == "TIFF" and image.getexif().get(_ORIENTATION) in _TURNS:
+            image.filename = ""  # else Pillow maps what is not compressed into memory, with height and width exchanged
+        return image

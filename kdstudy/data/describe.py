@@ -31,6 +31,13 @@ def data_lines(data: Dataset) -> Iterator[str]:
         yield f"data: {note}"
 
 
+def class_counts(data: Dataset) -> list[dict[str, object]]:
+    """Return each class's name and how many images of the official training split it has, both parts of it."""
+    names = data.classes or tuple(map(str, range(data.num_classes)))
+    parts = [_count(data, part.labels).tolist() for part in (data.train, data.val)]
+    return [{"name": name, "train": train, "val": val} for name, train, val in zip(names, *parts, strict=True)]
+
+
 def shortages(data: Dataset, batch: int) -> list[str]:
     """Return a line about batches of so many images if shared memory cannot hold those of the decoding processes."""
     images = data.train.images

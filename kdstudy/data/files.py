@@ -109,6 +109,38 @@ class ImageFiles(StoredImages):
 
     @override
     def _read_all(self) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield all images; of those that cannot be read, all are named in one error."""
+        faults: dict[str, DataError] = {}
+        for path, places, found in self._tried():
+            if isinstance(found, DataError):
+                faults[path] = found
+            elif not faults:
+                yield places, found
+        if faults:
+            first, *others = faults
+            raise DataError(f"{faults[first]}{_also(others)}") from faults[first].__cause__
+
+    def unreadable(self) -> dict[str, str]:
+        """Return why files cannot be read, by path; every file is decoded for it."""
+        return {path: str(found) for path, _, found in self._tried() if isinstance(found, DataError)}
+
+    def _tried(self) -> Iterator[tuple[str, list[int], Tensor | DataError]]:
+        """Decode every file once: its path, the places of its images, and these or why there are none."""
         files = self._places()
+
+        def read(path: str) -> Tensor | DataError:
+            try:
+                return self._read(path, files[path])
+            except DataError as error:
+                return error
+
         with ThreadPoolExecutor(max(usable(self.workers), 1)) as pool:  # Pillow decodes without the interpreter's lock
-            yield from zip(files.values(), pool.map(self._read, files.keys(), files.values()), strict=True)
+            yield from zip(files.keys(), files.values(), pool.map(read, files), strict=True)
+
+
+def _also(others: list[str]) -> str:
+    """Return what to add to the line about a file for others of its kind."""
+    if not others:
+        return ""
+    named = ", ".join(others[:3])
+    return f" (and {len(others)} more that cannot be used: {named}{', ...' * (len(others) > 3)})"

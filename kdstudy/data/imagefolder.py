@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt, Le, Lt
 
+from kdstudy.data.class_folders import EMPTY, UNREADABLE, ClassFolders, left_out_notes, read_class_folders
 from kdstudy.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Source, Split
-from kdstudy.data.decode import image_suffixes
+from kdstudy.data.decode import is_empty, is_turned
 from kdstudy.data.files import ImageFiles, White
 from kdstudy.data.split import hold_out
 from kdstudy.data.stored import GIGABYTE, Gigabytes, Side, Workers
 from kdstudy.errors import DataError
+
+LOOKED_AT = 256
+"""So many training images, spread evenly, are asked whether the camera was turned."""
 
 
 def load(  # noqa: PLR0913 - each keyword is a key of the study file
@@ -30,11 +33,14 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     memory_gb: Gigabytes = 2.0,
     workers: Workers = 2,
     white: White = None,
+    exif: Literal["ignore", "apply"] = "ignore",
+    unreadable: Literal["refuse", "leave_out"] = "refuse",
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
 ) -> Source:
     """Load ``train/CLASS/*`` and ``test/CLASS/*`` (``val/`` where there is no ``test/``; else a part of ``train/``).
 
-    Every file counts whose name ends as one that Pillow reads; hidden files and folders do not.
+    Every file counts whose name ends as one that Pillow reads, whichever of these formats it has; hidden files and
+    folders do not, and what a link leads to counts once. What is left out is told with its reason.
     Images are scaled so that the shorter side fits, and their middle is kept. In training, a random window
     (at least ``crop`` of the area, up to 4:3 or 3:4) is scaled to the full size, and half of the images are
     mirrored.
@@ -53,18 +59,26 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         workers: Processes that decode batches ahead in that case, >= 0.
         white: Level that is white in grey images of more than eight bits, such as 4095 for twelve; null for what the
             files say, which is 65535 in most.
+        exif: Whether images are turned upright as the camera noted (``apply``, as phones show them) or taken as they
+            lie in their files (``ignore``, as torchvision does). TIFF is turned either way, by Pillow.
+        unreadable: Whether a file that is empty, damaged or too large ends the study before it begins (``refuse``), or
+            is left out and told (``leave_out``): then every process that loads the data decodes all files for it.
         test_fraction: Share of each class in ``train/`` held out as the test split where there is neither ``test/`` nor
             ``val/``, in (0, 1): the same images for every seed.
     """
-    parts = _parts(root)
-    classes, notes = parts[0].classes, [note for part in parts if (note := part.note)]
-    if parts[-1].folder.name == "val":
-        notes.append(f"no test/ in {root}: the images in val/ are the test split")
     if resize is not None and resize < size:
         raise DataError(f"data.options.resize: must be at least size, got {resize} and {size}; write {size} or more")
-    files = partial(ImageFiles, size=resize or size, fit="crop", memory=memory_gb * GIGABYTE, workers=workers)
+    memory, turn = memory_gb * GIGABYTE, exif == "apply"
+    files = partial(ImageFiles, size=resize or size, fit="crop", memory=memory, workers=workers, white=white, exif=turn)
+    parts = _parts(root)
+    if unreadable == "leave_out":
+        parts = [_readable(part, files(part.paths)) for part in parts]
+    left_out, classes = tuple(each for part in parts for each in part.left_out), parts[0].classes
+    notes = [*left_out_notes(left_out), *filter(None, [None if turn else _turned(parts[0].paths)])]
+    if parts[-1].folder.name == "val":
+        notes.append(f"no test/ in {root}: the images in val/ are the test split")
     side = None if resize is None else size
-    splits = [Split(files(part.paths, white=white), torch.tensor(part.labels), side=side) for part in parts]
+    splits = [Split(files(part.paths), torch.tensor(part.labels), side=side) for part in parts]
     if len(splits) == 1:
         train, test, note = hold_out(splits[0], test_fraction, f"neither test/ nor val/ in {root}", classes)
         splits, notes = [train, test], [*notes, note]
@@ -78,28 +92,11 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         classes=classes,
         place=str(root),
         notes=tuple(notes),
+        left_out=left_out,
     )
 
 
-class _Part(NamedTuple):
-    """What one of the folders holds: images by class, in the order of ``ImageFolder``."""
-
-    folder: Path
-    classes: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-    others: tuple[str, ...]
-
-    @property
-    def note(self) -> str | None:
-        """A line about the files that were left out, if there are any."""
-        if not self.others:
-            return None
-        count = len(self.others)
-        return f"{count} file{'s' * (count > 1)} in {self.folder} left out: no image by name, such as {self.others[0]}"
-
-
-def _parts(root: Path) -> list[_Part]:
+def _parts(root: Path) -> list[ClassFolders]:
     """Return what ``train`` holds, and ``test`` or ``val`` if there is one: at least two classes, the same in both."""
     held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     if not (root / "train").is_dir():
@@ -107,66 +104,25 @@ def _parts(root: Path) -> list[_Part]:
             f"data.root: no image folder at {root} (train/ is not there); name the folder that "
             "holds train/ and test/, with one sub-folder per class in each"
         )
-    try:
-        parts = [_read(folder) for folder in (root / "train", held_out) if folder is not None]
-    except OSError as error:
-        raise DataError(
-            f"data.root: {error.filename} cannot be looked into ({error.strerror}); correct it, or take it away"
-        ) from error
+    parts = read_class_folders([folder for folder in (root / "train", held_out) if folder is not None])
     if len(parts[0].classes) < 2:
         raise DataError(f"data.root: {root / 'train'} has one class, '{parts[0].classes[0]}'; give it at least two")
-    for other in parts[1:]:
-        if differing := sorted({*parts[0].classes} ^ {*other.classes}):
-            raise DataError(
-                f"data.root: {parts[0].folder} and {other.folder} have different classes, such as '{differing[0]}'; "
-                "give both the same sub-folders"
-            )
     return parts
 
 
-def _read(folder: Path) -> _Part:
-    classes = tuple(sorted(entry.name for entry in os.scandir(folder) if _shown(entry) and entry.is_dir()))
-    if not classes:
-        raise DataError(f"data.root: {folder} has no sub-folder; put images in one sub-folder per class")
-    seen = {os.path.realpath(folder): str(folder)}
-    paths: list[str] = []
-    labels: list[int] = []
-    others: list[str] = []
-    # All classes first: a link from one into another would give its images two labels.
-    for name in classes:
-        _visit(folder / name, seen)
-    for label, name in enumerate(classes):
-        files = [file for _, found in sorted(_walk(str(folder / name), seen)) for file in found]
-        images = [file for file in files if Path(file).suffix.lower() in image_suffixes()]
-        if not images:
-            raise DataError(
-                f"data.root: {folder / name} holds no image ({len(files)} files); put images in it, or take it away"
-            )
-        paths += images
-        labels += [label] * len(images)
-        others += sorted({*files} - {*images})
-    return _Part(folder, classes, tuple(paths), tuple(labels), tuple(others))
+def _readable(part: ClassFolders, images: ImageFiles) -> ClassFolders:
+    """Return a part without the files that cannot be read."""
+    reasons = {path: EMPTY if is_empty(path) else UNREADABLE for path in images.unreadable()}
+    return part.without(reasons) if reasons else part
 
 
-def _walk(folder: str, seen: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder from here down with its files in order; what a link leads to counts, but once."""
-    entries = sorted((entry for entry in os.scandir(folder) if _shown(entry)), key=lambda entry: entry.name)
-    yield folder, [entry.path for entry in entries if not entry.is_dir()]
-    for entry in entries:
-        if entry.is_dir():
-            _visit(Path(entry.path), seen)
-            yield from _walk(entry.path, seen)
-
-
-def _shown(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".")
-
-
-def _visit(folder: Path, seen: dict[str, str]) -> None:
-    """Refuse a folder whose images would count twice: a link leads into what is read anyway."""
-    place = os.path.realpath(folder)
-    if place in seen:
-        raise DataError(
-            f"data.root: {folder} and {seen[place]} are one folder, whose images would count twice; remove the link"
-        )
-    seen[place] = str(folder)
+def _turned(paths: Sequence[str]) -> str | None:
+    """Return a line if some images say that they were taken with the camera turned; up to `LOOKED_AT` are asked."""
+    places = torch.linspace(0, len(paths) - 1, min(len(paths), LOOKED_AT), dtype=torch.float64).long().tolist()
+    turned = [paths[place] for place in places if is_turned(paths[place])]
+    if not turned:
+        return None
+    return (
+        f"{len(turned)} of {len(places)} training images looked at lie on their side or mirrored in their files, such "
+        f"as {turned[0]}; data.options.exif: apply turns them as the camera noted"
+    )

@@ -232,7 +232,9 @@ class Label(NamedTuple):
 def _from_pillow(image: Images.Image, where: str, size: int | None, fit: Fit, white: int | None, exif: bool) -> Tensor:
     try:
         return square(image, where, size, fit, white, exif)
-    except (OSError, SyntaxError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # as for files: decoders raise whatever they come upon
         raise DataError(f"data: {where} is no whole image ({_line(error)}); mend it, or take it out") from error
 
 

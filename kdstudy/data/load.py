@@ -195,6 +195,7 @@ def _load(  # noqa: PLR0913 - together the key of the cache
         classes=source.classes,
         place=source.place,
         notes=source.notes,
+        left_out=source.left_out,
     )
 
 

@@ -13,6 +13,7 @@ from kdstudy.trial.build import (
     verify_data,
 )
 from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
+from kdstudy.trial.doubles import shared_images
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
@@ -50,6 +51,7 @@ __all__ = [
     "run_pack",
     "run_trial",
     "score_teacher",
+    "shared_images",
     "student_spec",
     "students_weights",
     "teacher_folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import warnings
 import zlib
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdstudy.data.decode import DARK, WHITE, decode, image_suffixes
+from kdstudy.data.decode import decode, image_suffixes, is_image, square
+from kdstudy.data.levels import DARK, WHITE
 from kdstudy.errors import DataError
 
 SIDE = 16
@@ -197,3 +199,109 @@ def test_below_the_limit_size_is_no_reason_to_warn(tmp_path: Path, monkeypatch: 
 def test_names_of_images_are_those_that_pillow_decodes_itself() -> None:
     assert {".png", ".jpg", ".jpeg", ".jfif", ".gif", ".bmp", ".pgm", ".tif", ".tiff", ".webp"} <= image_suffixes()
     assert not {".txt", ".pdf", ".mpg", ".eps", ".h5", ".json", ".npy"} & image_suffixes()
+
+
+def framed(turn: int) -> Image.Image:
+    """An image of which each corner has a grey of its own, as a camera stores it that was held as ``turn`` says.
+
+    Upright it is 24 wide and 16 high, with 50 on the upper left, 100 on the upper right, 150 and 200 below.
+    """
+    upright = np.full((16, 24), 50, np.uint8)
+    upright[:, 12:] += 50
+    upright[8:] += 100
+    # Exif 2.32, 4.6.4: where row 0 and column 0 of what is stored are in what was seen.
+    stored = {
+        1: upright,  # top, left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: upright.T,  # left, top
+        6: upright.T[::-1],  # right, top: the first row is what was seen on the right
+        7: upright.T[::-1, ::-1],  # right, bottom
+        8: upright.T[:, ::-1],  # left, bottom
+    }
+    return Image.fromarray(np.ascontiguousarray(stored[turn]))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "lzw.tif"])
+def test_images_are_turned_as_the_camera_noted(name: str, turn: int, tmp_path: Path) -> None:
+    exif, image = Image.Exif(), framed(turn)
+    exif[274] = turn
+    options = {"a.webp": {"lossless": True}, "lzw.tif": {"compression": "tiff_lzw"}}.get(name, {"quality": 100})
+    image.save(tmp_path / name, exif=exif, **options)
+    path = str(tmp_path / name)
+    turned, as_is = decode(path, 16, "stretch", exif=True)[0], decode(path, 16, "stretch")[0]
+    assert [int(turned[y, x]) // 10 for y, x in ((2, 2), (2, 13), (13, 2), (13, 13))] == [5, 10, 15, 20]
+    if not name.endswith(".tif"):  # which Pillow turns itself
+        plain = np.array(image.resize((16, 16), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(as_is.numpy().astype(int) - plain).max() <= 3
+
+
+def test_an_animation_is_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (SIDE, SIDE), (level,) * 3) for level in (40, 200)]
+    for name in ("a.gif", "a.webp", "a.png", "a.tif"):
+        options = {"lossless": True} if name == "a.webp" else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        assert row(tmp_path / name) == [40] * SIDE, name
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.txt", "a"])
+def test_the_content_decides_not_the_name(name: str, tmp_path: Path) -> None:
+    for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
+        Image.new("RGB", (SIDE, SIDE), (90, 90, 90)).save(tmp_path / name, format=form)
+        assert is_image(str(tmp_path / name))
+        assert row(tmp_path / name) == [90] * SIDE
+    (tmp_path / name).write_text("no image")
+    assert not is_image(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("no width.pgm", b"P5 0 4 255\n"),
+        ("no height.gif", b"GIF89a\x04\x00\x00\x00\x00\x00\x00,\x00\x00\x00\x00\x04\x00\x00\x00\x00\x02\x00;"),
+        ("empty.jpg", b""),
+        ("text.webp", b"<html>not found</html>"),
+    ],
+)
+def test_what_holds_no_image_is_one_line(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert ("it is empty" if not content else "not a whole image that Pillow reads") in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["AVIF", "BMP", "DDS", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"])
+def test_a_damaged_image_is_read_or_refused_in_one_line(form: str, tmp_path: Path) -> None:
+    if form not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {form}")
+    noise = np.random.default_rng(0).integers(0, 255, (24, 24, 3), np.uint8)
+    path = tmp_path / "whole"
+    Image.fromarray(noise).save(path, format=form)
+    content, draw = path.read_bytes(), random.Random(form)
+    for attempt in range(60):
+        damaged = bytearray(content[: draw.randrange(len(content))] if attempt % 3 == 0 else content)
+        for _ in range(attempt % 4 if damaged else 0):
+            damaged[draw.randrange(min(len(damaged), 200))] = draw.choice([0, 1, 127, 128, 255])
+        (tmp_path / "damaged").write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert decode(str(tmp_path / "damaged"), SIDE, "crop").shape == (3, SIDE, SIDE)
+            except DataError as error:
+                assert str(error).startswith(f"data: {tmp_path / 'damaged'} ") and "\n" not in str(error)
+
+
+def test_what_an_odd_decoder_raises_is_one_line(tmp_path: Path) -> None:
+    """Pillow's DDS raises NotImplementedError, its AVIF RuntimeError, for fields that it does not know."""
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "odd.dds")
+    content = bytearray((tmp_path / "odd.dds").read_bytes())
+    content[80:84] = (8388608).to_bytes(4, "little")
+    (tmp_path / "odd.dds").write_bytes(content)
+    assert "not a whole image that Pillow reads" in refusal(tmp_path / "odd.dds")
+
+
+def test_a_large_jpeg_is_never_whole_in_memory(tmp_path: Path) -> None:
+    Image.new("L", (4000, 3200), 80).save(tmp_path / "large.jpg")
+    with Image.open(tmp_path / "large.jpg") as opened:
+        assert square(opened, "large.jpg", 32, "crop").unique().tolist() == [80]
+        assert opened.size == (500, 400), "an eighth of each side"
