@@ -205,6 +205,14 @@ class NumericsConfig:
             "folded",
         ),
     ] = "float32"
+    deterministic: Annotated[
+        bool,
+        Key(
+            "Whether a rerun on the same kind of machine gives the same bits. `false` takes the fastest kernels on a "
+            "GPU, and `kdstudy reproduce` then compares within a tolerance; on a CPU it changes nothing.",
+            False,
+        ),
+    ] = True
 
 
 @dataclass(frozen=True)

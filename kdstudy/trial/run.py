@@ -87,7 +87,7 @@ def run_trial(  # noqa: PLR0913 -- all but the first two by name
     inputs = OwnInputs(choose_device(config.resources.gpus))
     settings: dict[str, Any] = {"teacher": teacher, "folder": folder, "cache": cache, "with_test": with_test}
     with (
-        fixed_numerics(config.resources.cpus),
+        fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
         preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(TrialRun(config, inputs, head_only=head_only, **settings)) as trial,
