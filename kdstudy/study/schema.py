@@ -213,6 +213,15 @@ class NumericsConfig:
             False,
         ),
     ] = True
+    optimizer: Annotated[
+        Literal["auto", "loop", "foreach", "fused"],
+        Key(
+            "How SGD updates the weights: tensor by tensor (`loop`), the tensors of a layer at once (`foreach`), or in "
+            "one kernel (`fused`, which rounds differently). `auto` is `loop` on a CPU and `foreach` on a GPU; the "
+            "record of a trial says which.",
+            "fused",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)

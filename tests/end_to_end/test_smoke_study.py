@@ -184,29 +184,6 @@ def test_reproduce_notices_a_record_that_was_altered(store: Path, outcome: dict[
     assert found["verdict"] != "identical"
 
 
-@pytest.mark.parametrize(("moved", "verdict", "code"), [(5e-4, "within_tolerance", 0), (0.5, "differs", 1)])
-def test_a_trial_that_need_not_repeat_is_compared_within_a_tolerance(
-    store: Path, outcome: dict[str, Any], tmp_path: Path, moved: float, verdict: str, code: int
-) -> None:
-    copy = tmp_path / "store"
-    shutil.copytree(store, copy)
-    with contextlib.closing(sqlite3.connect(copy / "ledger.db")) as database, database:
-        database.execute(
-            "UPDATE kdstudy_trials SET val = val + ?, config = json_set(config, '$.numerics.deterministic', "
-            "json('false')) WHERE number = 1",
-            (moved,),
-        )
-    arguments = ("reproduce", outcome["study_id"], "--trial", "1")
-    if code:
-        found = kdstudy_json(copy, *arguments, code=code)
-        assert (found["verdict"], found["deterministic"], found["tolerance"]) == (verdict, False, 1e-3)
-        assert found["max_abs_difference"] == pytest.approx(moved)
-    else:
-        told = kdstudy(copy, *arguments).stdout
-        assert told.startswith("within tolerance: ")
-        assert "not to be expected: differences of at most 0.001 count as the same" in told
-
-
 def test_a_trial_printed_as_a_study_is_a_valid_study_without_holes(
     store: Path, outcome: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_derivative_method_is_untouched_by_low_precision(form: str) -> None:
         {"teacher": "folded"},
         {"teacher": "bfloat16"},
         {"deterministic": False},
+        {"optimizer": "fused"},
     ],
 )
 def test_every_kind_trains_repeats_itself_and_is_part_of_the_record(numerics: dict[str, Any]) -> None:
