@@ -27,6 +27,9 @@ FAST = ", TF32 and cuDNN's choice"
 PAIRS = (("resnet20", "resnet56"), ("resnet8x4", "resnet32x4"), ("wrn_16_2", "wrn_40_2"))
 TRANSFERS = ("none", "kd", "attention", "{jacobian: {fraction: 0.25}}", "{hessian: {fraction: 0.25}}", "crd")
 NUMERICS = (
+    "{deterministic: false}",
+    "{optimizer: loop}",
+    "{optimizer: fused}",
     "{memory_format: channels_last}",
     "{student: bfloat16}",
     "{student: bfloat16, memory_format: channels_last}",
@@ -56,7 +59,8 @@ def run(job: Job) -> None:
 def ours(job: Job, transfer: str, numerics: str, fast: bool, shape: dict[str, Any]) -> dict[str, Any]:
     """Measure kdstudy's step."""
     config = job.trial(transfer, numerics=numerics, **shape)
-    with fixed_numerics(1), begun(config) as trial, allowed(fast):
+    kernels = fixed_numerics(1, deterministic=config.numerics.deterministic)
+    with kernels, begun(config) as trial, allowed(fast):
         batch = next(training_batches(config, trial.data, trial.device, 1))
 
         def steps(count: int) -> None:
@@ -81,7 +85,7 @@ def begun(config: TrialConfig) -> Iterator[TrialRun]:
 
 @contextmanager
 def allowed(fast: bool) -> Iterator[None]:
-    """Allow TF32 and cuDNN's choice of kernels, none of them bound to repeat itself; `fixed_numerics` restores less."""
+    """Allow TF32 and cuDNN's choice of kernels, none of them bound to repeat itself."""
     if not fast:
         yield
         return

@@ -47,6 +47,8 @@ class Reproduction:
         max_abs_difference: Largest difference of any recorded number; None where none could be compared.
         weights_identical: Whether the hashes of the final students agree; None where the record has none.
         differences: Fields of the environment, the data or the teacher that differ: field, recorded, here.
+        tolerance: Largest difference that is ``within_tolerance``.
+        deterministic: Whether the trial was to be repeated bit for bit (``numerics.deterministic``).
     """
 
     study_id: str
@@ -56,6 +58,8 @@ class Reproduction:
     max_abs_difference: float | None
     weights_identical: bool | None
     differences: tuple[DifferenceDocument, ...]
+    tolerance: float
+    deterministic: bool
 
     def to_json(self) -> ReproductionDocument:
         """Return what ``reproduce --json`` prints."""
@@ -67,6 +71,8 @@ class Reproduction:
             "max_abs_difference": self.max_abs_difference,
             "weights_identical": self.weights_identical,
             "differences": list(self.differences),
+            "tolerance": self.tolerance,
+            "deterministic": self.deterministic,
         }
 
 
@@ -101,6 +107,8 @@ def reproduce_trial(
     study = ledger.study(trial.study_id)
     tell_places(study.environment.get("plugins"))
     config = TrialConfig.validated(trial.config, trial.study_id)
+    allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
+    repeats = config.numerics.deterministic
     if config.data.download:
         require_download_inside(trial.study_id, config.data.root, store.local)
     found = list(environment_differences(study.environment, capture_environment()))
@@ -108,21 +116,15 @@ def reproduce_trial(
     folder = teacher_folder(config, store.teachers, study.teacher.key)
     found += _inputs_differ(study.dataset, study.teacher, config, folder)
     if any(difference["field"].startswith(("data.", "teacher.", "weights.")) for difference in found):
-        return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found))
+        return Reproduction(trial.study_id, trial.number, "differs", 0, None, None, tuple(found), allowed, repeats)
     records, result = _rerun(config, trial, folder, listen)
     found += [
         {"field": f"numerics.{name}", "recorded": value, "here": result.numerics.get(name)}
         for name, value in trial.numerics.items()
         if result is not None and result.numerics.get(name) != value
     ]
-    return _judge(
-        trial,
-        ledger.epochs(trial.study_id, trial.number),
-        records,
-        result,
-        DEFAULT_TOLERANCE if tolerance is None else tolerance,
-        found,
-    )
+    judged = _judge(trial, ledger.epochs(trial.study_id, trial.number), records, result, allowed)
+    return Reproduction(trial.study_id, trial.number, *judged, tuple(found), allowed, repeats)
 
 
 def code_differences(study: StudyRecord) -> list[DifferenceDocument]:
@@ -187,8 +189,8 @@ def _judge(
     here: Sequence[EpochRecord],
     result: TrialResult | None,
     tolerance: float,
-    found: list[DifferenceDocument],
-) -> Reproduction:
+) -> tuple[ReproductionVerdict, int, float, bool | None]:
+    """Return the verdict, the epochs compared, the largest difference, and whether the weights are the same."""
     pairs = list(zip(recorded, here, strict=False))
     gaps = [gap for old, new in pairs for gap in _gaps(old.numbers(), new.numbers())]
     if result is not None:
@@ -203,7 +205,7 @@ def _judge(
         verdict = "identical"
     elif same_shape and largest <= tolerance:
         verdict = "within_tolerance"
-    return Reproduction(trial.study_id, trial.number, verdict, len(pairs), largest, weights, tuple(found))
+    return verdict, len(pairs), largest, weights
 
 
 def _gaps(old: Any, new: Any) -> Iterator[float | None]:

@@ -6,7 +6,7 @@ import click
 
 from kdstudy.cli.options import TRIAL_NUMBER, json_option, plugin_option, print_json, store_options, study_argument
 from kdstudy.ledger import Ledger
-from kdstudy.results import DifferenceDocument
+from kdstudy.results import DifferenceDocument, ReproductionDocument
 from kdstudy.storage import Store
 
 
@@ -26,7 +26,8 @@ from kdstudy.storage import Store
 def reproduce_command(study: str, number: int | None, tolerance: float | None, store: Store, as_json: bool) -> int:
     """Rerun the trial of study ID whose student is the one to take home (or trial N) and compare epoch by epoch.
 
-    Exits 0 if every number and the weights are identical (or, with --tolerance, near enough), else 1.
+    Exits 0 if every number and the weights are identical, else 1. Near enough is good enough with --tolerance, and for
+    a trial under `numerics.deterministic: false`, whose rerun is not to be expected to give the same bits.
     """
     from kdstudy.analysis import chosen_trial, reproduce_trial
     from kdstudy.results import EpochRecord
@@ -43,20 +44,25 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
 
         click.echo(f"{study_id}: running trial {trial.number} ({trial.arm}) again{why}", err=True)
         found = reproduce_trial(ledger, store, trial, tolerance=tolerance, listen=listen)
+    told = found.to_json()
     if as_json:
-        print_json(found.to_json())
+        print_json(told)
     else:
-        _tell(found.verdict, found.epochs_compared, found.max_abs_difference, found.weights_identical)
-        for difference in found.differences:
-            click.echo(f"  {_told(difference)}")
-    good = found.verdict == "identical" or (found.verdict == "within_tolerance" and tolerance is not None)
-    return 0 if good else 1
+        _tell(told)
+    near_enough = found.verdict == "within_tolerance" and (tolerance is not None or not found.deterministic)
+    return 0 if found.verdict == "identical" or near_enough else 1
 
 
-def _tell(verdict: str, epochs: int, largest: float | None, weights: bool | None) -> None:
+def _tell(found: ReproductionDocument) -> None:
+    weights, largest = found["weights_identical"], found["max_abs_difference"]
     hashes = {True: "the same weights", False: "other weights", None: "no weights to compare"}[weights]
     gap = "nothing to compare" if largest is None else f"largest difference {largest:.3g}"
-    click.echo(f"{verdict.replace('_', ' ')}: {epochs} epochs compared, {gap}, {hashes}")
+    click.echo(f"{found['verdict'].replace('_', ' ')}: {found['epochs_compared']} epochs compared, {gap}, {hashes}")
+    if not found["deterministic"]:
+        allowed = f"differences of at most {found['tolerance']:.3g} count as the same"
+        click.echo(f"  numerics.deterministic was false, so the same bits are not to be expected: {allowed}")
+    for difference in found["differences"]:
+        click.echo(f"  {_told(difference)}")
 
 
 def _told(difference: DifferenceDocument) -> str:

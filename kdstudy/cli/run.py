@@ -148,10 +148,11 @@ def _tell_people(result: StudyResult) -> None:
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
     click.echo("\nnext:")
+    bits = "bit for bit" if result.study.study().numerics.deterministic else "within a tolerance"
     commands = {
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",
-        f"reproduce {study_id}": "the student to take home again, bit for bit",
+        f"reproduce {study_id}": f"the student to take home again, {bits}",
     }
     if left:  # of what confirm.at_most allows
         commands[f"confirm {study_id} --searches {left}"] = "search again (exploratory beyond what the file declares)"

@@ -77,7 +77,7 @@ def is_empty(path: str) -> bool:
 
 def is_image(path: str) -> bool:
     """Return whether a file begins as an image that Pillow can decode, whatever its name."""
-    with contextlib.suppress(Exception), open_image(path) as opened:  # decoders that try a stranger's file raise anything
+    with contextlib.suppress(Exception), open_image(path) as opened:  # decoders trying a stranger raise anything
         return opened.format not in _FOREIGN
     return False
 

@@ -214,3 +214,7 @@ class ReproductionDocument(TypedDict):
     ]
     weights_identical: Annotated[bool | None, Field(description="Null if the record has no hash of the weights.")]
     differences: Annotated[list[DifferenceDocument], Field(description="Of the environment.")]
+    tolerance: Annotated[NonNegative, Field(description="Largest difference that is within_tolerance.")]
+    deterministic: Annotated[
+        bool, Field(description="Whether the same bits were to be expected: numerics.deterministic of the trial.")
+    ]

@@ -205,6 +205,23 @@ class NumericsConfig:
             "folded",
         ),
     ] = "float32"
+    deterministic: Annotated[
+        bool,
+        Key(
+            "Whether a rerun on the same kind of machine gives the same bits. `false` takes the fastest kernels on a "
+            "GPU, and `kdstudy reproduce` then compares within a tolerance; on a CPU it changes nothing.",
+            False,
+        ),
+    ] = True
+    optimizer: Annotated[
+        Literal["auto", "loop", "foreach", "fused"],
+        Key(
+            "How SGD updates the weights: tensor by tensor (`loop`), the tensors of a layer at once (`foreach`), or in "
+            "one kernel (`fused`, which rounds differently). `auto` is `loop` on a CPU and `foreach` on a GPU; the "
+            "record of a trial says which.",
+            "fused",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -36,12 +36,14 @@ class SgdSettings:
         momentum: Of the optimizer (not the controller's), in [0, 1).
         weight_decay: Coupled L2 penalty; a layer's multiplier scales it with the rate.
         nesterov: Nesterov's form.
+        kernels: How its updates are computed, as ``numerics.optimizer`` has it.
     """
 
     base_lr: float
     momentum: float
     weight_decay: float
     nesterov: bool
+    kernels: Literal["auto", "loop", "foreach", "fused"] = "auto"
 
 
 @final
@@ -81,6 +83,9 @@ class Distiller:
         sgd: Optimizer settings.
         schedule: Factor on the base rate as a function of epochs done.
         teacher_outputs: Where the teacher's observations come from; None runs it in each step.
+
+    Attributes:
+        kernels: How the optimizer computes, once ``auto`` is decided: as torch does where nothing is said.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of a step
@@ -103,6 +108,9 @@ class Distiller:
             teacher.module.eval().requires_grad_(False)
         live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, transfer)
         self._teacher_outputs = live if teacher_outputs is None else teacher_outputs
+        on_gpu = any(parameter.is_cuda for parameter in student.module.parameters())
+        self.kernels = ("foreach" if on_gpu else "loop") if sgd.kernels == "auto" else sgd.kernels
+        self._kernels = {"foreach": self.kernels == "foreach", "fused": self.kernels == "fused"}
         self.optimizer = self._build_optimizer(groups)
         self._norms: LayerNorms | None = None
 
@@ -121,7 +129,14 @@ class Distiller:
             momentum=self._sgd.momentum,
             weight_decay=self._sgd.weight_decay,
             nesterov=self._sgd.nesterov,
+            **self._kernels,
         )
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
+        self.optimizer.load_state_dict(state)
+        for group in self.optimizer.param_groups:
+            group.update(self._kernels)
 
     def begin_epoch(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,28 +76,53 @@ def teacher_network(
 
 
 @contextmanager
-def fixed_numerics(threads: int) -> Iterator[None]:
-    """Hold the settings that make a rerun on the same kind of machine bitwise equal; restore them afterwards.
+def fixed_numerics(threads: int, *, deterministic: bool = True) -> Iterator[None]:
+    """Hold the settings that a trial's numbers depend on; restore them all afterwards.
 
-    One thread count per trial (a different count changes sums by about 1e-5), no TF32, deterministic kernels on CUDA.
+    One thread count per trial (a different count changes sums by about 1e-5), and float32 in full. On CUDA kernels that
+    repeat themselves, unless faster ones are asked for.
 
     Args:
         threads: CPU threads of the trial, at least 1.
+        deterministic: Whether a rerun on the same kind of machine is to be bitwise equal; False has cuDNN try its
+            kernels out and take the fastest, on CUDA alone.
     """
-    before = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    before, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    was = {"mode": torch.are_deterministic_algorithms_enabled()}
+    was["warn_only"] = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = not deterministic
     if torch.cuda.is_available():
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.use_deterministic_algorithms(deterministic)
     try:
-        with scoped_environment({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}):
+        with scoped_environment({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if deterministic else {}), _full_float32():
             yield
     finally:
         torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(**was)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Have float32 multiplied as float32, on CPU and CUDA, in whichever of torch's two ways less was allowed."""
+    backends: Any = torch.backends
+    units = [getattr(owner, name) for owner in (backends.cudnn, backends.mkldnn) for name in ("conv", "rnn")]
+    units += [backends.cuda.matmul, backends.mkldnn.matmul]
+    before, older = [unit.fp32_precision for unit in units], None
+    with contextlib.suppress(RuntimeError):  # where the two ways contradict each other
+        older = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.allow_tf32 = False
+    for unit in units:
+        unit.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(older or "highest")
+        backends.cudnn.allow_tf32 = before[0] == "tf32"
+        for unit, precision in zip(units, before, strict=True):
+            unit.fp32_precision = precision
 
 
 def describe_numerics(device: torch.device) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def build_distiller(
         built.teacher,
         transfer,
         groups=layer_groups(built.student.module, built.context.layers, data.image_shape),
-        sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov),
+        sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov, config.numerics.optimizer),
         schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
         teacher_outputs=outputs,
     )

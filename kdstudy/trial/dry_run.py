@@ -44,7 +44,7 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     """
     inputs = OwnInputs(choose_device(config.resources.gpus))
     with (
-        fixed_numerics(config.resources.cpus),
+        fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
         preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(TrialRun(config, inputs, teacher=teacher)) as trial,

@@ -78,7 +78,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         return _Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
 
     with (
-        fixed_numerics(first.resources.cpus),
+        fixed_numerics(first.resources.cpus, deterministic=first.numerics.deterministic),
         preserved_generators(),
         contextlib.closing(inputs),
         contextlib.ExitStack() as stack,

@@ -87,7 +87,7 @@ def run_trial(  # noqa: PLR0913 -- all but the first two by name
     inputs = OwnInputs(choose_device(config.resources.gpus))
     settings: dict[str, Any] = {"teacher": teacher, "folder": folder, "cache": cache, "with_test": with_test}
     with (
-        fixed_numerics(config.resources.cpus),
+        fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
         preserved_generators(),
         contextlib.closing(inputs),
         contextlib.closing(TrialRun(config, inputs, head_only=head_only, **settings)) as trial,
@@ -252,7 +252,7 @@ class TrialRun:
 
     def finish(self) -> TrialResult:
         """Return the result; of a completed trial also score the test split, if asked for, and save the student."""
-        last, numerics = self.history[-1], describe_numerics(self.device)
+        last, numerics = self.history[-1], describe_numerics(self.device) | {"optimizer": self.distiller.kernels}
         seconds = sum(record.seconds for record in self.history)
         test = self._test_score() if self.with_test and last.val is not None else None
         if last.val is None or (self.with_test and test is None):
@@ -290,7 +290,7 @@ class TrialRun:
     def _load_state(self, epoch: int, state: Mapping[str, Any]) -> None:
         try:
             self.student.module.load_state_dict(state["student"])
-            self.distiller.optimizer.load_state_dict(state["optimizer"])
+            self.distiller.load_optimizer(state["optimizer"])
             self.distiller.transfer.load_state_dict(state["transfer"])
             self.policy.load_state_dict(state["policy"])
             self.history = [EpochRecord.from_json(record) for record in state["history"]]

@@ -215,6 +215,8 @@ def test_a_reproduction() -> None:
             {"field": "numerics.threads", "recorded": 1, "here": 2},
             {"field": "git.diff", "recorded": None, "here": "x"},
         ],
+        "tolerance": 1e-3,
+        "deterministic": True,
     }
     validate("reproduce", document)
     validate("reproduce", {**document, "max_abs_difference": None, "weights_identical": None})

@@ -109,6 +109,7 @@ def test_a_trial_is_reproduced(store: Path, number: int) -> None:
     assert (found["trial"], found["epochs_compared"]) == (number, TRIALS[number]["epochs"])
     assert not [row for row in found["differences"] if row["field"].startswith(("data.", "teacher."))]
     assert found["verdict"] in ("identical", "within_tolerance")
+    assert (found["deterministic"], found["tolerance"]) == (True, TOLERANCE), "there was no other way"
     if same_machine():
         assert (found["verdict"], found["weights_identical"]) == ("identical", True), found
 

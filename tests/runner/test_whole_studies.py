@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -11,9 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from kdstudy.analysis import reproduce_trial
+from kdstudy.cli import run as command
+from kdstudy.cli.schemas import schema
 from kdstudy.cluster import EpochFinished, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.data.load import _decoded, _load
 from kdstudy.errors import ClusterError, DataError, ModelError, StoreError
@@ -188,6 +192,29 @@ def test_a_damaged_test_image_costs_nothing_and_is_repaired_or_taken_out_from_an
     forget()
     with pytest.raises(StoreError, match="dataset: its fingerprint is"):
         confirm_study("latest", store, seeds=1, cluster=InProcess())
+
+
+def test_a_trial_that_need_not_repeat_is_compared_within_a_tolerance(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TEXT.replace("seeds: 1", "seeds: 0").replace("trials_per_arm: 2", "trials_per_arm: 1")
+    text = text.replace(", {layerwise: {interval: 1}}]", "]").replace("epochs: 2", "epochs: 1")
+    run_study(parse_study(text + "numerics: {deterministic: false}\n"), store, cluster=InProcess())
+    (trial,) = trials(store)
+    assert trial.config["numerics"]["deterministic"] is False and trial.val is not None
+    monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "store"))
+    for moved, verdict, code in ((0.0, "identical", 0), (5e-4, "within_tolerance", 0), (0.5, "differs", 1)):
+        with contextlib.closing(sqlite3.connect(store.ledger_url.removeprefix("sqlite:///"))) as database, database:
+            database.execute("UPDATE kdstudy_trials SET val = ?", (trial.val + moved,))
+        assert command(["reproduce", "latest", "--json"]) == code
+        document = json.loads(capsys.readouterr().out)
+        jsonschema.validate(document, schema("reproduce"))
+        assert (document["verdict"], document["deterministic"], document["tolerance"]) == (verdict, False, 1e-3)
+        assert document["max_abs_difference"] == pytest.approx(moved)
+    assert command(["reproduce", "latest"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("differs")
+    assert "not to be expected: differences of at most 0.001 count as the same" in told
 
 
 def test_another_file_of_weights_under_the_same_name_is_refused(store: Store, tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import operator
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from kdstudy.models import FeatureExtractor, build_model
 from kdstudy.study import NumericsConfig, TrialConfig
 from kdstudy.training.bn_folding import fold
 from kdstudy.training.checkpoint import weights_sha256
-from kdstudy.training.numerics import student_network, teacher_network
+from kdstudy.training.numerics import fixed_numerics, student_network, teacher_network
 from kdstudy.trial import run_trial
 from tests.configs import fresh_teacher, trial_config
 
@@ -126,6 +129,8 @@ def test_a_derivative_method_is_untouched_by_low_precision(form: str) -> None:
         {"student": "bfloat16"},
         {"teacher": "folded"},
         {"teacher": "bfloat16"},
+        {"deterministic": False},
+        {"optimizer": "fused"},
     ],
 )
 def test_every_kind_trains_repeats_itself_and_is_part_of_the_record(numerics: dict[str, Any]) -> None:
@@ -135,3 +140,78 @@ def test_every_kind_trains_repeats_itself_and_is_part_of_the_record(numerics: di
     first, second = run(config), run(config)
     assert first.state == "completed"
     assert first.weights_sha256 == second.weights_sha256
+
+
+def switches() -> dict[str, Any]:
+    """All that a process may have set of torch's arithmetic."""
+    backends: Any = torch.backends
+    names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+    found = {name: operator.attrgetter(name)(backends).fp32_precision for name in names}
+    return found | {
+        "allow_tf32": (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32),
+        "matmul": torch.get_float32_matmul_precision(),
+        "benchmark": backends.cudnn.benchmark,
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def as_torch_begins() -> None:
+    """Nothing set."""
+
+
+def the_older_way() -> None:
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def the_newer_way() -> None:
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def repeating() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = True
+
+
+@pytest.fixture
+def untouched() -> Iterator[None]:
+    was = switches()
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision = "none"
+    torch.backends.cudnn.benchmark = was["benchmark"]
+    torch.use_deterministic_algorithms(was["algorithms"], warn_only=was["warn_only"])
+    assert switches() == was
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("set_by_the_process", [as_torch_begins, the_older_way, the_newer_way, repeating])
+def test_a_trial_holds_what_decides_its_numbers_and_leaves_all_as_it_was(
+    set_by_the_process: Callable[[], None], deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    set_by_the_process()
+    before = switches()
+    with pytest.raises(ZeroDivisionError), fixed_numerics(1, deterministic=deterministic):
+        held = switches()
+        workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+        _ = 1 / 0
+    assert switches() == before
+    assert {value for name, value in held.items() if "." in name} == {"ieee"}
+    assert (held["allow_tf32"], held["matmul"]) == ((False, False), "highest")
+    assert (held["algorithms"], held["warn_only"], held["benchmark"]) == (deterministic, False, not deterministic)
+    assert workspace == (":4096:8" if deterministic else None)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+@pytest.mark.usefixtures("untouched")
+def test_on_a_cpu_only_what_a_cpu_knows_is_held() -> None:
+    assert not torch.cuda.is_available() or pytest.skip("this machine has a GPU")
+    with fixed_numerics(1):
+        assert not torch.are_deterministic_algorithms_enabled()

@@ -57,6 +57,11 @@ CANNOT: dict[str, tuple[str, NumericsConfig, str]] = {
         NumericsConfig(teacher="folded"),
         r"item\(\)",
     ),
+    "an optimizer of one kernel a layer": (
+        "torch has it for devices that compute",
+        NumericsConfig(optimizer="fused"),
+        "fused",
+    ),
     "a teacher in bfloat16": (
         "it is folded first",
         NumericsConfig(teacher="bfloat16"),
@@ -251,6 +256,10 @@ def test_no_step_of_a_network_waits(model: str) -> None:
 
 def test_no_step_in_another_memory_format_waits() -> None:
     trained(replace(small("attention"), numerics=NumericsConfig(memory_format="channels_last")))
+
+
+def test_no_step_of_a_layer_at_once_waits() -> None:
+    trained(replace(small("kd"), numerics=NumericsConfig(optimizer="foreach")))
 
 
 @pytest.mark.parametrize("what", list(CANNOT))
