@@ -23,6 +23,8 @@ from kdstudy.errors import DataError
 class Batch(NamedTuple):
     """Some images of a split, all three tensors on one device.
 
+    Where several ranks train on a batch, each has its own rows of the images, and all labels and indices.
+
     Attributes:
         images: (B, C, H, W) float32 in [0, 1].
         labels: (B,) int64 class, or (B, K) float32 in {0, 1} for multi-label data.
@@ -34,6 +36,8 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
+EVERY = slice(None)
+"""Every row of a batch."""
 SEEDS = 2**62
 """An epoch's seed for named augmentations is drawn from so many."""
 
@@ -43,7 +47,7 @@ def num_batches(size: int, batch_size: int) -> int:
     return max(size // batch_size, 1)
 
 
-def batches(
+def batches(  # noqa: PLR0913 -- keyword-only
     split: Split,
     *,
     batch_size: int,
@@ -51,6 +55,7 @@ def batches(
     order: torch.Generator,
     augment: torch.Generator,
     device: torch.device | str,
+    rows: slice = EVERY,
 ) -> Iterator[Batch]:
     """Yield the augmented training batches of one epoch.
 
@@ -65,13 +70,14 @@ def batches(
         order: CPU stream of the order.
         augment: CPU stream of the views.
         device: Where the batches are made and stay.
+        rows: Of each batch whose images are made; its labels and indices are all there.
 
     Raises:
         DataError: An image file cannot be read.
     """
     size = len(split)
     chunks = torch.randperm(size, generator=order).split(batch_size)[: num_batches(size, batch_size)]
-    yield from _viewed(split.to(device), chunks, augmentation, augment, device)
+    yield from _viewed(split.to(device), chunks, augmentation, augment, device, rows)
 
 
 def view_batches(
@@ -156,17 +162,19 @@ def _viewed(
     augmentation: Augmentation,
     view: torch.Generator | int,
     device: torch.device | str,
+    rows: slice = EVERY,
 ) -> Iterator[Batch]:
     if augmentation.named:
         assert not isinstance(view, int), "views of named augmentations have no number"
-        yield from _changed(split, chunks, augmentation, view, device)
+        yield from _changed(split, chunks, augmentation, view, device, rows)
         return
     if isinstance(view, int):
         views = _numbered_view(len(split), augmentation, view, device)
     else:
         views = _draw_views(split.images.shape, augmentation, view, device)
-    for indices_B, images in _gather(split, chunks, device):
-        changed = _augmented(images, views, indices_B, augmentation, split.size)
+    own = [chunk[rows] for chunk in chunks]
+    for indices_B, (own_indices, images) in zip(_moved(chunks, device), _gather(split, own, device), strict=True):
+        changed = _augmented(images, views, own_indices, augmentation, split.size)
         yield Batch(changed, split.labels[indices_B], indices_B)
 
 
@@ -176,27 +184,37 @@ def _changed(
     augmentation: Augmentation,
     view: torch.Generator,
     device: torch.device | str,
+    rows: slice,
 ) -> Iterator[Batch]:
     """Yield batches changed by named augmentations: on the CPU, by the processes that decode if there are any."""
     seed = int(torch.randint(SEEDS, (), generator=view))
     change = EpochChange(augmentation.named, split.size, augmentation.mean, seed)
+    own = [chunk[rows] for chunk in chunks]
     if isinstance(split.images, StoredImages):
-        changed = split.images.stream(chunks, device, change)
+        changed = split.images.stream(own, device, change)
     else:
         images = split.images.cpu()
-        changed = (change(images[chunk], chunk).to(device) for chunk in chunks)
+        changed = (change(images[chunk], chunk).to(device) for chunk in own)
     for indices_B, made in zip(_moved(chunks, device), changed, strict=True):
         yield Batch(_as_float(made), split.labels[indices_B], indices_B)
 
 
-def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[Batch]:
+def eval_batches(split: Split, batch_size: int, device: torch.device | str, rows: slice = EVERY) -> Iterator[Batch]:
     """Yield every image once, in order and unchanged; the last batch may be smaller.
+
+    Args:
+        split: The images.
+        batch_size: At most so many at once, >= 1.
+        device: Where the batches are made.
+        rows: Of each batch.
 
     Raises:
         DataError: An image file cannot be read.
     """
     split = split.to(device)
-    chunks = torch.arange(len(split)).split(batch_size)
+    chunks = [own for chunk in torch.arange(len(split)).split(batch_size) if len(own := chunk[rows])]
+    if not chunks:
+        return
     for indices_B, images in _gather(split, chunks, device):
         yield Batch(_as_float(middle(images, split.size)), split.labels[indices_B], indices_B)
 

@@ -31,6 +31,7 @@ from kdstudy.models.randomness import (
 )
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.models.spec import NetworkSpec
+from kdstudy.models.synchronised import synchronise_batch_norms, synchronised_batch_norm
 from kdstudy.models.trainable import require_trainable
 from kdstudy.models.weight_files import kept_files, weights_folders
 
@@ -64,6 +65,8 @@ __all__ = [
     "seed_generators",
     "seeded_generators",
     "set_generator_states",
+    "synchronise_batch_norms",
+    "synchronised_batch_norm",
     "trace",
     "trace_maps",
     "train_head_only",

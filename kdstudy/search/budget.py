@@ -129,7 +129,7 @@ def budget_of(study: Study) -> Budget:
         return CountBudget(study.search.trials_per_arm)
     budget, shares = study.search.budget or {}, len(study.arms) * study.confirm.searches
     if "gpu_hours" in budget:
-        return TimeBudget(3600 * budget["gpu_hours"] / study.resources.gpus / shares)
+        return TimeBudget(3600 * budget["gpu_hours"] / study.resources.all_gpus / shares)
     return TimeBudget(3600 * budget["hours"] / shares)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from kdstudy.plugins import POLICIES
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.plugin_spec import PluginSpec
+from kdstudy.study.rank_checks import check_ranks
 from kdstudy.study.search_checks import check_budget, check_search
 from kdstudy.study.space import Choice, ends_of
 from kdstudy.study.validate import Parsed, Reader
@@ -29,7 +30,7 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     problems = reader.problems
     check_trial(parsed, problems)
     if not reader.recorded:
-        _check_one_gpu(parsed, problems)
+        check_ranks(parsed, problems)
     _check_policies(parsed, problems)
     check_search(parsed, reader)
 
@@ -138,16 +139,6 @@ def _check_resources(parsed: Parsed, problems: Problems) -> None:
         problems.add(
             Place().key("resources").key("gpus"),
             f"must be a whole number, or a share below 1, got {gpus}; write 1, or a share to pack trials on one GPU",
-        )
-
-
-def _check_one_gpu(parsed: Parsed, problems: Problems) -> None:
-    """Refuse GPUs that a trial would reserve and not use."""
-    gpus = parsed.get("resources", {}).get("gpus", 0)
-    if gpus > 1 and gpus == int(gpus):
-        problems.add(
-            Place().key("resources").key("gpus"),
-            f"one trial trains on one GPU at most, got {int(gpus)}; write 1: trials run side by side on several GPUs",
         )
 
 

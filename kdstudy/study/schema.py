@@ -162,8 +162,20 @@ class ArmsConfig:
 class ResourcesConfig:
     """Section ``resources``: what one trial takes."""
 
-    cpus: Annotated[int, Ge(1), Key("CPU cores, and threads, of one trial.")] = 1
-    gpus: Annotated[float, Ge(0), Key("GPUs of one trial: 0, 1, or a share below 1.")] = 0.0
+    cpus: Annotated[int, Ge(1), Key("CPU cores, and threads, of one trial, or of each of its ranks.")] = 1
+    gpus: Annotated[float, Ge(0), Key("GPUs of one trial: 0, 1, or a share below 1; of each of its ranks: 0 or 1.")] = (
+        0.0
+    )
+    ranks: Annotated[
+        int,
+        Ge(1),
+        Le(1024),
+        Key(
+            "Processes that train one trial together (data parallel), on one node or several, each on its part of "
+            "every batch: 4 with `gpus: 1` is a trial on four GPUs. Its numbers are those of one, to rounding.",
+            2,
+        ),
+    ] = 1
     max_failures: Annotated[
         int, Ge(0), Key("Times a trial, or a pack of them, is started again after its machine is lost.")
     ] = 3
@@ -177,6 +189,11 @@ class ResourcesConfig:
             4,
         ),
     ] = "off"
+
+    @property
+    def all_gpus(self) -> float:
+        """GPUs of one trial, of all its ranks."""
+        return self.gpus * self.ranks
 
 
 @dataclass(frozen=True)
@@ -222,6 +239,13 @@ class NumericsConfig:
             "fused",
         ),
     ] = "auto"
+    sync_batch_norm: Annotated[
+        bool,
+        Key(
+            "With several `resources.ranks`, take the student's batch statistics over the whole batch, as one process "
+            "does; `false` takes each rank's own, which is faster and another training."
+        ),
+    ] = True
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,30 @@
 """One distillation run: the loop, its random streams, schedules, probe, evaluation and checkpoints (torch only)."""
 
+from kdstudy.training.batch_share import BatchShare, whole_images
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
 from kdstudy.training.distiller import Distiller, EpochInProgress, EpochTotals, SgdSettings
-from kdstudy.training.evaluate import evaluate
+from kdstudy.training.evaluate import Evaluation, evaluate
 from kdstudy.training.numerics import choose_device, describe_numerics, fixed_numerics, student_network, teacher_network
 from kdstudy.training.objective import chance_score
 from kdstudy.training.probe import Probe, ProbeResult, StudentMapsEmptyError
+from kdstudy.training.ranks import ALONE, RankLostError, Ranks, joined
 from kdstudy.training.rng import generator, seed_global_rng
 from kdstudy.training.schedule import schedule
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
 
 __all__ = [
+    "ALONE",
+    "BatchShare",
     "CheckpointFolder",
     "Distiller",
     "EpochInProgress",
     "EpochTotals",
+    "Evaluation",
     "LiveTeacherOutputs",
     "Probe",
     "ProbeResult",
+    "RankLostError",
+    "Ranks",
     "SgdSettings",
     "StudentMapsEmptyError",
     "TeacherOutputs",
@@ -27,9 +34,11 @@ __all__ = [
     "evaluate",
     "fixed_numerics",
     "generator",
+    "joined",
     "schedule",
     "seed_global_rng",
     "student_network",
     "teacher_network",
     "weights_sha256",
+    "whole_images",
 ]

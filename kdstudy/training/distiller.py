@@ -17,9 +17,10 @@ from torch import Tensor
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
+from kdstudy.training.batch_share import BatchShare, whole_images
 from kdstudy.training.norms import LayerNorms, Norms
 from kdstudy.training.objective import label_loss
-from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
+from kdstudy.training.teacher_outputs import LiveTeacherOutputs, Observer, TeacherOutputs
 from kdstudy.training.term_log import TermLog
 from kdstudy.transfer import EmptyMapError, Transfer
 
@@ -83,6 +84,7 @@ class Distiller:
         sgd: Optimizer settings.
         schedule: Factor on the base rate as a function of epochs done.
         teacher_outputs: Where the teacher's observations come from; None runs it in each step.
+        share: This rank's share of every batch; None where the whole is its own.
 
     Attributes:
         kernels: How the optimizer computes, once ``auto`` is decided: as torch does where nothing is said.
@@ -98,6 +100,7 @@ class Distiller:
         sgd: SgdSettings,
         schedule: Callable[[float], float],
         teacher_outputs: TeacherOutputs | None = None,
+        share: BatchShare | None = None,
     ) -> None:
         self.student = student
         self.teacher = teacher
@@ -106,7 +109,9 @@ class Distiller:
         self._schedule = schedule
         if teacher is not None:
             teacher.module.eval().requires_grad_(False)
-        live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, transfer)
+        self._share = share
+        self._observer: Observer = transfer if share is None else share
+        live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, self._observer)
         self._teacher_outputs = live if teacher_outputs is None else teacher_outputs
         on_gpu = any(parameter.is_cuda for parameter in student.module.parameters())
         self.kernels = ("foreach" if on_gpu else "loop") if sgd.kernels == "auto" else sgd.kernels
@@ -182,15 +187,17 @@ class Distiller:
 
     def train_step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
         """Take one optimizer step and return the detached terms, on the device (no host synchronisation)."""
-        draws = self.transfer.draw(batch.images, directions)
+        draws = self.transfer.draw(whole_images(batch), directions)
         terms: dict[str, Tensor] = {}
-        student = self.transfer.observe(self.student, batch.images, draws)
+        student = self._observer.observe(self.student, batch.images, draws)
         terms["cross_entropy"] = label_loss(student.logits, batch.labels)
         if self._teacher_outputs is not None:
             terms |= self.transfer.terms(student, self._teacher_outputs.observation(step, batch, draws), batch)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self._share is not None:
+            self._share.gather_gradients(self.student.module)
         if self._norms is not None:
             self._norms.add()
         self.optimizer.step()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kdstudy.data import Batch
 from kdstudy.models import evaluating
 from kdstudy.training.objective import is_multilabel, label_loss, multilabel_scores
+from kdstudy.training.ranks import ALONE, Ranks
 
 NONE: Mapping[str, float] = MappingProxyType({})
 
@@ -41,12 +42,13 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:
+def evaluate(module: nn.Module, batches: Iterable[Batch], ranks: Ranks = ALONE) -> Evaluation:
     """Score ``module`` in eval mode; the modes of its submodules are restored.
 
     Args:
         module: Maps images (B, C, H, W) to logits (B, K).
-        batches: Every sample once.
+        batches: Every sample once, over all ranks.
+        ranks: Those that score it, and all learn its scores.
     """
     correct = total_loss = torch.zeros((), dtype=torch.float64)
     count = 0
@@ -60,9 +62,12 @@ def evaluate(module: nn.Module, batches: Iterable[Batch]) -> Evaluation:
                 correct = correct.to(logits.device) + (logits.argmax(1) == labels).sum()
             total_loss = total_loss.to(logits.device) + label_loss(logits, labels, "sum").double()
             count += len(labels)
-    loss = float(total_loss) / count
-    if not several:
-        return Evaluation(float(correct) / count if math.isfinite(loss) else None, loss)
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*several, strict=True))
+    answers = [torch.cat(parts).cpu() for parts in zip(*several, strict=True)]
+    found = ranks.of_each((float(correct), float(total_loss), count, answers))
+    right, losses, counts, parts = zip(*found, strict=True)
+    loss = sum(losses) / sum(counts)
+    if not any(parts):
+        return Evaluation(sum(right) / sum(counts) if math.isfinite(loss) else None, loss)
+    logits, labels = (torch.cat(each) for each in zip(*filter(None, parts), strict=True))
     scores = multilabel_scores(logits, labels)
     return Evaluation(scores.get("map"), loss, scores)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol, final
 
 import torch
+from torch import Tensor
 
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
-from kdstudy.transfer import Observation, Transfer
+from kdstudy.transfer import Observation
 
 
 class TeacherOutputs(Protocol):
@@ -21,18 +22,25 @@ class TeacherOutputs(Protocol):
         """Return the teacher's observation of a batch, the ``step``-th of its epoch, from 0; without gradients."""
 
 
+class Observer(Protocol):
+    """What observes a network: a `Transfer`, or the ranks that share its batches."""
+
+    def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
+        """Run ``network`` and keep what the loss needs."""
+
+
 @final
 class LiveTeacherOutputs:
     """Runs the teacher in each step.
 
     Args:
         teacher: Frozen, in eval mode.
-        transfer: The method that observes it.
+        observer: Observes it.
         dtype: To which the observation is rounded, as if it had been kept; None leaves it as it is.
     """
 
-    def __init__(self, teacher: FeatureExtractor, transfer: Transfer, dtype: torch.dtype | None = None) -> None:
-        self._teacher, self._transfer, self._dtype = teacher, transfer, dtype
+    def __init__(self, teacher: FeatureExtractor, observer: Observer, dtype: torch.dtype | None = None) -> None:
+        self._teacher, self._observer, self._dtype = teacher, observer, dtype
 
     def begin_epoch(self, epoch: int) -> None:
         """Nothing."""
@@ -40,7 +48,7 @@ class LiveTeacherOutputs:
     @torch.no_grad()
     def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Run the teacher on the batch's images."""
-        found = self._transfer.observe(self._teacher, batch.images, draws)
+        found = self._observer.observe(self._teacher, batch.images, draws)
         if self._dtype is None:
             return found
         return Observation(*_rounded(found, self._dtype))

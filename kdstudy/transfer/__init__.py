@@ -2,14 +2,14 @@
 
 from kdstudy.data import Batch
 from kdstudy.transfer.base import (
-    EmptyMapError,
-    MapTransfer,
     Observation,
     Temperature,
     Transfer,
     TransferContext,
     Weight,
+    splits_over_ranks,
 )
+from kdstudy.transfer.map_transfer import EmptyMapError, MapTransfer
 from kdstudy.transfer.none import NoTransfer
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "Transfer",
     "TransferContext",
     "Weight",
+    "splits_over_ranks",
 ]

@@ -9,8 +9,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from kdstudy.models import FeatureExtractor
-from kdstudy.transfer.base import MapTransfer, Observation, Temperature, TransferContext, Weight
+from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
 from kdstudy.transfer.losses import unit_distance
+from kdstudy.transfer.map_transfer import MapTransfer
 from kdstudy.transfer.maps import attention_map, resize
 
 
@@ -34,6 +35,7 @@ class AttentionTransfer(MapTransfer):
     """
 
     name: ClassVar[str] = "attention"
+    splits_batches: ClassVar[bool] = True
     cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset({"weight", "kd_weight", "temperature"})
 
     def __init__(

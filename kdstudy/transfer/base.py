@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
@@ -26,24 +26,6 @@ from kdstudy.transfer.losses import soft_target_loss
 
 Weight = Annotated[float, Ge(0)]
 Temperature = Annotated[float, Gt(0)]
-
-
-class EmptyMapError(MapError):
-    """A map is zero at every position of every sample of a batch, so there is nothing to compare.
-
-    Args:
-        method: Name of the transfer method.
-        owner: ``student`` (the layer died in training) or ``teacher`` (the layer cannot serve).
-        layer: Name of the student's crucial layer.
-    """
-
-    def __init__(self, method: str, owner: str, layer: str) -> None:
-        remedy = "lower train.base_lr or leave the layer out" if owner == "student" else "leave the layer out"
-        super().__init__(
-            f"{method}: the {owner}'s map at layer '{layer}' is zero over a whole batch; {remedy} (layers)"
-        )
-        self.owner = owner
-        self.layer = layer
 
 
 @final
@@ -88,6 +70,11 @@ class Observation(NamedTuple):
     maps: tuple[Tensor, ...]
 
 
+def in_turn(parts_WB: Tensor) -> Tensor:
+    """Return the rows of all ranks, (W, B, ...), as one batch, (W B, ...): the first of each, then the second, ..."""
+    return parts_WB.transpose(0, 1).flatten(0, 1)
+
+
 def beside(drawn: Tensor, images: Tensor) -> Tensor:
     """Return what was drawn on the CPU, on the images' device; the host does not wait for the copy."""
     pinned = drawn.pin_memory() if images.is_cuda else drawn
@@ -111,6 +98,10 @@ class Transfer(nn.Module, ABC):
     needs_directions: ClassVar[bool] = False
     """Whether it also depends on the draws or on an image's place in the batch: always cached in float32."""
 
+    splits_batches: ClassVar[bool] = False
+    """Whether what is observed of a sample depends on its image and its draws alone (batch norm apart), so that several
+    ranks may each observe some of a batch; the loss is always of the whole. Then `terms` may not look at the images."""
+
     needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "layers"
     """What it looks at besides logits: pairs of layers; where none match, the vectors that enter the classifiers will
     do (``embedding``), or nothing is looked at."""
@@ -129,6 +120,26 @@ class Transfer(nn.Module, ABC):
     def draw(self, images: Tensor, generator: torch.Generator) -> Any:
         """Draw this batch's random directions on the CPU and move them to the images' device (`beside`), or None."""
         return None
+
+    def part_of(self, draws: Any, rank: int, ranks: int) -> Any:
+        """Return what was drawn for a rank's samples, those at ``rank``, ``rank + ranks``, ... of a batch.
+
+        Raises:
+            MapError: The method does not say.
+        """
+        if draws is not None:
+            raise MapError(
+                f"{type(self).__name__}: what it draws for a batch cannot be split over ranks; write resources.ranks: 1"
+            )
+        return None
+
+    def whole(self, parts: Observation) -> Observation:
+        """Return what one process would have observed of a batch.
+
+        Args:
+            parts: What each rank has observed, with one dimension more, of ranks, before all others.
+        """
+        return Observation(in_turn(parts.logits), tuple(map(in_turn, parts.maps)))
 
     @abstractmethod
     def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:
@@ -154,6 +165,12 @@ class Transfer(nn.Module, ABC):
     def uses_teacher(self) -> bool:
         """Whether the teacher is run in training steps."""
         return True
+
+
+def splits_over_ranks(method: type[Transfer]) -> bool:
+    """Return whether a method's class says so, itself or with the `observe` that it inherits unchanged."""
+    said = next(each for each in method.__mro__ if {"splits_batches", "observe"} & each.__dict__.keys())
+    return bool(said.__dict__.get("splits_batches", False))
 
 
 class WeighedTransfer(Transfer, ABC):
@@ -203,78 +220,3 @@ class WeighedTransfer(Transfer, ABC):
             loss = soft_target_loss(student.logits, teacher.logits, self.temperature, multilabel=multilabel)
             terms["kd"] = self.kd_weight * loss
         return terms
-
-
-class MapTransfer(WeighedTransfer, ABC):
-    """A method whose `Observation.maps` are maps over positions, one row per sample.
-
-    Any of them can also be the instrument that feeds the layer-wise controller: observed on a fixed probe set
-    in eval mode, its maps become the distributions whose divergence is measured. Maps of partner layers have
-    one shape: where heights or widths differ, the larger map is average-pooled to the smaller one.
-
-    The terms are ``name/layer`` for each crucial layer, and ``kd`` when ``kd_weight`` is not 0. A map that is
-    zero over a whole batch raises `EmptyMapError`: at once on the CPU and in the first batch; on an
-    accelerator, where looking would stall the device at each step, later batches are looked at by `check`.
-
-    Args:
-        context: Networks and shapes.
-        weight: Factor on the sum over layers; 0 measures without teaching.
-        kd_weight: Factor on soft targets (see `kdstudy.transfer.losses.soft_target_loss`); 0 leaves them out.
-        temperature: Of the soft targets, > 0; large values weigh all classes alike.
-
-    Raises:
-        MapError: There is no crucial layer.
-    """
-
-    empty: Tensor
-
-    def __init__(
-        self,
-        context: TransferContext,
-        *,
-        weight: Weight = 1.0,
-        kd_weight: Weight = 0.0,
-        temperature: Temperature = 4.0,
-    ) -> None:
-        super().__init__(context, weight=weight, kd_weight=kd_weight, temperature=temperature)
-        self.require_layers()
-        shapes = zip(context.student_shapes, context.teacher_shapes, strict=True)
-        self.sizes = tuple((min(s[1], t[1]), min(s[2], t[2])) for s, t in shapes)
-        self.register_buffer("empty", torch.zeros(2, len(self.layers), dtype=torch.bool), persistent=False)
-        self._looked = False
-
-    @abstractmethod
-    def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return one unweighted scalar per layer, the mean over samples of the distance of two maps."""
-
-    def terms(self, student: Observation, teacher: Observation, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted distance of each layer's maps, and the soft targets' term if asked for."""
-        self._look_for_empty(student.maps, teacher.maps)
-        losses = self.losses(student.maps, teacher.maps)
-        return self.weighed(dict(zip(self.layers, losses, strict=True)), student, teacher, batch)
-
-    @property
-    def term_layers(self) -> tuple[str, ...]:
-        """All of them."""
-        return self.layers
-
-    @torch.no_grad()
-    def _look_for_empty(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
-        peaks = torch.stack([torch.stack([m.abs().amax() for m in maps]) for maps in (student, teacher)])
-        self.empty |= peaks == 0
-        if peaks.device.type == "cpu" or not self._looked:
-            self._looked = True
-            self.check()
-
-    def check(self) -> None:
-        """Raise if a map has been zero over a whole batch.
-
-        Raises:
-            EmptyMapError: Naming the network and the layer: the teacher's first, then the shallowest.
-        """
-        flags = dict(zip(("student", "teacher"), self.empty.tolist(), strict=True))
-        self.empty.zero_()
-        for owner in ("teacher", "student"):
-            for layer, empty in zip(self.layers, flags[owner], strict=True):
-                if empty:
-                    raise EmptyMapError(self.name, owner, layer)

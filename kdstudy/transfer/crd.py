@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
-from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight, beside
+from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight, beside, in_turn
 from kdstudy.transfer.features import FeatureTransfer, pooled, unit
 
 _UNKNOWN = -1
@@ -56,6 +56,7 @@ class ContrastiveTransfer(FeatureTransfer):
     """
 
     name: ClassVar[str] = "crd"
+    splits_batches: ClassVar[bool] = True
     needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "embedding"
     student_memory: Tensor
     teacher_memory: Tensor
@@ -93,6 +94,15 @@ class ContrastiveTransfer(FeatureTransfer):
         """Run ``network`` once and keep the pooled last feature (B, C), and the drawn indices beside it."""
         output = network(images)
         return Observation(output.logits, (pooled(output.features[-1]), draws))
+
+    def part_of(self, draws: Any, rank: int, ranks: int) -> Any:
+        """Return the batch's negatives, which all its samples share."""
+        return draws
+
+    def whole(self, parts: Observation) -> Observation:
+        """Return the features of all samples, and the drawn indices once."""
+        features_W, drawn_W = parts.maps
+        return Observation(in_turn(parts.logits), (in_turn(features_W), drawn_W[0]))
 
     def losses(self, student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch) -> Sequence[Tensor]:
         """Return the sum of both anchors' losses; in train mode, move the memories afterwards."""

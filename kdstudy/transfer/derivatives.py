@@ -18,8 +18,9 @@ from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor, evaluating, watching
 from kdstudy.plugins import Earlier
 from kdstudy.transfer.autodiff import Dual, differentiable
-from kdstudy.transfer.base import MapTransfer, Temperature, TransferContext, Weight, beside
+from kdstudy.transfer.base import Temperature, TransferContext, Weight, beside
 from kdstudy.transfer.losses import batch_unit_distance, mean_square_norm, squared_distance, unit_distance
+from kdstudy.transfer.map_transfer import MapTransfer
 from kdstudy.transfer.maps import attention_map, resize
 
 Norm = Literal["batch", "sample", "teacher"]
@@ -128,6 +129,20 @@ class DerivativeTransfer(MapTransfer):
         weights = [_signs((count, *size), generator) for size in self.sizes] if positions else []
         moved = [tuple(beside(each.to(images.dtype), images) for each in made) for made in (drawn, weights)]
         return Directions(count, *moved)
+
+    def part_of(self, draws: Directions, rank: int, ranks: int) -> Directions:
+        """Return the directions of a rank's samples.
+
+        Raises:
+            MapError: So many samples have no equal parts.
+        """
+        if draws.samples % ranks:
+            raise MapError(
+                f"{self.name}: {draws.samples} samples of a batch have derivatives (fraction: {self.fraction:g}), "
+                f"which do not split over {ranks} ranks; choose another fraction"
+            )
+        own = [tuple(each[rank::ranks] for each in made) for made in (draws.images, draws.positions)]
+        return Directions(draws.samples // ranks, *own)
 
     def jvp(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> tuple[Tensor, tuple[Dual, ...]]:
         """Run ``network`` once in forward mode and return its logits and its layers' activations as duals."""

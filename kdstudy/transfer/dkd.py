@@ -53,6 +53,7 @@ class DecoupledTransfer(WeighedTransfer):
     """
 
     name: ClassVar[str] = "dkd"
+    splits_batches: ClassVar[bool] = True
     needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "nothing"
     cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset(
         {"weight", "alpha", "beta", "warmup", "kd_weight", "temperature"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
@@ -52,6 +52,8 @@ class FeatureTransfer(WeighedTransfer, ABC):
     Raises:
         MapError: There is no crucial layer.
     """
+
+    splits_batches: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -68,6 +68,7 @@ class HessianTransfer(DerivativeTransfer):
     """
 
     name: ClassVar[str] = "hessian"
+    splits_batches: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913 -- keyword-only: the options of a study file
         self,

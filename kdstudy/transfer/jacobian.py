@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor, trace
-from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight
+from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight, in_turn
 from kdstudy.transfer.derivatives import (
     DerivativeTransfer,
     Directions,
@@ -69,6 +69,7 @@ class JacobianTransfer(DerivativeTransfer):
     """
 
     name: ClassVar[str] = "jacobian"
+    splits_batches: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913 -- keyword-only: the options of a study file
         self,
@@ -140,6 +141,12 @@ class JacobianTransfer(DerivativeTransfer):
         if weights:
             gradients = tuple(gradient.unsqueeze(0) for gradient in gradients)
         return Observation(logits, gradients) if training else Observation(logits.detach(), gradients)
+
+    def whole(self, parts: Observation) -> Observation:
+        """Return the maps of all samples; the one of weights is a sum over samples."""
+        if self.wrt == "images":
+            return super().whole(parts)
+        return Observation(in_turn(parts.logits), tuple(each.sum(dim=0) for each in parts.maps))
 
     def _scalars(self, attention: Sequence[Tensor], draws: Directions) -> list[Tensor]:
         """Return each layer's scalar, summed over samples: each depends on its own image alone."""

@@ -24,6 +24,7 @@ class SoftTargetTransfer(Transfer):
         cross-entropy with the labels keeps its weight 1.
     """
 
+    splits_batches: ClassVar[bool] = True
     needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "nothing"
     cache_neutral_options: ClassVar[frozenset[str] | None] = frozenset({"weight", "temperature"})
 

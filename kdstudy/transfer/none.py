@@ -17,6 +17,7 @@ class NoTransfer(Transfer):
     Source: the baseline called "None" in Kokane, Uddin, Xu, arXiv 2407.04871.
     """
 
+    splits_batches: ClassVar[bool] = True
     needs: ClassVar[Literal["layers", "embedding", "nothing"]] = "nothing"
 
     def observe(self, network: FeatureExtractor, images: Tensor, draws: Any) -> Observation:

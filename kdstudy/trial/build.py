@@ -9,13 +9,15 @@ import torch
 
 from kdstudy.data import Batch, Dataset, batches, load_data, verify_images
 from kdstudy.layerwise import Policy, layer_groups, layer_sizes, make_policy
-from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators
+from kdstudy.models import FeatureExtractor, NetworkSpec, seeded_generators, synchronise_batch_norms
 from kdstudy.plugins import TRANSFERS
 from kdstudy.seeds import derive, search_seed
 from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.training import (
+    ALONE,
+    BatchShare,
     Distiller,
-    Probe,
+    Ranks,
     SgdSettings,
     TeacherOutputs,
     chance_score,
@@ -24,7 +26,7 @@ from kdstudy.training import (
     student_network,
     teacher_network,
 )
-from kdstudy.transfer import MapTransfer, Transfer, TransferContext
+from kdstudy.transfer import Transfer, TransferContext
 from kdstudy.trial.pairs import layer_pairs
 
 EVAL_BATCH = 512
@@ -93,8 +95,10 @@ def verify_data(config: TrialConfig, searches: int) -> None:
     )
 
 
-def training_batches(config: TrialConfig, data: Dataset, device: torch.device, epoch: int) -> Iterator[Batch]:
-    """Yield the batches of one epoch, a function of the configuration's data seed."""
+def training_batches(
+    config: TrialConfig, data: Dataset, device: torch.device, epoch: int, ranks: Ranks = ALONE
+) -> Iterator[Batch]:
+    """Yield the batches of one epoch, a function of the configuration's data seed; a rank its own images of each."""
     seed = config.data_seed
     return batches(
         data.train,
@@ -103,6 +107,7 @@ def training_batches(config: TrialConfig, data: Dataset, device: torch.device, e
         augmentation=data.augmentation,
         order=generator(seed, "order", epoch),
         augment=generator(seed, "augment", view_of(config, epoch)),
+        rows=ranks.rows,
     )
 
 
@@ -175,6 +180,7 @@ def networks(
     teacher: torch.nn.Module | None,
     device: torch.device,
     wrap_teacher: Callable[..., FeatureExtractor] = teacher_network,
+    ranks: Ranks = ALONE,
 ) -> TrialNetworks:
     """Build the student, match its crucial layers with the teacher's, and wrap both.
 
@@ -184,6 +190,7 @@ def networks(
         teacher: None for training without one.
         device: Of the training.
         wrap_teacher: Called as `teacher_network`.
+        ranks: That train the student.
 
     Raises:
         ModelError: No layers match, and the trial needs some.
@@ -202,6 +209,8 @@ def networks(
         teacher_layers=tuple(pair.teacher for pair in pairs),
     )
     layouts = {pair.student: pair.student_layout for pair in pairs}
+    if ranks.size > 1 and config.numerics.sync_batch_norm:
+        synchronise_batch_norms(module, ranks)
     student = student_network(module.to(device), context.layers, config.numerics, layouts)
     wrapped = None
     if teacher is not None:
@@ -231,7 +240,12 @@ def build_transfer(name: str, options: dict[str, Any], context: TransferContext,
 
 
 def build_distiller(
-    config: TrialConfig, data: Dataset, built: TrialNetworks, transfer: Transfer, outputs: TeacherOutputs | None
+    config: TrialConfig,
+    data: Dataset,
+    built: TrialNetworks,
+    transfer: Transfer,
+    outputs: TeacherOutputs | None,
+    share: BatchShare | None = None,
 ) -> Distiller:
     """Build the training loop.
 
@@ -241,6 +255,7 @@ def build_distiller(
         built: Its networks.
         transfer: Its transfer method, on the training device.
         outputs: Where the teacher's come from; None runs it in each step, if the method uses it.
+        share: This rank's share of every batch; None for the whole.
     """
     train = config.train
     return Distiller(
@@ -251,6 +266,7 @@ def build_distiller(
         sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov, config.numerics.optimizer),
         schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
         teacher_outputs=outputs,
+        share=share,
     )
 
 
@@ -270,31 +286,3 @@ def policy_over(config: TrialConfig, built: TrialNetworks, data: Dataset) -> Pol
     """Build a trial's policy over the crucial layers of its student, sized by it; see `build_policy`."""
     layers = built.context.layers
     return build_policy(config, layers, layer_sizes(built.student.module, layers, data.image_shape))
-
-
-def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:
-    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention."""
-    own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
-    name = policy.map_name or (config.transfer.name if own else "attention")
-    options = config.transfer.options if name == config.transfer.name else {}
-    instrument = build_transfer(name, options, context, seed=config.init_seed)
-    assert isinstance(instrument, MapTransfer)
-    return instrument
-
-
-def build_probe(
-    config: TrialConfig, policy: Policy, context: TransferContext, data: Dataset, device: torch.device
-) -> Probe | None:
-    """Build what measures the divergences that ``policy`` asks for; None where it never asks."""
-    epochs = config.train.epochs
-    if not any(policy.due(epoch, epochs) for epoch in range(1, epochs + 1)):
-        return None
-    choice = generator(config.data_seed, "probe-images")
-    chosen = torch.randperm(len(data.train.images), generator=choice)[: policy.probe_size]
-    images = data.train.seen(chosen).to(device).float() / 255
-    return Probe(
-        build_instrument(config, policy, context).to(device),
-        images,
-        generator(config.data_seed, "probe-directions"),
-        policy.b1,
-    )

@@ -23,7 +23,6 @@ from kdstudy.transfer import TransferContext
 from kdstudy.trial.began import require_source, weights_doubted, weights_told
 from kdstudy.trial.build import (
     TrialNetworks,
-    build_instrument,
     build_transfer,
     dataset_of,
     networks,
@@ -31,7 +30,9 @@ from kdstudy.trial.build import (
     student_spec,
     teacher_spec,
 )
+from kdstudy.trial.instrument import build_instrument
 from kdstudy.trial.pairs import need_of
+from kdstudy.trial.rank_split import rank_notes, require_split
 from kdstudy.trial.teacher import filled_teacher
 from kdstudy.trial.teacher_score import glance, weakness
 from kdstudy.trial.update import require_signals
@@ -152,6 +153,7 @@ def check_data(found: Inspection) -> None:
             found.awaited = error
             return
         found.notes.extend(_too_large_batches(found))
+        found.notes.extend(rank_notes(found.configs, len(found.data.train)))
         if config.cache.mode == "all_views":
             count_views(found.data.augmentation)
         try_augmentation(found.data)
@@ -260,6 +262,7 @@ def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, dat
     before = len(found.faults)
     with found.noting(f"arms.transfers.{transfer.called}", model, transfer):
         method = build_transfer(transfer.name, transfer.options, built.context, seed=config.init_seed)
+        require_split(config, method, data)
     if len(found.faults) > before:
         return
     with found.noting(f"arms.policies.{config.policy.called}", model, transfer, config.policy):

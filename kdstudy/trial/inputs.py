@@ -16,13 +16,23 @@ from torch import Tensor, nn
 from kdstudy.data import Batch, Dataset
 from kdstudy.models import FeatureExtractor, Layout, Output
 from kdstudy.study import NumericsConfig, TrialConfig
-from kdstudy.training import LiveTeacherOutputs, TeacherOutputs, teacher_network
-from kdstudy.transfer import Observation
-from kdstudy.trial.build import dataset_of, training_batches
+from kdstudy.training import ALONE, BatchShare, LiveTeacherOutputs, Ranks, TeacherOutputs, teacher_network
+from kdstudy.transfer import Observation, Transfer
+from kdstudy.trial.build import TrialNetworks, dataset_of, training_batches
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
 
 Made = TypeVar("Made", Output, Observation)
 CPU = torch.device("cpu")
+
+
+def recipe_of(
+    config: TrialConfig, data: Dataset, built: TrialNetworks, transfer: Transfer, device: torch.device
+) -> OutputsRecipe | None:
+    """Return what the teacher's outputs depend on in a trial; None where they are not used."""
+    if built.teacher is None or not transfer.uses_teacher:
+        return None
+    built.teacher.module.eval()
+    return OutputsRecipe(config, data, built.teacher, transfer, built.context, device)
 
 
 class TrialInputs(ABC):
@@ -30,9 +40,11 @@ class TrialInputs(ABC):
 
     Attributes:
         device: Where the trial trains, and where what it reads in its steps lies.
+        ranks: That train it, seen from this one.
     """
 
     device: torch.device
+    ranks: Ranks = ALONE
 
     @abstractmethod
     def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
@@ -55,8 +67,10 @@ class TrialInputs(ABC):
         """Yield the training batches of an epoch."""
 
     @abstractmethod
-    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
-        """Return the teacher's outputs, step by step."""
+    def teacher_outputs(
+        self, recipe: OutputsRecipe, cache: Path | None, share: BatchShare | None = None
+    ) -> TeacherOutputs:
+        """Return the teacher's outputs, step by step; those of whole batches, where ranks share them."""
 
     @abstractmethod
     def close(self) -> None:
@@ -69,10 +83,11 @@ class OwnInputs(TrialInputs):
 
     Args:
         device: Where it trains.
+        ranks: That train it, seen from this one.
     """
 
-    def __init__(self, device: torch.device = CPU) -> None:
-        self.device = device
+    def __init__(self, device: torch.device = CPU, ranks: Ranks = ALONE) -> None:
+        self.device, self.ranks = device, ranks
         self._teacher: FeatureExtractor | None = None
 
     def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
@@ -95,11 +110,13 @@ class OwnInputs(TrialInputs):
 
     def batches(self, config: TrialConfig, data: Dataset, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch."""
-        return training_batches(config, data, self.device, epoch)
+        return training_batches(config, data, self.device, epoch, self.ranks)
 
-    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+    def teacher_outputs(
+        self, recipe: OutputsRecipe, cache: Path | None, share: BatchShare | None = None
+    ) -> TeacherOutputs:
         """Return the outputs, computed or cached."""
-        return teacher_outputs(recipe, cache)
+        return teacher_outputs(recipe, cache, share)
 
     def close(self) -> None:
         """Take the hooks off the teacher."""
@@ -160,12 +177,14 @@ class SharedInputs(TrialInputs):
                 return
             yield self._batch.get()
 
-    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+    def teacher_outputs(
+        self, recipe: OutputsRecipe, cache: Path | None, share: BatchShare | None = None
+    ) -> TeacherOutputs:
         """Return one observation per batch, where it is computed and known to be the same for all.
 
         Else it is each trial's own, made of the one pass of the teacher as far as that is a plain one.
         """
-        own = teacher_outputs(recipe, cache)
+        own = teacher_outputs(recipe, cache, share)
         if not isinstance(own, LiveTeacherOutputs) or recipe.transfer.cache_neutral_options is None:
             return own
         return _SharedTeacherOutputs(own, self._memory, json.dumps(recipe.method, default=str))

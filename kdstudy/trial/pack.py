@@ -22,8 +22,9 @@ from kdstudy.models import GeneratorStates, generator_states, preserved_generato
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
-from kdstudy.training import choose_device, fixed_numerics
+from kdstudy.training import RankLostError, choose_device, fixed_numerics
 from kdstudy.trial.inputs import OwnInputs, SharedInputs, TrialInputs
+from kdstudy.trial.rank_processes import RankHost, RankJob, together
 from kdstudy.trial.run import TrialRun
 
 PackReport = Callable[[int, EpochRecord | None, TrialResult | None], bool]
@@ -35,6 +36,7 @@ INFRASTRUCTURE_ERRORS = (
     StoreError,
     ClusterError,
     DataError,
+    RankLostError,
 )
 """Errors that abort the whole pack instead of failing one trial."""
 
@@ -48,6 +50,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
     cache: Path | None = None,
     with_test: bool = False,
     at_safe_point: Callable[[], None] = lambda: None,
+    rank_host: RankHost | None = None,
 ) -> None:
     """Train the students of a pack, one step each in turn; a single one as `kdstudy.trial.run.run_trial` does.
 
@@ -63,27 +66,30 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         cache: As for `kdstudy.trial.run.run_trial`.
         with_test: As for `kdstudy.trial.run.run_trial`.
         at_safe_point: Called when every member is checkpointed and reported.
+        rank_host: As for `kdstudy.trial.run.run_trial`; a trial of several ranks has no other in its pack.
 
     Raises:
         StoreError: A store does not work; so do the other `INFRASTRUCTURE_ERRORS` end the pack.
     """
     first, *others = configs.values()
     assert all(common(other) == common(first) for other in others)
+    assert not others or first.resources.ranks == 1
     device = choose_device(first.resources.gpus)
-    inputs: TrialInputs = SharedInputs(device) if others else OwnInputs(device)
+    job = RankJob(first, teacher, cache, with_test=with_test, head_only=False)
 
-    def member(number: int, config: TrialConfig) -> _Member:
+    def member(number: int, config: TrialConfig, inputs: TrialInputs) -> _Member:
         own = None if folder is None else folder / str(number)
         settings: dict[str, Any] = {"teacher": teacher, "folder": own, "cache": cache, "with_test": with_test}
         return _Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
 
     with (
+        together(job, rank_host) as ranks,
         fixed_numerics(first.resources.cpus, deterministic=first.numerics.deterministic),
         preserved_generators(),
-        contextlib.closing(inputs),
+        contextlib.closing(SharedInputs(device) if others else OwnInputs(device, ranks)) as inputs,
         contextlib.ExitStack() as stack,
     ):
-        members = [member(number, config) for number, config in configs.items()]
+        members = [member(number, config, inputs) for number, config in configs.items()]
         for each in members:
             stack.callback(each.close)
         _take_turns(members, at_safe_point)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
 import torch
 
-from kdstudy.data import eval_batches, num_batches
-from kdstudy.errors import StoreError
+from kdstudy.data import Split, eval_batches, num_batches
 from kdstudy.models import preserved_generators, save_student, train_head_only
 from kdstudy.results import EpochRecord, LayerRecord, TrialResult, finite
 from kdstudy.storage import Folder, folder_at
 from kdstudy.study import TrialConfig
 from kdstudy.training import (
+    BatchShare,
     CheckpointFolder,
     EpochInProgress,
     EpochTotals,
+    Evaluation,
+    Ranks,
     StudentMapsEmptyError,
     choose_device,
     describe_numerics,
@@ -33,20 +35,20 @@ from kdstudy.training import (
     seed_global_rng,
     weights_sha256,
 )
-from kdstudy.transfer import Transfer
 from kdstudy.trial.build import (
     EVAL_BATCH,
-    TrialNetworks,
     build_distiller,
-    build_probe,
     build_transfer,
     networks,
     policy_over,
     provenance,
     student_spec,
 )
-from kdstudy.trial.inputs import OwnInputs, TrialInputs
-from kdstudy.trial.teacher_cache.cached import OutputsRecipe
+from kdstudy.trial.inputs import OwnInputs, TrialInputs, recipe_of
+from kdstudy.trial.instrument import build_probe
+from kdstudy.trial.rank_processes import RankHost, RankJob, together
+from kdstudy.trial.rank_split import require_split
+from kdstudy.trial.state import agreed, load_state, state_of
 from kdstudy.trial.update import require_signals, updated
 
 Report = Callable[[EpochRecord, TrialResult | None], None]
@@ -62,6 +64,7 @@ def run_trial(  # noqa: PLR0913 -- all but the first two by name
     cache: Path | None = None,
     with_test: bool = False,
     head_only: bool = False,
+    rank_host: RankHost | None = None,
 ) -> TrialResult:
     """Train one student and return how it ended.
 
@@ -77,20 +80,38 @@ def run_trial(  # noqa: PLR0913 -- all but the first two by name
             folder below one that is for such folders alone. None to compute it; the numbers are the same.
         with_test: Score the test split after the last epoch (confirmation only).
         head_only: Train the last layer alone, on the network's own weights, frozen.
+        rank_host: Starts the other ranks where the configuration has several; None for processes of this machine.
 
     Returns:
         A result in state ``completed`` or ``diverged``.
 
     Raises:
         KdstudyError: The configuration cannot be run here.
+        RankLostError: Another rank has gone; the same call continues from the last checkpoint.
     """
-    inputs = OwnInputs(choose_device(config.resources.gpus))
-    settings: dict[str, Any] = {"teacher": teacher, "folder": folder, "cache": cache, "with_test": with_test}
+    job = RankJob(config, teacher, cache, with_test=with_test, head_only=head_only)
+    with together(job, rank_host) as ranks:
+        return train_trial(job, report, ranks, folder)
+
+
+def train_trial(job: RankJob, report: Report, ranks: Ranks, folder: Path | Folder | None = None) -> TrialResult:
+    """Do one rank's work in a trial: see `run_trial`.
+
+    Args:
+        job: The trial, the same on every rank.
+        report: As for `run_trial`.
+        ranks: All of them, seen from this one.
+        folder: As for `run_trial`; None on all ranks but the first.
+    """
+    config, device = job.config, choose_device(job.config.resources.gpus)
+    inputs = OwnInputs(device, ranks)
+    settings: dict[str, Any] = {"teacher": job.teacher, "folder": folder, "cache": job.cache}
+    settings |= {"with_test": job.with_test, "head_only": job.head_only}
     with (
         fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
         preserved_generators(),
         contextlib.closing(inputs),
-        contextlib.closing(TrialRun(config, inputs, head_only=head_only, **settings)) as trial,
+        contextlib.closing(TrialRun(config, inputs, **settings)) as trial,
     ):
         for record in trial.restore():
             report(record, None)
@@ -124,6 +145,7 @@ class TrialRun:
 
     Attributes:
         history: The record of each epoch so far.
+        trouble: Why the student has diverged, if it has.
     """
 
     def __init__(  # noqa: PLR0913 -- all but the first two by name
@@ -138,13 +160,12 @@ class TrialRun:
         head_only: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config, self.with_test = config, with_test
-        self._inputs, self._clock = inputs, clock
-        self._folder = None if folder is None else folder_at(folder)
-        self._checkpoints = None if self._folder is None else CheckpointFolder(self._folder / "checkpoints")
-        self.device = inputs.device
+        self.config, self.with_test, self._inputs, self._clock = config, with_test, inputs, clock
+        self.folder = None if folder is None else folder_at(folder)
+        self._checkpoints = None if self.folder is None else CheckpointFolder(self.folder / "checkpoints")
+        self.device, self.ranks = inputs.device, inputs.ranks
         self.data = inputs.dataset(config, with_test=with_test)
-        built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher)
+        built = networks(config, self.data, teacher, self.device, inputs.wrap_teacher, self.ranks)
         self.student, self.teacher, context = built
         if head_only:
             train_head_only(self.student.module)
@@ -152,21 +173,17 @@ class TrialRun:
         method = config.transfer
         transfer = build_transfer(method.name, method.options, context, seed=config.init_seed).to(self.device)
         require_signals(config, self.policy, transfer)
-        self.recipe = self._recipe(built, transfer)
-        outputs = None if self.recipe is None else inputs.teacher_outputs(self.recipe, cache)
-        self.distiller = build_distiller(config, self.data, built, transfer, outputs)
-        self.probe = None if teacher is None else build_probe(config, self.policy, context, self.data, self.device)
+        require_split(config, transfer, self.data)
+        self.recipe = recipe_of(config, self.data, built, transfer, self.device)
+        self._share = None if self.ranks.size == 1 else BatchShare(self.ranks, transfer)
+        outputs = None if self.recipe is None else inputs.teacher_outputs(self.recipe, cache, self._share)
+        self.distiller = build_distiller(config, self.data, built, transfer, outputs, self._share)
+        probing = teacher is not None and self.ranks.first
+        self.probe = build_probe(config, self.policy, context, self.data, self.device) if probing else None
         self.history: list[EpochRecord] = []
         self._epoch: EpochInProgress | None = None
         self._epoch_began = 0.0
-        self._trouble: str | None = None
-
-    def _recipe(self, built: TrialNetworks, transfer: Transfer) -> OutputsRecipe | None:
-        """Return what the teacher's outputs depend on; None where its outputs are not used."""
-        if built.teacher is None or not transfer.uses_teacher:
-            return None
-        built.teacher.module.eval()
-        return OutputsRecipe(self.config, self.data, built.teacher, transfer, built.context, self.device)
+        self.trouble: str | None = None
 
     @property
     def done(self) -> bool:
@@ -188,16 +205,18 @@ class TrialRun:
         Raises:
             StoreError: The checkpoint is not this trial's.
         """
-        loaded = None if self._checkpoints is None else self._checkpoints.load()
+        if self._share is not None:
+            self._share.begin_alike(self.student.module, self.distiller.transfer)
+        loaded = self.ranks.from_first(lambda: None if self._checkpoints is None else self._checkpoints.load())
         if loaded is not None:
-            self._load_state(*loaded)
+            load_state(self, *loaded)
         return self.history[:-1] if self.done else list(self.history)
 
     def begin_epoch(self) -> None:
         """Begin the next epoch; every random stream starts afresh."""
         epoch, config = len(self.history) + 1, self.config
         self._epoch_began = self._clock()
-        seed_global_rng(config.init_seed, epoch)
+        seed_global_rng(self.ranks.seed(config.init_seed), epoch)
         self._epoch = self.distiller.begin_epoch(
             epoch,
             self._inputs.batches(config, self.data, epoch),
@@ -217,15 +236,17 @@ class TrialRun:
         assert self._epoch is not None
         totals, self._epoch = self._epoch.totals(), None
         epoch = len(self.history) + 1
-        val = evaluate(self.student.module, eval_batches(self.data.val, EVAL_BATCH, self.device))
+        if self._share is not None and not self.config.numerics.sync_batch_norm:
+            self._share.mean_buffers(self.student.module)
+        val = self._score(self.data.val)
         layers: tuple[LayerRecord, ...] = ()
-        self._trouble = totals.trouble or val.trouble(epoch)
-        if self._trouble is None:
+        self.trouble = totals.trouble or val.trouble(epoch)
+        if self.trouble is None:
             try:
                 layers = self._update_policy(epoch, totals)
             except StudentMapsEmptyError as error:
-                self._trouble = f"{error} after epoch {epoch}"
-        healthy = self._trouble is None
+                self.trouble = f"{error} after epoch {epoch}"
+        healthy = self.trouble is None
         record = EpochRecord(
             epoch=epoch,
             loss=finite(totals.loss),
@@ -238,9 +259,11 @@ class TrialRun:
             seconds=self._clock() - self._epoch_began,
             scores=dict(val.scores) if healthy else {},
         )
+        if self.ranks.size > 1:
+            record = agreed(self, record)
         self.history.append(record)
         if self._checkpoints is not None:
-            self._checkpoints.save(epoch, self._state())
+            self._checkpoints.save(epoch, state_of(self))
         return record
 
     def _update_policy(self, epoch: int, totals: EpochTotals) -> tuple[LayerRecord, ...]:
@@ -252,49 +275,27 @@ class TrialRun:
 
     def finish(self) -> TrialResult:
         """Return the result; of a completed trial also score the test split, if asked for, and save the student."""
-        last, numerics = self.history[-1], describe_numerics(self.device) | {"optimizer": self.distiller.kernels}
+        last = self.history[-1]
+        numerics = describe_numerics(self.device) | {"optimizer": self.distiller.kernels, **self.ranks.described}
         seconds = sum(record.seconds for record in self.history)
-        test = self._test_score() if self.with_test and last.val is not None else None
+        test = self._score(self.data.test).score if self.with_test and last.val is not None else None
         if last.val is None or (self.with_test and test is None):
-            finished, trouble = (last.epoch - 1, self._trouble) if last.val is None else (last.epoch, _ON_TEST)
+            finished, trouble = (last.epoch - 1, self.trouble) if last.val is None else (last.epoch, _ON_TEST)
             return TrialResult("diverged", epochs=finished, error=trouble, seconds=seconds, numerics=numerics)
         weights = weights_sha256(self.student.module)
         result = TrialResult(
             "completed", last.epoch, last.val, test, weights_sha256=weights, seconds=seconds, numerics=numerics
         )
-        if self._folder is not None:
+        if self.folder is not None:
             about = provenance(self.config, self.data)
-            save_student(self.student.module, self._folder / "student", student_spec(self.config, self.data), about)
+            save_student(self.student.module, self.folder / "student", student_spec(self.config, self.data), about)
         return result
 
-    def _test_score(self) -> float | None:
-        """Return the score of the test split; None where the student's answers there are not finite numbers."""
-        assert self.data.test is not None
-        return evaluate(self.student.module, eval_batches(self.data.test, EVAL_BATCH, self.device)).score
+    def _score(self, split: Split | None) -> Evaluation:
+        assert split is not None
+        own = eval_batches(split, EVAL_BATCH, self.device, self.ranks.rows)
+        return evaluate(self.student.module, own, self.ranks)
 
     def close(self) -> None:
         """Take the hooks off the student."""
         self.student.release()
-
-    def _state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
-        return {
-            "student": self.student.module.state_dict(),
-            "optimizer": self.distiller.optimizer.state_dict(),
-            "transfer": self.distiller.transfer.state_dict(),
-            "policy": self.policy.state_dict(),
-            "history": [record.to_json() for record in self.history],
-            "trouble": self._trouble,
-        }
-
-    def _load_state(self, epoch: int, state: Mapping[str, Any]) -> None:
-        try:
-            self.student.module.load_state_dict(state["student"])
-            self.distiller.load_optimizer(state["optimizer"])
-            self.distiller.transfer.load_state_dict(state["transfer"])
-            self.policy.load_state_dict(state["policy"])
-            self.history = [EpochRecord.from_json(record) for record in state["history"]]
-            self._trouble = state.get("trouble")  # none in older ones
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            told = f"{self._folder}: the checkpoint of epoch {epoch} is not this trial's ({type(error).__name__})"
-            raise StoreError(f"{told}; delete its folder of checkpoints to begin again") from error

@@ -202,6 +202,7 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
         layers="auto",
         numerics=NumericsConfig(),
         cache=CacheConfig(mode="off"),
+        resources=dataclasses.replace(config.resources, ranks=1),
         data_seed=seed,
         init_seed=seed,
     )

@@ -179,7 +179,7 @@ def test_a_damaged_record_is_refused(path: tuple[Any, ...], value: Any, told: st
 def test_a_record_of_several_gpus_for_a_trial_is_read_though_no_study_file_may_ask_for_them() -> None:
     text = STUDY + "resources: {gpus: 2}\n"
     assert parse_study(text, recorded=True).resources.gpus == 2  # kept as text alone, by early versions
-    with pytest.raises(StudyError, match=r"resources\.gpus: one trial trains on one GPU at most"):
+    with pytest.raises(StudyError, match=r"resources\.gpus: one rank of a trial trains on one GPU at most"):
         parse_study(text)
     written = json.loads(json.dumps(parse_study(STUDY).to_json()))
     written["resources"]["gpus"] = 2

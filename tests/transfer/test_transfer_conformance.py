@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
-from kdstudy.transfer.base import Batch, MapTransfer, Observation, Transfer, TransferContext
+from kdstudy.transfer import Batch, MapTransfer, Observation, Transfer, TransferContext
 
 
 def variants() -> list[tuple[str, dict[str, Any]]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdstudy.models import FeatureExtractor
+from kdstudy.models import FeatureExtractor, synchronised_batch_norm
 from kdstudy.transfer.autodiff.dispatch import DROPOUTS, Streams, apply, dropped, normalisation, positional, unknown
 
 
@@ -44,6 +44,8 @@ class Frozen(Streams):
         args = positional(func, args, kwargs)
         if func is functional.batch_norm:
             return _batch_norm(*args, **kwargs)
+        if func is synchronised_batch_norm:
+            return _synchronised(*args)
         if func is torch.batch_norm:
             unknown("torch.batch_norm")
         if func.__name__ in DROPOUTS:
@@ -55,6 +57,14 @@ def _batch_norm(x: Frozen, running_mean: Tensor | None, running_var: Tensor | No
     constants = normalisation(x.value, running_mean, running_var, options["training"])
     twin = functional.batch_norm(x.twin, *constants, **options | {"training": False})
     return x.like(functional.batch_norm(x.value, running_mean, running_var, **options), (twin,))
+
+
+def _synchronised(
+    x: Frozen, weight: Tensor | None, bias: Tensor | None, eps: float, ranks: Any
+) -> tuple[Frozen, Tensor, Tensor]:
+    value, mean, variance = synchronised_batch_norm(x.value, weight, bias, eps, ranks)
+    twin = functional.batch_norm(x.twin, mean, variance, weight, bias, training=False, eps=eps)
+    return x.like(value, (twin,)), mean, variance
 
 
 class Differentiable(NamedTuple):

@@ -229,6 +229,16 @@ def _batch_norm(func: Rule, x: Dual, running_mean: Tensor | None, running_var: T
     return x.like(value, tuple(t * scale for t in x.tangents))
 
 
+def _synchronised(
+    func: Rule, x: Dual, weight: Tensor | None, bias: Tensor | None, eps: float, ranks: Any
+) -> tuple[Dual, Tensor, Tensor]:
+    """Batch norm in train mode over a batch that several processes share."""
+    value, mean, variance = func(x.value, weight, bias, eps, ranks)
+    scale = (variance + eps).rsqrt()
+    scale = (scale if weight is None else scale * weight).view(-1, *[1] * (x.ndim - 2))
+    return x.like(value, tuple(t * scale for t in x.tangents)), mean, variance
+
+
 def _value(item: Any) -> Any:
     return item.value if isinstance(item, Dual) else item
 
@@ -269,6 +279,7 @@ _RULES: dict[str, Rule] = {
     **ATTENTION_RULES,
     "pad": _pad,
     "batch_norm": _batch_norm,
+    "synchronised_batch_norm": _synchronised,
     "relu": _sloped(lambda v, *_: v > 0),
     "relu6": _sloped(lambda v, *_: (v > 0) & (v < 6)),
     "hardtanh": _sloped(lambda v, min_val=-1.0, max_val=1.0: (v > min_val) & (v < max_val)),

@@ -28,7 +28,14 @@ from torch import Tensor
 from kdstudy.data import Dataset, count_views, num_batches, view_batches, views_drawn
 from kdstudy.models import FeatureExtractor
 from kdstudy.study import TrialConfig
-from kdstudy.training import LiveTeacherOutputs, TeacherOutputs, describe_numerics, generator, weights_sha256
+from kdstudy.training import (
+    BatchShare,
+    LiveTeacherOutputs,
+    TeacherOutputs,
+    describe_numerics,
+    generator,
+    weights_sha256,
+)
 from kdstudy.transfer import Batch, Observation, Transfer, TransferContext
 from kdstudy.trial.build import training_batches, view_of
 from kdstudy.trial.teacher_cache.files import TensorFileCache, Tensors
@@ -239,16 +246,17 @@ def _file_name(number: int) -> str:
     return f"{number:05d}"
 
 
-def teacher_outputs(recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+def teacher_outputs(recipe: OutputsRecipe, cache: Path | None, share: BatchShare | None = None) -> TeacherOutputs:
     """Return where a trial gets the teacher's observations from; its numbers do not depend on ``cache``.
 
     Args:
         recipe: What they depend on.
         cache: Folder of the study's shelves; None to keep nothing.
+        share: Of every batch, where ranks run the teacher together; what is cached, each reads whole.
     """
     live = LiveTeacherOutputs(
         recipe.teacher,
-        recipe.transfer,
+        recipe.transfer if share is None else share,
         recipe.dtype if recipe.cacheable and recipe.dtype != torch.float32 else None,
     )
     if cache is None or not recipe.cacheable:
