@@ -3,32 +3,40 @@
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
 from kdstudy.training.distiller import Distiller, EpochInProgress, EpochTotals, SgdSettings
 from kdstudy.training.evaluate import evaluate
+from kdstudy.training.norms import LayerNorms
 from kdstudy.training.numerics import choose_device, describe_numerics, fixed_numerics, student_network, teacher_network
 from kdstudy.training.objective import chance_score
 from kdstudy.training.probe import Probe, ProbeResult, StudentMapsEmptyError
 from kdstudy.training.rng import generator, seed_global_rng
 from kdstudy.training.schedule import schedule
+from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
+from kdstudy.training.term_log import TermLog
 
 __all__ = [
     "CheckpointFolder",
     "Distiller",
     "EpochInProgress",
     "EpochTotals",
+    "LayerNorms",
     "LiveTeacherOutputs",
     "Probe",
     "ProbeResult",
     "SgdSettings",
     "StudentMapsEmptyError",
     "TeacherOutputs",
+    "TermLog",
     "chance_score",
     "choose_device",
     "describe_numerics",
     "evaluate",
     "fixed_numerics",
     "generator",
+    "loss_terms",
+    "param_groups",
     "schedule",
     "seed_global_rng",
+    "set_rates",
     "student_network",
     "teacher_network",
     "weights_sha256",

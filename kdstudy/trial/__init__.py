@@ -2,6 +2,8 @@
 
 from kdstudy.trial.began import students_weights
 from kdstudy.trial.build import (
+    build_instrument,
+    build_policy,
     build_transfer,
     dataset_of,
     describe_dataset,
@@ -16,6 +18,7 @@ from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
+from kdstudy.trial.pairs import context_of, layer_pairs, need_of
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
     find_teacher,
@@ -26,6 +29,7 @@ from kdstudy.trial.teacher import (
     teacher_trial,
 )
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
+from kdstudy.trial.update import require_signals, updated
 
 __all__ = [
     "CHECKS",
@@ -34,18 +38,24 @@ __all__ = [
     "Inspection",
     "Matched",
     "OutputsRecipe",
+    "build_instrument",
+    "build_policy",
     "build_transfer",
+    "context_of",
     "dataset_of",
     "describe_dataset",
     "failure",
     "find_teacher",
     "inspect_parts",
     "largest_batch",
+    "layer_pairs",
     "matched_layers",
+    "need_of",
     "networks",
     "open_teacher",
     "preflight",
     "prepare_teacher",
+    "require_signals",
     "run_corners",
     "run_pack",
     "run_trial",
@@ -57,5 +67,6 @@ __all__ = [
     "teacher_spec",
     "teacher_trial",
     "training_batches",
+    "updated",
     "verify_data",
 ]

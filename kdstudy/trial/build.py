@@ -25,7 +25,7 @@ from kdstudy.training import (
     teacher_network,
 )
 from kdstudy.transfer import MapTransfer, Transfer, TransferContext
-from kdstudy.trial.pairs import layer_pairs
+from kdstudy.trial.pairs import context_of, layer_pairs, need_of
 
 EVAL_BATCH = 512
 """Images that are scored at once."""
@@ -189,18 +189,10 @@ def networks(
         ModelError: No layers match, and the trial needs some.
     """
     module = student_spec(config, data).build(config.init_seed)
-    pairs = () if teacher is None else layer_pairs(config, module, teacher, data.image_shape)
-    context = TransferContext(
-        layers=tuple(pair.student for pair in pairs),
-        student_shapes=tuple(pair.student_shape for pair in pairs),
-        teacher_shapes=tuple(pair.teacher_shape for pair in pairs),
-        image_shape=data.image_shape,
-        num_classes=data.num_classes,
-        num_train=len(data.train.images),
-        student=module,
-        teacher=module if teacher is None else teacher,
-        teacher_layers=tuple(pair.teacher for pair in pairs),
-    )
+    shape, need = data.image_shape, need_of(config.transfer, config.policy)
+    pairs = () if teacher is None else layer_pairs(module, teacher, shape, layers=config.layers, need=need)
+    counts = {"num_classes": data.num_classes, "num_train": len(data.train.images)}
+    context = context_of(pairs, module, module if teacher is None else teacher, shape, **counts)
     layouts = {pair.student: pair.student_layout for pair in pairs}
     student = student_network(module.to(device), context.layers, config.numerics, layouts)
     wrapped = None
@@ -254,30 +246,38 @@ def build_distiller(
     )
 
 
-def build_policy(config: TrialConfig, layers: tuple[str, ...], parameters: tuple[int, ...]) -> Policy:
-    """Build the configuration's learning-rate policy over the crucial layers.
+def build_policy(spec: PluginSpec, layers: tuple[str, ...], parameters: tuple[int, ...], *, seed: int) -> Policy:
+    """Build a learning-rate policy over the crucial layers.
 
     Args:
-        config: The trial.
+        spec: Which, with its options.
         layers: Names of the student's crucial layers, in order of depth.
         parameters: Number of each one's parameters.
+        seed: The trial's initialisation seed; the policy draws from a stream of its own.
     """
-    seed = derive(config.init_seed, "policy")
-    return make_policy(config.policy.name, config.policy.options, layers, seed=seed, parameters=parameters)
+    return make_policy(spec.name, spec.options, layers, seed=derive(seed, "policy"), parameters=parameters)
 
 
 def policy_over(config: TrialConfig, built: TrialNetworks, data: Dataset) -> Policy:
     """Build a trial's policy over the crucial layers of its student, sized by it; see `build_policy`."""
     layers = built.context.layers
-    return build_policy(config, layers, layer_sizes(built.student.module, layers, data.image_shape))
+    sizes = layer_sizes(built.student.module, layers, data.image_shape)
+    return build_policy(config.policy, layers, sizes, seed=config.init_seed)
 
 
-def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:
-    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention."""
-    own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
-    name = policy.map_name or (config.transfer.name if own else "attention")
-    options = config.transfer.options if name == config.transfer.name else {}
-    instrument = build_transfer(name, options, context, seed=config.init_seed)
+def build_instrument(transfer: PluginSpec, policy: Policy, context: TransferContext, *, seed: int) -> MapTransfer:
+    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention.
+
+    Args:
+        transfer: The transfer method.
+        policy: Which measures.
+        context: Networks and shapes.
+        seed: The trial's initialisation seed.
+    """
+    own = issubclass(TRANSFERS.load(transfer.name), MapTransfer)
+    name = policy.map_name or (transfer.name if own else "attention")
+    options = transfer.options if name == transfer.name else {}
+    instrument = build_transfer(name, options, context, seed=seed)
     assert isinstance(instrument, MapTransfer)
     return instrument
 
@@ -293,7 +293,7 @@ def build_probe(
     chosen = torch.randperm(len(data.train.images), generator=choice)[: policy.probe_size]
     images = data.train.seen(chosen).to(device).float() / 255
     return Probe(
-        build_instrument(config, policy, context).to(device),
+        build_instrument(config.transfer, policy, context, seed=config.init_seed).to(device),
         images,
         generator(config.data_seed, "probe-directions"),
         policy.b1,

@@ -151,7 +151,7 @@ class TrialRun:
         self.policy = policy_over(config, built, self.data)
         method = config.transfer
         transfer = build_transfer(method.name, method.options, context, seed=config.init_seed).to(self.device)
-        require_signals(config, self.policy, transfer)
+        require_signals(method, config.policy, self.policy, transfer)
         self.recipe = self._recipe(built, transfer)
         outputs = None if self.recipe is None else inputs.teacher_outputs(self.recipe, cache)
         self.distiller = build_distiller(config, self.data, built, transfer, outputs)
