@@ -10,7 +10,8 @@ Tree::
     ├── MapError            a transfer map that cannot be computed for these networks
     ├── StoreError          the store, ledger or tracking server cannot be used
     ├── RecordError         no such study or trial, or it cannot serve the request
-    └── ClusterError        no such cluster, or it cannot run the study
+    ├── ClusterError        no such cluster, or it cannot run the study
+    └── LoopError           a training loop of one's own, which calls a `Distillation` in a way that cannot be right
 
 A message reads ``where: what is wrong, what was got; what to do``.
 """
@@ -63,6 +64,10 @@ class RecordError(KdstudyError):
 
 class ClusterError(KdstudyError):
     """A cluster that cannot be reached, or cannot run the study."""
+
+
+class LoopError(KdstudyError):
+    """A training loop of one's own that calls `kdstudy.distill.Distillation` in a way that cannot be right."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

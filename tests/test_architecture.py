@@ -48,6 +48,7 @@ ROWS: tuple[dict[str, str], ...] = (
     {
         "analysis": "what the records say: comparison, statistics, importance, reruns",
         "cluster": "everything that imports Ray",
+        "distill": "the method without the platform, for a training loop of one's own",
     },
     {"report": "what people read: the study's page, text, progress"},
     {"runner": "one study from start to finish; no Ray, no torch"},
@@ -70,7 +71,7 @@ OWNERS = {
 }
 # torchvision is imported through the function that copes with CPU-only builds.
 GUARD = {"kdstudy.data.import_torchvision", "kdstudy.data.torchvision_import.import_torchvision"}
-MAX_ENTRIES = 27
+MAX_ENTRIES = 28
 # What a command that only reads or checks does not pay for.
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "scipy")
 LIGHT = (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from kdstudy.api.html import html_table, paragraph
+from kdstudy.api.plots import Plots
 from kdstudy.api.trial import Trial
 from kdstudy.errors import RecordError
 from kdstudy.ledger import Ledger, StudyRecord, best_of
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from kdstudy.api.callbacks import Callback, TrialCallback
     from kdstudy.api.comparison import Comparison
     from kdstudy.cluster import Cluster
+    from kdstudy.report import Drawings
 
 
 @final
-class Study:
+class Study(Plots):
     """A study of a store: a view that reads the record whenever it is asked, and holds nothing of it.
 
     Args:
@@ -193,6 +195,12 @@ class Study:
 
         with self._ledger() as ledger:
             return write_report_at(ledger, [self.id], self.store, None if path is None else Path(path), form)
+
+    def _drawings(self) -> Drawings:
+        from kdstudy.report import Drawings, report_of
+
+        with self._ledger() as ledger:
+            return Drawings(report_of(ledger, [self.id]))
 
     def to_optuna(self, arm: str) -> optuna.Study:
         """Return the search of one arm as an Optuna study in memory, for all that Optuna draws and computes.

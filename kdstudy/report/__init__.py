@@ -2,6 +2,7 @@
 
 from kdstudy.report.answer_text import arm_cells, render_answer, render_warnings, take_home_text
 from kdstudy.report.comparison_text import render_comparison
+from kdstudy.report.drawings import Drawings
 from kdstudy.report.markdown import to_summary
 from kdstudy.report.mlflow_links import MlflowLinks
 from kdstudy.report.model import Report, StudyReport, report_of
@@ -13,6 +14,7 @@ from kdstudy.report.write import FORMATS, PAGE, form_of, render, write_report, w
 __all__ = [
     "FORMATS",
     "PAGE",
+    "Drawings",
     "MlflowLinks",
     "Report",
     "StudyReport",

@@ -6,6 +6,7 @@ from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.json_schema import json_schema
 from kdstudy.study.load import load_study, parse_study, problems_of, study_of
+from kdstudy.study.method import Method, method_of
 from kdstudy.study.other_names import key_paths
 from kdstudy.study.own_files import is_file_name
 from kdstudy.study.paths import flatten
@@ -40,6 +41,7 @@ __all__ = [
     "DataConfig",
     "Int",
     "Log",
+    "Method",
     "NumericsConfig",
     "Place",
     "PluginSpec",
@@ -62,6 +64,7 @@ __all__ = [
     "json_schema",
     "key_paths",
     "load_study",
+    "method_of",
     "parse_study",
     "problems_of",
     "require_plugins",

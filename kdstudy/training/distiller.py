@@ -17,14 +17,12 @@ from torch import Tensor
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
-from kdstudy.training.batch_share import BatchShare, whole_images
+from kdstudy.training.batch_share import BatchShare
 from kdstudy.training.norms import LayerNorms, Norms
-from kdstudy.training.objective import label_loss
+from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, Observer, TeacherOutputs
 from kdstudy.training.term_log import TermLog
 from kdstudy.transfer import EmptyMapError, Transfer
-
-ADAPTORS = "transfer"
 
 
 @final
@@ -116,26 +114,15 @@ class Distiller:
         on_gpu = any(parameter.is_cuda for parameter in student.module.parameters())
         self.kernels = ("foreach" if on_gpu else "loop") if sgd.kernels == "auto" else sgd.kernels
         self._kernels = {"foreach": self.kernels == "foreach", "fused": self.kernels == "fused"}
-        self.optimizer = self._build_optimizer(groups)
-        self._norms: LayerNorms | None = None
-
-    def _build_optimizer(self, groups: Mapping[str, Iterable[str]]) -> torch.optim.SGD:
-        parameters = dict(self.student.module.named_parameters())
-        layout: list[dict[str, object]] = [
-            {"params": [parameters.pop(name) for name in names], "layer": layer} for layer, names in groups.items()
-        ]
-        assert not parameters, f"parameters outside every group: {sorted(parameters)}"
-        adaptors = list(self.transfer.parameters())
-        if adaptors:
-            layout.append({"params": adaptors, "layer": ADAPTORS})
-        return torch.optim.SGD(
-            [group for group in layout if group["params"]],
-            lr=self._sgd.base_lr,
-            momentum=self._sgd.momentum,
-            weight_decay=self._sgd.weight_decay,
-            nesterov=self._sgd.nesterov,
+        self.optimizer = torch.optim.SGD(
+            param_groups(student.module, groups, transfer),
+            lr=sgd.base_lr,
+            momentum=sgd.momentum,
+            weight_decay=sgd.weight_decay,
+            nesterov=sgd.nesterov,
             **self._kernels,
         )
+        self._norms: LayerNorms | None = None
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
@@ -177,9 +164,7 @@ class Distiller:
 
     def set_rates(self, progress: float, multipliers: Mapping[str, float]) -> None:
         """Set each group's learning rate for a step that begins after ``progress`` epochs."""
-        lr = self.lr_at(progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * multipliers.get(group["layer"], 1.0)
+        set_rates(self.optimizer, self.lr_at(progress), multipliers)
 
     def norms(self) -> dict[str, Norms]:
         """Return the means of this epoch's norms by group; empty where they were not gathered."""
@@ -187,12 +172,15 @@ class Distiller:
 
     def train_step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
         """Take one optimizer step and return the detached terms, on the device (no host synchronisation)."""
-        draws = self.transfer.draw(whole_images(batch), directions)
-        terms: dict[str, Tensor] = {}
-        student = self._observer.observe(self.student, batch.images, draws)
-        terms["cross_entropy"] = label_loss(student.logits, batch.labels)
-        if self._teacher_outputs is not None:
-            terms |= self.transfer.terms(student, self._teacher_outputs.observation(step, batch, draws), batch)
+        terms = loss_terms(
+            self.student,
+            self._teacher_outputs,
+            self.transfer,
+            batch,
+            step=step,
+            directions=directions,
+            observer=self._observer,
+        )
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

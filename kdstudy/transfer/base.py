@@ -39,7 +39,7 @@ class TransferContext:
         teacher_shapes: (C, H, W) of the teacher's partner of each.
         image_shape: (C, H, W) of one image.
         num_classes: K.
-        num_train: Number of training images.
+        num_train: Number of training images; 0 where it is not known.
         student: The student's module, for methods that inspect it (activations, weights); never changed by
             them.
         teacher: The teacher's module, for the same.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdstudy.data import Batch
+from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.base import Observation, Temperature, TransferContext, Weight, beside, in_turn
 from kdstudy.transfer.features import FeatureTransfer, pooled, unit
@@ -76,6 +77,8 @@ class ContrastiveTransfer(FeatureTransfer):
         temperature: Temperature = 4.0,
     ) -> None:
         super().__init__(context, weight=weight, at="last", kd_weight=kd_weight, temperature=temperature)
+        if context.num_train < 1:
+            raise MapError("crd: remembers every training image, and is not told how many there are; pass num_train")
         self.negatives, self.tau, self.momentum = negatives, tau, momentum
         self.student_embedding = nn.Linear(self.student_shapes[0][0], dim)
         self.teacher_embedding = nn.Linear(self.teacher_shapes[0][0], dim)

@@ -2,6 +2,7 @@
 
 from kdstudy.trial.began import students_weights
 from kdstudy.trial.build import (
+    build_policy,
     build_transfer,
     dataset_of,
     describe_dataset,
@@ -15,8 +16,10 @@ from kdstudy.trial.build import (
 from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.doubles import shared_images
 from kdstudy.trial.dry_run import preflight, run_corners
+from kdstudy.trial.instrument import build_instrument
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
+from kdstudy.trial.pairs import context_of, layer_pairs, need_of
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
     find_teacher,
@@ -27,6 +30,7 @@ from kdstudy.trial.teacher import (
     teacher_trial,
 )
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
+from kdstudy.trial.update import require_signals, updated
 
 __all__ = [
     "CHECKS",
@@ -35,18 +39,24 @@ __all__ = [
     "Inspection",
     "Matched",
     "OutputsRecipe",
+    "build_instrument",
+    "build_policy",
     "build_transfer",
+    "context_of",
     "dataset_of",
     "describe_dataset",
     "failure",
     "find_teacher",
     "inspect_parts",
     "largest_batch",
+    "layer_pairs",
     "matched_layers",
+    "need_of",
     "networks",
     "open_teacher",
     "preflight",
     "prepare_teacher",
+    "require_signals",
     "run_corners",
     "run_pack",
     "run_trial",
@@ -59,5 +69,6 @@ __all__ = [
     "teacher_spec",
     "teacher_trial",
     "training_batches",
+    "updated",
     "verify_data",
 ]

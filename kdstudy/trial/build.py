@@ -27,7 +27,7 @@ from kdstudy.training import (
     teacher_network,
 )
 from kdstudy.transfer import Transfer, TransferContext
-from kdstudy.trial.pairs import layer_pairs
+from kdstudy.trial.pairs import context_of, layer_pairs, need_of
 
 EVAL_BATCH = 512
 """Images that are scored at once."""
@@ -196,18 +196,10 @@ def networks(
         ModelError: No layers match, and the trial needs some.
     """
     module = student_spec(config, data).build(config.init_seed)
-    pairs = () if teacher is None else layer_pairs(config, module, teacher, data.image_shape)
-    context = TransferContext(
-        layers=tuple(pair.student for pair in pairs),
-        student_shapes=tuple(pair.student_shape for pair in pairs),
-        teacher_shapes=tuple(pair.teacher_shape for pair in pairs),
-        image_shape=data.image_shape,
-        num_classes=data.num_classes,
-        num_train=len(data.train.images),
-        student=module,
-        teacher=module if teacher is None else teacher,
-        teacher_layers=tuple(pair.teacher for pair in pairs),
-    )
+    shape, need = data.image_shape, need_of(config.transfer, config.policy)
+    pairs = () if teacher is None else layer_pairs(module, teacher, shape, layers=config.layers, need=need)
+    counts = {"num_classes": data.num_classes, "num_train": len(data.train.images)}
+    context = context_of(pairs, module, module if teacher is None else teacher, shape, **counts)
     layouts = {pair.student: pair.student_layout for pair in pairs}
     if ranks.size > 1 and config.numerics.sync_batch_norm:
         synchronise_batch_norms(module, ranks)
@@ -270,19 +262,20 @@ def build_distiller(
     )
 
 
-def build_policy(config: TrialConfig, layers: tuple[str, ...], parameters: tuple[int, ...]) -> Policy:
-    """Build the configuration's learning-rate policy over the crucial layers.
+def build_policy(spec: PluginSpec, layers: tuple[str, ...], parameters: tuple[int, ...], *, seed: int) -> Policy:
+    """Build a learning-rate policy over the crucial layers.
 
     Args:
-        config: The trial.
+        spec: Which, with its options.
         layers: Names of the student's crucial layers, in order of depth.
         parameters: Number of each one's parameters.
+        seed: The trial's initialisation seed; the policy draws from a stream of its own.
     """
-    seed = derive(config.init_seed, "policy")
-    return make_policy(config.policy.name, config.policy.options, layers, seed=seed, parameters=parameters)
+    return make_policy(spec.name, spec.options, layers, seed=derive(seed, "policy"), parameters=parameters)
 
 
 def policy_over(config: TrialConfig, built: TrialNetworks, data: Dataset) -> Policy:
     """Build a trial's policy over the crucial layers of its student, sized by it; see `build_policy`."""
     layers = built.context.layers
-    return build_policy(config, layers, layer_sizes(built.student.module, layers, data.image_shape))
+    sizes = layer_sizes(built.student.module, layers, data.image_shape)
+    return build_policy(config.policy, layers, sizes, seed=config.init_seed)

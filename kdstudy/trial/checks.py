@@ -127,7 +127,7 @@ class Inspection:
         """Return the networks of a trial, matched; None where they cannot be had, which is noted once."""
         model = config.student.model
         # What needs layers and has them serves also what does without.
-        keys = [repr((model, need)) for need in ("layers", need_of(config))]
+        keys = [repr((model, need)) for need in ("layers", need_of(config.transfer, config.policy))]
         key = keys[0] if self._networks.get(keys[0]) else keys[1]
         if key not in self._networks and self.data is not None and self.teacher is not None:
             self._networks[key] = None
@@ -267,9 +267,9 @@ def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, dat
         return
     with found.noting(f"arms.policies.{config.policy.called}", model, transfer, config.policy):
         policy = policy_over(config, built, data)
-        require_signals(config, policy, method)
+        require_signals(transfer, config.policy, policy, method)
         if any(policy.due(epoch, train.epochs) for epoch in range(1, train.epochs + 1)):
-            build_instrument(config, policy, built.context)
+            build_instrument(transfer, policy, built.context, seed=config.init_seed)
 
 
 CHECKS: tuple[Callable[[Inspection], None], ...] = (

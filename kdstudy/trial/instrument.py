@@ -7,18 +7,25 @@ import torch
 from kdstudy.data import Dataset
 from kdstudy.layerwise import Policy
 from kdstudy.plugins import TRANSFERS
-from kdstudy.study import TrialConfig
+from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.training import Probe, generator
 from kdstudy.transfer import MapTransfer, TransferContext
 from kdstudy.trial.build import build_transfer
 
 
-def build_instrument(config: TrialConfig, policy: Policy, context: TransferContext) -> MapTransfer:
-    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention."""
-    own = issubclass(TRANSFERS.load(config.transfer.name), MapTransfer)
-    name = policy.map_name or (config.transfer.name if own else "attention")
-    options = config.transfer.options if name == config.transfer.name else {}
-    instrument = build_transfer(name, options, context, seed=config.init_seed)
+def build_instrument(transfer: PluginSpec, policy: Policy, context: TransferContext, *, seed: int) -> MapTransfer:
+    """Build the method whose maps feed the controller: the policy's choice, else the transfer's own, else attention.
+
+    Args:
+        transfer: The transfer method.
+        policy: Which measures.
+        context: Networks and shapes.
+        seed: The trial's initialisation seed.
+    """
+    own = issubclass(TRANSFERS.load(transfer.name), MapTransfer)
+    name = policy.map_name or (transfer.name if own else "attention")
+    options = transfer.options if name == transfer.name else {}
+    instrument = build_transfer(name, options, context, seed=seed)
     assert isinstance(instrument, MapTransfer)
     return instrument
 
@@ -34,7 +41,7 @@ def build_probe(
     chosen = torch.randperm(len(data.train.images), generator=choice)[: policy.probe_size]
     images = data.train.seen(chosen).to(device).float() / 255
     return Probe(
-        build_instrument(config, policy, context).to(device),
+        build_instrument(config.transfer, policy, context, seed=config.init_seed).to(device),
         images,
         generator(config.data_seed, "probe-directions"),
         policy.b1,

@@ -8,7 +8,7 @@ from typing import Any, final
 from kdstudy.layerwise import LayerPair, layer_groups
 from kdstudy.study import Study, TrialConfig
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec
-from kdstudy.trial.pairs import layer_pairs
+from kdstudy.trial.pairs import layer_pairs, need_of
 
 
 @final
@@ -68,7 +68,8 @@ def matched_layers(study: Study) -> tuple[Matched, ...]:
 def _match(config: TrialConfig) -> Matched:
     data = dataset_of(config, with_test=False, decoded=False)
     student, teacher = (spec.build(seed=0) for spec in (student_spec(config, data), teacher_spec(config, data)))
-    pairs = layer_pairs(config, student, teacher, data.image_shape)
+    need = need_of(config.transfer, config.policy)
+    pairs = layer_pairs(student, teacher, data.image_shape, layers=config.layers, need=need)
     sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
     groups = layer_groups(student, [pair.student for pair in pairs], data.image_shape)
     counts = tuple(sum(sizes[name] for name in names) for names in groups.values())

@@ -172,7 +172,7 @@ class TrialRun:
         self.policy = policy_over(config, built, self.data)
         method = config.transfer
         transfer = build_transfer(method.name, method.options, context, seed=config.init_seed).to(self.device)
-        require_signals(config, self.policy, transfer)
+        require_signals(method, config.policy, self.policy, transfer)
         require_split(config, transfer, self.data)
         self.recipe = recipe_of(config, self.data, built, transfer, self.device)
         self._share = None if self.ranks.size == 1 else BatchShare(self.ranks, transfer)

@@ -8,17 +8,18 @@ from dataclasses import replace
 from kdstudy.errors import StudyError
 from kdstudy.layerwise import Measurement, Policy
 from kdstudy.results import LayerRecord
-from kdstudy.study import TrialConfig
+from kdstudy.study import PluginSpec
 from kdstudy.training import EpochTotals, ProbeResult
 from kdstudy.transfer import Transfer
 
 
-def require_signals(config: TrialConfig, policy: Policy, transfer: Transfer) -> None:
+def require_signals(method: PluginSpec, rates: PluginSpec, policy: Policy, transfer: Transfer) -> None:
     """Refuse a policy that follows what the transfer does not have.
 
     Args:
-        config: Names the two.
-        policy: The trial's.
+        method: Names the transfer.
+        rates: Names the policy.
+        policy: Itself.
         transfer: Likewise.
 
     Raises:
@@ -26,8 +27,8 @@ def require_signals(config: TrialConfig, policy: Policy, transfer: Transfer) -> 
     """
     missing = ", ".join(layer for layer in policy.layers if layer not in transfer.term_layers)
     if policy.needs_terms and missing:
-        told = f"{config.policy.called}: follows the transfer's loss of each crucial layer, and"
-        given = f"'{config.transfer.called}' has none of {missing}"
+        told = f"{rates.called}: follows the transfer's loss of each crucial layer, and"
+        given = f"'{method.called}' has none of {missing}"
         raise StudyError([f"{told} {given}; use it with attention, jacobian or hessian, or leave it out"])
 
 

@@ -140,7 +140,7 @@ def test_to_import_and_to_read_loads_no_torch(store: Path, tmp_path: Path) -> No
 import sys, kdstudy
 study = kdstudy.load_study(store={str(store)!r})
 str(study.compare()), study.compare()._repr_html_(), study._repr_html_(), repr(study), repr(study.trials)
-study.trials_dataframe(), study.epochs_dataframe(), study.report({str(tmp_path / "page.html")!r})
+study.plot_verdict(), study.trials_dataframe(), study.epochs_dataframe(), study.report({str(tmp_path / "page.html")!r})
 print(*sorted({{"torch", "ray", "mlflow"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

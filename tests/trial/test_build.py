@@ -47,14 +47,14 @@ class Sized(Plain):
 
 @pytest.mark.parametrize("name", ["constant", "decay", "layerwise", "walk", "placebo"])
 def test_policies_are_built_with_a_seed_of_their_own_and_the_sizes_of_their_layers(name: str) -> None:
-    policy = build_policy(trial_config(policy=name, epochs=30, init_seed=5), LAYERS, SIZES)
+    policy = build_policy(trial_config(policy=name, epochs=30).policy, LAYERS, SIZES, seed=5)
     assert (policy.seed, policy.parameters) == (derive(5, "policy"), SIZES)
 
 
 def test_a_users_policy_may_take_seed_and_sizes_or_not() -> None:
     plain, drawing, sized = (
         build_policy(
-            trial_config(policy=f"{{'tests.trial.test_build:{name}': {{gain: 2.0}}}}", init_seed=5), LAYERS, SIZES
+            trial_config(policy=f"{{'tests.trial.test_build:{name}': {{gain: 2.0}}}}").policy, LAYERS, SIZES, seed=5
         )
         for name in ("Plain", "Drawing", "Sized")
     )

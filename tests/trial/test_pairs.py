@@ -110,8 +110,10 @@ def test_every_method_says_what_it_needs() -> None:
     needs = {name: TRANSFERS.load(name).needs for name in TRANSFERS}
     assert {name for name, need in needs.items() if need == "nothing"} == {"none", "kd", "dkd"}
     assert {name for name, need in needs.items() if need == "embedding"} == {"sp", "rkd", "pkt", "crd"}
-    assert need_of(trial_config("kd")) == "nothing"
-    assert need_of(trial_config("attention")) == "layers"
+    constant = trial_config().policy
+    assert need_of(trial_config("kd").transfer, constant) == "nothing"
+    assert need_of(trial_config("attention").transfer, constant) == "layers"
+    assert need_of(trial_config("kd").transfer, trial_config(policy="placebo").policy) == "layers"
 
 
 def test_the_embedding_is_what_the_last_layer_before_the_logits_gave() -> None:
