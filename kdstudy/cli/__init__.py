@@ -32,6 +32,7 @@ INTERRUPTED = 130
 
 # Name to module and line of help: listing commands imports none of them.
 COMMANDS = {
+    "init": ("kdstudy.cli.init", "Write a commented study file to begin with."),
     "check": ("kdstudy.cli.check", "Find what is wrong with a study, before it is run."),
     "schema": ("kdstudy.cli.check", "Print the study file's JSON Schema, for editors."),
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
@@ -93,8 +94,8 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """Hyper-parameter studies of knowledge distillation with layer-wise learning rates.
 
-    Write a study file, look at it with `check`, then `run` it. Where a command takes an ID, a unique prefix is enough,
-    and without one it takes the latest study.
+    `init` writes a study file; look at it with `check`, then `run` it. Where a command takes an ID, a unique prefix is
+    enough, and without one it takes the latest study.
     """
 
 
