@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from kdstudy.cli.options import json_option, print_json
 from kdstudy.cli.spelling import complete
@@ -19,7 +20,14 @@ MODELINE = "# yaml-language-server: $schema="
 
 
 @click.command("init")
-@click.argument("name", metavar="[NAME]", default=FIRST[0])
+@click.argument(
+    "name",
+    metavar="[NAME]",
+    default=FIRST[0],
+    shell_complete=lambda _context, _parameter, incomplete: [
+        CompletionItem(name) for name in study_names() if name.startswith(incomplete)
+    ],
+)
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="[NAME.yaml, here]")
 @click.option("--force", is_flag=True, help="Overwrite the file if there is one.")
 @click.option("--list", "listed", is_flag=True, help="List what NAME may be, and write nothing.")
