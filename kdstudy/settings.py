@@ -13,6 +13,7 @@ from typing import Literal, final
 from kdstudy.errors import StoreError
 
 ALLOW_PLUGINS = "KDSTUDY_ALLOW_PLUGINS"
+NOTIFY = "KDSTUDY_NOTIFY"
 GRACE_SECONDS = 20.0
 """How long after SIGTERM trials may take to reach a safe point: less than the 30 s that Kubernetes gives."""
 
@@ -44,6 +45,7 @@ class Settings:
         allow_plugins: ``KDSTUDY_ALLOW_PLUGINS``: packages whose code files and records may name, or where they lie,
             with commas or spaces between them.
         grace: ``KDSTUDY_GRACE``: seconds that trials have after SIGTERM, as it is written; see `grace_seconds`.
+        notify: ``KDSTUDY_NOTIFY``: the shell's command line that is run when a driver leaves a study.
     """
 
     store: str | None
@@ -53,6 +55,7 @@ class Settings:
     cache: str | None
     allow_plugins: tuple[str, ...]
     grace: str | None
+    notify: str | None
 
     @classmethod
     def read(cls) -> Settings:
@@ -65,6 +68,7 @@ class Settings:
             cache=os.environ.get("KDSTUDY_CACHE") or None,
             allow_plugins=_words(os.environ.get(ALLOW_PLUGINS, "")),
             grace=os.environ.get("KDSTUDY_GRACE"),
+            notify=os.environ.get(NOTIFY) or None,
         )
 
     @property

@@ -23,14 +23,15 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_variable_has_a_field_and_an_empty_one_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KDSTUDY_ALLOW_PLUGINS")
-    assert Settings.read() == Settings(None, None, None, None, None, (), None)
+    assert Settings.read() == Settings(None, None, None, None, None, (), None, None)
     for name, value in {
         "KDSTUDY_STORE": "s3://b/p", "KDSTUDY_LEDGER": "sqlite:///l", "MLFLOW_TRACKING_URI": "http://m",
         "KDSTUDY_DATA": "/d", "KDSTUDY_CACHE": "/c", "KDSTUDY_ALLOW_PLUGINS": "a, b.c  d,", "KDSTUDY_GRACE": "3",
+        "KDSTUDY_NOTIFY": "echo x",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     found = Settings.read()
-    assert found == Settings("s3://b/p", "sqlite:///l", "http://m", "/d", "/c", ("a", "b.c", "d"), "3")
+    assert found == Settings("s3://b/p", "sqlite:///l", "http://m", "/d", "/c", ("a", "b.c", "d"), "3", "echo x")
     assert found.grace_seconds == 3.0
     monkeypatch.setenv("KDSTUDY_STORE", "")
     assert Settings.read().store is None

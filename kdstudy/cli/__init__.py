@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from kdstudy import __version__
 from kdstudy.cli.spelling import complete, forget_options
@@ -32,6 +33,7 @@ INTERRUPTED = 130
 
 # Name to module and line of help: listing commands imports none of them.
 COMMANDS = {
+    "init": ("kdstudy.cli.init", "Write a commented study file to begin with."),
     "check": ("kdstudy.cli.check", "Find what is wrong with a study, before it is run."),
     "schema": ("kdstudy.cli.check", "Print the study file's JSON Schema, for editors."),
     "run": ("kdstudy.cli.run", "Run a study: teacher, search, confirmation, comparison."),
@@ -81,6 +83,11 @@ class LazyGroup(click.Group):
             ctx.fail(f"no command is called '{args[0]}'; {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so, importing no command."""
+        found = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list from the table above, importing nothing."""
         with formatter.section("Commands"):
@@ -93,8 +100,8 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """Hyper-parameter studies of knowledge distillation with layer-wise learning rates.
 
-    Write a study file, look at it with `check`, then `run` it. Where a command takes an ID, a unique prefix is enough,
-    and without one it takes the latest study.
+    `init` writes a study file; look at it with `check`, then `run` it. Where a command takes an ID, a unique prefix is
+    enough, and without one it takes the latest study.
     """
 
 

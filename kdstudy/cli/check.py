@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kdstudy.cli.check_data import about_data, data_document, verify_images
-from kdstudy.cli.options import address_option, json_option, plugin_option, print_json, store_options
+from kdstudy.cli.completion import study_ids
+from kdstudy.cli.options import address_option, file_argument, json_option, plugin_option, print_json, store_options
 from kdstudy.results import count_of, in_points, table
 from kdstudy.storage import Store
 from kdstudy.study import MIN_SEARCHES, Study, flow_text, load_study
@@ -24,7 +25,7 @@ FAIR_SEARCHES = 5
 
 
 @click.command("check")
-@click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
+@file_argument
 @click.option("--corners", is_flag=True, help="Also train one batch of every arm at both ends of its space.")
 @click.option("--layers", is_flag=True, help="Also show which layers of student and teacher are paired.")
 @click.option("--images", is_flag=True, help="Also decode every image, and name those that cannot be.")
@@ -34,7 +35,9 @@ FAIR_SEARCHES = 5
     metavar="POINTS",
     help="Also say what the study can see if the differences of single searches have this sd.",
 )
-@click.option("--like", metavar="ID", help="The same, with the sd and the times of an earlier study.")
+@click.option(
+    "--like", metavar="ID", shell_complete=study_ids, help="The same, with the sd and the times of an earlier study."
+)
 @address_option
 @plugin_option
 @store_options

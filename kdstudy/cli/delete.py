@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from kdstudy.cli.completion import study_ids
 from kdstudy.cli.options import answered_yes, json_option, print_json, store_options
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
 
 
 @click.command("delete")
-@click.argument("study", metavar="ID")
+@click.argument("study", metavar="ID", shell_complete=study_ids)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_options
 @json_option

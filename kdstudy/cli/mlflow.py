@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import click
 
-from kdstudy.cli.options import json_option, plugin_option, print_json, store_options, study_argument
-from kdstudy.errors import RecordError
+from kdstudy.cli.options import json_option, plugin_option, print_json, store_options, studies_argument, study_argument
+from kdstudy.errors import RecordError, StoreError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
 
 ENDS = "Ctrl-C ends it"
+PORT, PORTS = 5000, 20
+"""The port of the UI, and how many from it on are tried."""
 
 
 @click.command("sync")
@@ -36,8 +39,8 @@ def sync_command(study: str, store: Store, as_json: bool) -> int:
 
 
 @click.command("ui")
-@click.argument("studies", metavar="[ID]...", nargs=-1)
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@studies_argument
+@click.option("--port", type=click.IntRange(1, 65535), help="[5000, or the next that is free]")
 @click.option(
     "--optuna",
     is_flag=True,
@@ -46,11 +49,12 @@ def sync_command(study: str, store: Store, as_json: bool) -> int:
 @click.option("--open", "in_browser", is_flag=True, help="Open the page in a browser, too.")
 @plugin_option
 @store_options
-def ui_command(studies: tuple[str, ...], port: int, optuna: bool, in_browser: bool, store: Store) -> int:
+def ui_command(studies: tuple[str, ...], port: int | None, optuna: bool, in_browser: bool, store: Store) -> int:
     """Start the MLflow UI on this store, on loopback, and print the pages of studies ID..., the newest by default.
 
     With --optuna, Optuna's dashboard over studies ID..., all by default.
     """
+    port = port or free_port()
     if optuna:
         return _optuna(studies, port, in_browser, store)
     from kdstudy.runner import terminable
@@ -63,6 +67,17 @@ def ui_command(studies: tuple[str, ...], port: int, optuna: bool, in_browser: bo
     click.echo("starting the MLflow UI ...", err=True)
     with terminable():
         return serve(store.tracking_uri, store.artifacts, port, lambda base: _show(pages(base), in_browser, ENDS))
+
+
+def free_port() -> int:
+    """Return the usual port, or the next that is free: on macOS, for one, the system itself has 5000."""
+    for port in range(PORT, PORT + PORTS):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                if port != PORT:
+                    click.echo(f"port {PORT} is taken; this is on {port}", err=True)
+                return port
+    raise StoreError(f"ui: ports {PORT} to {PORT + PORTS - 1} are all taken; choose another --port")
 
 
 def _pages(studies: Sequence[str], store: Store) -> Callable[[str], list[str]]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kdstudy.cli.completion import study_files, study_ids
 from kdstudy.cli.spelling import remember_options
 from kdstudy.plugins import allow_plugins, unfound_plugins
 from kdstudy.storage import Store
@@ -57,7 +58,11 @@ plugin_option = click.option(
     help="Run this module's code where file or record names module:Name: a package, or DIR/mymodule.py for one that is "
     "not installed (its name is enough where it lies beside STUDY.yaml) [KDSTUDY_ALLOW_PLUGINS]; repeatable.",
 )
-study_argument = click.argument("study", metavar="[ID]", default="latest")
+study_argument = click.argument("study", metavar="[ID]", default="latest", shell_complete=study_ids)
+studies_argument = click.argument("studies", metavar="[ID]...", nargs=-1, shell_complete=study_ids)
+file_argument = click.argument(
+    "path", metavar="STUDY.yaml", type=click.Path(path_type=Path), shell_complete=study_files
+)
 
 
 def nothing_printed() -> AbstractContextManager[object]:

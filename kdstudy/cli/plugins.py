@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from kdstudy.cli.completion import plugin_names
 from kdstudy.cli.options import json_option, plugin_option, print_json
 from kdstudy.cli.type_words import type_words
 from kdstudy.plugins import (
@@ -25,7 +26,7 @@ from kdstudy.study import flow_text
 
 def _command(name: str, registry: Registry) -> click.Command:
     @click.command(name, help=f"List every {registry.kind}, or document NAME: options, defaults, source.")
-    @click.argument("plugin", metavar="[NAME]", required=False)
+    @click.argument("plugin", metavar="[NAME]", required=False, shell_complete=plugin_names(registry))
     @plugin_option
     @json_option
     def command(plugin: str | None, as_json: bool) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from kdstudy.cli.options import plugin_option, store_options
+from kdstudy.cli.options import plugin_option, store_options, studies_argument
 from kdstudy.errors import StudyError
 from kdstudy.ledger import Ledger
 from kdstudy.storage import Store
 
 
 @click.command("report")
-@click.argument("studies", metavar="[ID]...", nargs=-1)
+@studies_argument
 @click.option(
     "-o",
     "--output",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from kdstudy.cli.completion import study_ids
 from kdstudy.cli.options import (
     address_option,
+    file_argument,
     json_option,
     nothing_printed,
     plugin_option,
@@ -19,23 +22,36 @@ from kdstudy.cli.options import (
 )
 from kdstudy.cli.spelling import complete, typed
 from kdstudy.results import count_of
+from kdstudy.settings import NOTIFY, scoped_environment
 from kdstudy.storage import Store
 from kdstudy.study import MAX_SEARCHES, load_study
 
 if TYPE_CHECKING:
     from kdstudy.runner import StudyResult
 
+notify_option = click.option(
+    "--notify",
+    metavar="COMMAND",
+    help="Run this in a shell when the study ends, with KDSTUDY_ID, KDSTUDY_STATUS and KDSTUDY_VERDICT in its "
+    "environment [KDSTUDY_NOTIFY].",
+)
 FAILED_TRIALS = 3
 UNPUBLISHED = 4
 MAX_SEEDS = 10_000
 
 
 @click.command("run")
-@click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
-@click.option("--warm-start", metavar="ID", help="An earlier study of this store, from whose trials the search learns.")
+@file_argument
+@click.option(
+    "--warm-start",
+    metavar="ID",
+    shell_complete=study_ids,
+    help="An earlier study of this store, from whose trials the search learns.",
+)
 @click.option("--leave", is_flag=True, hidden=True, help="Work in the store, not here: a job's folder may vanish.")
 @click.option("--meant-from", type=click.Path(path_type=Path), hidden=True, help="What relative paths begin at.")
 @address_option
+@notify_option
 @plugin_option
 @store_options
 @json_option
@@ -46,6 +62,7 @@ def run_command(  # noqa: PLR0913 - one per command-line option
     leave: bool,
     meant_from: Path | None,
     address: str | None,
+    notify: str | None,
     store: Store,
     as_json: bool,
 ) -> int:
@@ -53,7 +70,7 @@ def run_command(  # noqa: PLR0913 - one per command-line option
     study = load_study(path, meant_from)
     from kdstudy.runner import run_study
 
-    with nothing_printed():
+    with nothing_printed(), _notifying(notify):
         result = run_study(
             study,
             store,
@@ -68,14 +85,15 @@ def run_command(  # noqa: PLR0913 - one per command-line option
 @click.command("resume")
 @study_argument
 @address_option
+@notify_option
 @plugin_option
 @store_options
 @json_option
-def resume_command(study: str, address: str | None, store: Store, as_json: bool) -> int:
+def resume_command(study: str, address: str | None, notify: str | None, store: Store, as_json: bool) -> int:
     """Go on with study ID (a unique prefix or `latest` is enough) wherever it was interrupted."""
     from kdstudy.runner import resume_study
 
-    with nothing_printed():
+    with nothing_printed(), _notifying(notify):
         result = resume_study(study, store, address=address)
     return _tell(result, as_json)
 
@@ -87,10 +105,20 @@ def resume_command(study: str, address: str | None, store: Store, as_json: bool)
     "--seeds", default=0, type=click.IntRange(0, MAX_SEEDS), help="Further seeds in each search, paired over arms."
 )
 @address_option
+@notify_option
 @plugin_option
 @store_options
 @json_option
-def confirm_command(study: str, searches: int, seeds: int, address: str | None, store: Store, as_json: bool) -> int:
+def confirm_command(  # noqa: PLR0913 - one per command-line option
+    *,
+    study: str,
+    searches: int,
+    seeds: int,
+    address: str | None,
+    notify: str | None,
+    store: Store,
+    as_json: bool,
+) -> int:
     """Repeat the search of study ID, or run further seeds of what each search picked.
 
     Searches tell most. Up to `confirm.at_most` of the study file they count for the verdict; others, and further seeds,
@@ -98,9 +126,13 @@ def confirm_command(study: str, searches: int, seeds: int, address: str | None, 
     """
     from kdstudy.runner import confirm_study
 
-    with nothing_printed():
+    with nothing_printed(), _notifying(notify):
         result = confirm_study(study, store, searches=searches, seeds=seeds, address=address)
     return _tell(result, as_json)
+
+
+def _notifying(command: str | None) -> AbstractContextManager[object]:
+    return nullcontext() if command is None else scoped_environment({NOTIFY: command}, override=True)
 
 
 def _tell(result: StudyResult, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from kdstudy.cli.options import (
     plugin_option,
     print_json,
     store_options,
+    studies_argument,
     study_argument,
 )
 from kdstudy.cli.spelling import complete, typed
@@ -77,10 +78,7 @@ def list_command(store: Store, as_json: bool) -> None:
 @study_argument
 @click.option("--trial", "wanted", type=TRIAL_NUMBER, metavar="N", help="Show this trial and its epochs.")
 @click.option(
-    "--yaml",
-    "as_yaml",
-    is_flag=True,
-    help="Print a trial (of the student to take home by default) as a study file.",
+    "--yaml", "as_yaml", is_flag=True, help="Print a trial (of the student to take home by default) as a study file."
 )
 @click.option(
     "--replay", "as_replay", is_flag=True, help="Print the trial's multipliers as the policy that replays them."
@@ -128,7 +126,7 @@ def show_command(  # noqa: PLR0913 - one per command-line option
 
 
 @click.command("compare")
-@click.argument("studies", metavar="[ID]...", nargs=-1)
+@studies_argument
 @click.option(
     "--baseline",
     metavar="POLICY",

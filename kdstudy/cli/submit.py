@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from kdstudy.cli.options import json_option, plugin_option, print_json
+from kdstudy.cli.options import file_argument, json_option, plugin_option, print_json
 from kdstudy.study import load_study
 
 
 @click.command("submit")
-@click.argument("path", metavar="STUDY.yaml", type=click.Path(path_type=Path))
+@file_argument
 @click.option("--address", metavar="URL", required=True, help="The cluster's Ray dashboard: http://HOST:8265.")
 @click.option("--store", required=True, metavar="DIR", help="A path that all nodes share, or s3://BUCKET/PREFIX.")
 @click.option("--ledger", metavar="URL", help="Database of the record [the cluster's KDSTUDY_LEDGER, SQLite in DIR].")

@@ -14,6 +14,7 @@ from kdstudy.errors import ClusterError, DataError, KdstudyError, PluginError, S
 from kdstudy.ledger import LeaseOwner, keep_lease
 from kdstudy.results import StudyStatus, clock
 from kdstudy.runner.execution import Execution
+from kdstudy.runner.notify import notify
 from kdstudy.runner.observers import Observer
 from kdstudy.runner.open_study import OpenStudy
 from kdstudy.runner.outcome import StudyResult, conclude, result_of
@@ -105,6 +106,7 @@ class Drive:
         finally:
             with contextlib.suppress(StoreError):  # then the lease goes stale
                 opened.ledger.release_lease(opened.id, owner)
+            notify(opened.ledger, opened.id)
 
     def _run(self, tracker: Tracker | None) -> StudyResult:
         self._times = Times()

@@ -4,7 +4,7 @@ from kdstudy.study.arm_colours import arm_colours
 from kdstudy.study.arm_id import ArmId
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
-from kdstudy.study.json_schema import json_schema
+from kdstudy.study.json_schema import SCHEMA_FILE, json_schema
 from kdstudy.study.load import load_study, parse_study, problems_of, study_of
 from kdstudy.study.method import Method, method_of
 from kdstudy.study.other_names import key_paths
@@ -32,6 +32,7 @@ __all__ = [
     "MAX_LOOKS",
     "MAX_SEARCHES",
     "MIN_SEARCHES",
+    "SCHEMA_FILE",
     "Arm",
     "ArmId",
     "CacheConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,6 +17,8 @@ from kdstudy.study.schema import StudyFile
 
 Schema = dict[str, Any]
 
+SCHEMA_FILE = Path(__file__).with_name("study.schema.json")
+"""What `json_schema` returns, as the package carries it for editors."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 

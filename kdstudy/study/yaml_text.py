@@ -116,12 +116,12 @@ def parse_text(text: str, where: str) -> tuple[dict[str, Any], Problems]:
             [f"{where}:{line}: a character that YAML does not allow, got #x{error.character:04x}; remove it"]
         ) from error
     if root is None:
-        raise StudyError([f"{where}: the file is empty; start from studies/quickstart.yaml"])
+        raise StudyError([f"{where}: the file is empty; `kdstudy init` writes one"])
     if not isinstance(root, yaml.MappingNode):
         raise StudyError(
             [
                 f"{where}:{_line(root)}: a study file is a mapping of keys to values, "
-                f"got a {_kind(root)}; start from studies/quickstart.yaml"
+                f"got a {_kind(root)}; `kdstudy init` writes one"
             ]
         )
     lines: dict[Steps, int] = {(): _line(root)}

@@ -513,11 +513,11 @@ def test_missing_sections_are_all_named() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "{path}: the file is empty; start from studies/quickstart.yaml"),
-        (b"# nothing\n", "{path}: the file is empty; start from studies/quickstart.yaml"),
+        (b"", "{path}: the file is empty; `kdstudy init` writes one"),
+        (b"# nothing\n", "{path}: the file is empty; `kdstudy init` writes one"),
         (
             b"- a\n",
-            "{path}:1: a study file is a mapping of keys to values, got a list; start from studies/quickstart.yaml",
+            "{path}:1: a study file is a mapping of keys to values, got a list; `kdstudy init` writes one",
         ),
         (b"name: a\nseed: \xff\n", "{path}:2: not UTF-8 text, got byte 0xff; save the file as UTF-8"),
         (b"x" * 1_000_001, "{path}: a study file has at most 1000000 bytes, got 1000001; is this the right file?"),
@@ -634,7 +634,7 @@ def test_from_a_pipe_or_a_record_paths_keep_their_meaning(tmp_path: Path) -> Non
 
 
 def test_shipped_studies_keep_their_data_beside_the_folder_of_studies() -> None:
-    for file in sorted(STUDIES.glob("*.yaml")):
+    for file in sorted(set(STUDIES.glob("*.yaml")) - {STUDIES / "imagefolder.yaml"}):  # its images are its user's
         study = load_study(file)
         for place in (study.data.root, study.teacher.path):
             assert place is None or Path(place).is_relative_to(STUDIES.parent.resolve() / "data"), file

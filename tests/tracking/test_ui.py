@@ -15,10 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kdstudy.cli import run
+from kdstudy.cli.mlflow import free_port as next_free_port
 from kdstudy.errors import StoreError
-from kdstudy.ledger import StudyRecord
+from kdstudy.ledger import Ledger, StudyRecord, TrackingRef
 from kdstudy.tracking import Tracker
 from kdstudy.tracking.ui import serve
+from tests.confirmed import record
 from tests.servers import default_uri
 
 
@@ -103,3 +106,47 @@ def test_a_taken_port_is_one_line(store: Path) -> None:
         other.listen()
         with pytest.raises(StoreError, match="choose another --port"):
             serve(default_uri(store), store / "artifacts", int(other.getsockname()[1]), print)
+
+
+def test_without_a_port_the_next_free_one_is_taken_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        first = int(one.getsockname()[1])
+        monkeypatch.setattr("kdstudy.cli.mlflow.PORT", first)
+        monkeypatch.setattr("kdstudy.cli.mlflow.PORTS", 1)
+        with pytest.raises(StoreError, match=f"ui: ports {first} to {first} are all taken; choose another --port"):
+            next_free_port()
+        try:
+            two.bind(("127.0.0.1", first + 1))
+            two.listen()
+        except OSError:
+            pytest.skip("another program has the next port")
+        monkeypatch.setattr("kdstudy.cli.mlflow.PORTS", 20)
+        port = next_free_port()
+        assert first + 1 < port < first + 20
+        assert capsys.readouterr().err == f"port {first} is taken; this is on {port}\n"
+    assert next_free_port() == first
+    assert capsys.readouterr().err == ""
+
+
+def test_a_browser_opens_on_the_page_of_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", lambda address: opened.append(address) or 0)
+    store, server = tmp_path / "store", "http://mlflow.example:80"
+    with Ledger.open(f"sqlite:///{store}/ledger.db", create=True) as ledger:
+        record(ledger, {"attention/constant": [(0.5,)]})
+        study_id = ledger.resolve("latest")
+        ledger.update_study(
+            study_id, tracking=TrackingRef(uri="http://mlflow.example:80", experiment_id="7", run_id="abc")
+        )
+    arguments = ["ui", study_id, "--open", "--store", str(store), "--tracking-uri", "http://mlflow.example:80"]
+    assert run(arguments) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"  {study_id}") and second.endswith("  all studies")
+    assert opened == [first.partition("  ")[0]]
+    assert first.startswith(f"{server}/#/experiments/7/runs")
