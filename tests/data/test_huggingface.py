@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import io
 import logging
 import pickle
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +345,9 @@ def test_images_are_turned_as_the_library_turns_them_unless_told_otherwise(tmp_p
         load(folder, False, size=8, exif=exif).train.images[torch.tensor([0])][0] for exif in (True, False)
     )
     assert torch.equal(turned, shown) and not torch.equal(turned, lying)
+    travelled = load(folder, False, size=8, memory_gb=0).train.images
+    travelled = dataclasses.replace(travelled, items=pickle.loads(pickle.dumps(travelled.items)))
+    assert torch.equal(travelled[torch.tensor([0])][0], shown), "another process turns them, too"
     assert torch.equal(lying, torch.from_numpy(np.array(upright)).permute(2, 0, 1))
 
 
@@ -366,18 +372,45 @@ def test_a_data_set_of_the_hub_is_taken_from_the_librarys_cache_and_its_commit_i
 
 
 @pytest.mark.parametrize("download", [False, True])
-def test_a_hub_that_cannot_be_reached_is_one_line_that_names_the_cache(
+def test_a_hub_that_does_not_have_it_is_one_line_that_names_the_cache_and_is_asked_only_if_allowed(
     download: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError) as caught:
-        load(Path("/no/such"), download, hub="some/flies")
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(DataError) as caught:
+            load(Path("/no/such"), download, hub="some/flies", revision="v1")
+        server.shutdown()
     said = str(caught.value)
-    assert said.startswith("data.options.hub: 'some/flies' ") and "\n" not in said
-    assert f"{cache / 'hub'}" in said and "'hf download --repo-type dataset some/flies' works" in said
+    assert said.startswith("data.options.hub: 'some/flies' at revision 'v1' ") and "\n" not in said
+    assert f"{cache / 'hub'}" in said and "'hf download --repo-type dataset some/flies --revision v1' works" in said
     assert ("write data.download: true" in said) != download
+    assert ("/api/datasets/some/flies/revision/v1" in asked) if download else not asked
+
+
+def test_a_machine_without_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        DataError, match=r"^data.options.hub: 'some/flies' cannot be fetched into .*hub \(LocalEntryNotF"
+    ):
+        load(Path("/no/such"), True, hub="some/flies")
 
 
 def test_without_the_library_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
