@@ -23,6 +23,8 @@ from kdstudy.study import TrialConfig
 if TYPE_CHECKING:
     import torch
 
+_Trials = list[TrialConfig]
+
 
 @final
 @dataclass(frozen=True)
@@ -211,11 +213,10 @@ def prepare_in_worker(
         teachers: The store's folder of teachers.
         key: Of the teacher that the study began with; None for a new study.
         images: Which image files are to be decoded once before anything is trained.
-        students: Trials with every network that may be drawn as student: the weights that they begin with are told.
+        students: Trials with every network that may be drawn as student, whose weights are told.
 
     Returns:
-        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; the weights that
-        ``students`` begin with; what each arm
+        The ``teacher``'s and the ``dataset``'s descriptions, ``lines`` about both, and ``warnings``; what each arm
         ``keeps`` of the teacher's outputs (as `kdstudy.search.cache_plan.Keep`, None for nothing), and whether its
         trials are ``taught`` by it; or under ``error`` what the user must put right, and that nothing was trained where
         nothing was, under ``data`` whether that is the data, and the traceback of its ``cause``.
@@ -261,12 +262,7 @@ def _looked_at(trials: list[TrialConfig], key: str | None, images: ImagesToVerif
 
 
 def _with_teacher(
-    trials: list[TrialConfig],
-    students: list[TrialConfig],
-    teachers: Folder,
-    key: str | None,
-    images: ImagesToVerify,
-    told: Told,
+    trials: _Trials, others: _Trials, teachers: Folder, key: str | None, images: ImagesToVerify, told: Told
 ) -> dict[str, Any]:
     from kdstudy import trial as parts
     from kdstudy.data import count_views
@@ -276,7 +272,7 @@ def _with_teacher(
     folder = parts.teacher_folder(trials[0], teachers, key)
     teacher = parts.find_teacher(folder)
     assert teacher is not None
-    begun = parts.students_weights([*trials, *students], data)
+    begun = parts.students_weights([*trials, *others], data)
     all_begun = weights_together([teacher.weights, begun])
     needs = [parts.preflight(trial, parts.open_teacher(folder)) for trial in trials]
     return {

@@ -27,6 +27,8 @@ DEPTHS = 4
 FEW = 3
 """Stages that a network needs to be taken by its stages alone."""
 
+_WITHOUT = "choose what needs none: kd or dkd, under constant"
+
 
 class LayerPair(NamedTuple):
     """One crucial layer.
@@ -77,7 +79,8 @@ def match_layers(
         pairs: ``auto``, or (student, teacher) names.
 
     Raises:
-        ModelError: Nothing matches, or a named layer does not exist, repeats or has no map.
+        ModelError: Nothing matches, or what is not in order does, or only a network's beginning gives maps; or a named
+            layer does not exist, repeats or has no map.
     """
     student, teacher = ([Traced(*layer) for layer in trace] for trace in (student_trace, teacher_trace))
     if pairs == "auto":
@@ -124,6 +127,12 @@ def _embedding(role: str, trace: Sequence[Traced]) -> Traced:
 
 
 def _pair(student: Traced, teacher: Traced) -> LayerPair:
+    for role, (name, _, layout) in (("student", student), ("teacher", teacher)):
+        if layout is not None and not layout.in_order:
+            raise ModelError(
+                f"layers: what the {role}'s '{name}' gives ({layout}) does not run through the image row by row, so it "
+                f"makes no map; name pairs of other layers under 'layers', or {_WITHOUT}"
+            )
     return LayerPair(
         student.name,
         teacher.name,
@@ -141,6 +150,8 @@ def _chw(layer: Traced) -> tuple[int, int, int]:
 
 def _automatic(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[LayerPair]:
     ours, theirs = _by_size(student), _by_size(teacher)
+    for role, trace in (("student", student), ("teacher", teacher)):
+        _require_read(role, trace)
     if (_blocks(student) or _blocks(teacher) or _inputs_differ(student, teacher)) and ours and theirs:
         return _by_depth(student, teacher)
     common = [size for size in ours if size in theirs]
@@ -148,9 +159,31 @@ def _automatic(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[Lay
         raise ModelError(
             "layers: no output of the student has the height and width of one of the teacher's; "
             f"student has {_listing(ours)}, teacher has {_listing(theirs)}; "
-            "name pairs under 'layers', or choose what needs none: kd or dkd, under constant"
+            f"name pairs under 'layers', or {_WITHOUT}"
         )
     return [_pair(ours[size], theirs[size]) for size in common]
+
+
+def _require_read(role: str, trace: Sequence[Traced]) -> None:
+    """Refuse a network of whose layers little but the first gives maps: a transformer whose tokens fit no grid.
+
+    Raises:
+        ModelError: After the last layer with a map come more modules that contain others, and give neither maps nor
+            vectors, than give maps.
+    """
+    containers = _containers(trace)
+    maps = [place for place, layer in enumerate(trace) if _is_map(layer)]
+    after = [layer for layer in trace[max(maps, default=0) :] if layer.name in containers and _is_unread(layer)]
+    with_maps = [place for place in maps if trace[place].name in containers]
+    if maps and len(after) > len(with_maps):
+        raise ModelError(
+            f"layers: after the {role}'s '{trace[maps[-1]].name}', none of its layers gives a map or tokens of a known "
+            f"grid ('{after[-1].name}' gives shape {after[-1].shape}); name pairs under 'layers', or {_WITHOUT}"
+        )
+
+
+def _is_unread(layer: Traced) -> bool:
+    return layer.layout is None and len(layer.shape) > 1
 
 
 def _by_depth(student: Sequence[Traced], teacher: Sequence[Traced]) -> list[LayerPair]:

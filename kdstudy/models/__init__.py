@@ -11,7 +11,7 @@ from kdstudy.models.export import Format, export_student
 from kdstudy.models.factory import build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
 from kdstudy.models.inspection import evaluating, watching
-from kdstudy.models.layouts import MAP, Layout, Traced, trace_maps
+from kdstudy.models.layouts import MAP, Layout
 from kdstudy.models.normalised import NORMALISE
 from kdstudy.models.pretrained import (
     Pretrained,
@@ -32,6 +32,7 @@ from kdstudy.models.randomness import (
 from kdstudy.models.saved import load_student, save_student
 from kdstudy.models.spec import NetworkSpec
 from kdstudy.models.synchronised import synchronise_batch_norms, synchronised_batch_norm
+from kdstudy.models.tracing import Traced, trace_maps
 from kdstudy.models.trainable import require_trainable
 from kdstudy.models.weight_files import kept_files, weights_folders
 

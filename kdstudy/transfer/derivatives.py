@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor, evaluating, watching
@@ -153,10 +154,19 @@ class DerivativeTransfer(MapTransfer):
         return output.logits.value, output.features
 
     def reverse_mode(
-        self, network: FeatureExtractor, images: Tensor, draws: Directions
+        self, network: FeatureExtractor, images: Tensor, draws: Directions, *, twice: bool
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Run ``network`` for reverse mode: its logits, the leaf images, each layer's attention map."""
-        with full_precision(images.device):
+        """Run ``network`` for reverse mode: its logits, the leaf images, each layer's attention map.
+
+        Args:
+            network: Student or teacher.
+            images: (B, C, H, W) in [0, 1].
+            draws: Tell how many samples have features.
+            twice: Whether gradients of gradients are asked for.
+        """
+        # torch's fused attention has no second derivative, its plain form has.
+        attention = sdpa_kernel(SDPBackend.MATH) if twice else nullcontext()
+        with full_precision(images.device), attention:
             run = differentiable(network, images, draws.samples)
         with torch.enable_grad():
             maps = (attention_map(feature, self.p) for feature in run.features)

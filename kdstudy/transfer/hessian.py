@@ -129,7 +129,7 @@ class HessianTransfer(DerivativeTransfer):
 
     def _doubly_backward(self, network: FeatureExtractor, images: Tensor, draws: Directions) -> Observation:
         training = torch.is_grad_enabled()
-        logits, inputs, attention = self.reverse_mode(network, images, draws)
+        logits, inputs, attention = self.reverse_mode(network, images, draws, twice=True)
         (u,), targets = draws.images, [inputs] * len(attention)
         with torch.enable_grad():
             weights = draws.positions or [torch.ones_like(q) for q in attention]

@@ -134,7 +134,7 @@ class JacobianTransfer(DerivativeTransfer):
         training = torch.is_grad_enabled()
         with ExitStack() as stack:
             weights = [] if self.wrt == "images" else self._weights(network, stack)
-            logits, inputs, attention = self.reverse_mode(network, images, draws)
+            logits, inputs, attention = self.reverse_mode(network, images, draws, twice=training)
             scalars = self._scalars(attention, draws)
             targets = weights or [inputs] * len(scalars)
             gradients = first_derivatives(scalars, targets, create_graph=training)

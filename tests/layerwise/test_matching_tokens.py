@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
 from kdstudy.layerwise.matching import LayerPair, match_layers
 from kdstudy.models import Layout, Traced, build_model, trace, trace_maps
-from tests.transformers import Hierarchy, ViT
+from tests.models.test_places import WINDOWS, Sorted
+from tests.transformers import Block, Hierarchy, ViT
 
 SHAPE = (3, 32, 32)
 
@@ -109,3 +110,52 @@ def test_pairs_of_convolutional_networks_are_as_they_were(name: str) -> None:
     module = build_model(name, {}, num_classes=10, image_shape=SHAPE, mean=grey, std=grey, seed=0)
     plain = trace(module, SHAPE)
     assert match_layers(trace_maps(module, SHAPE), trace_maps(module, SHAPE)) == match_layers(plain, plain)
+
+
+def test_tokens_that_are_not_in_order_are_refused_whether_found_or_named() -> None:
+    student, teacher = traced("resnet8"), traced(Sorted(WINDOWS, depth=6))
+    told = r"layers: what the teacher's 'blocks.\d' gives \(tokens 1 \+ 8x8\) does not run .* row by row, .* name pairs"
+    for pairs in ("auto", [("layer2", "blocks.3")]):
+        with pytest.raises(ModelError, match=told):
+            match_layers(student, teacher, pairs)
+    with pytest.raises(ModelError, match="what the student's 'blocks"):
+        match_layers(teacher, student)
+    assert names(match_layers(student, teacher, [("layer3", "patch_embed.proj")])) == [("layer3", "patch_embed.proj")]
+
+
+class Sideways(ViT):
+    """A ViT whose tokens are (N, B, C), as torch.nn.MultiheadAttention had them first."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patch_embed(images).flatten(2).permute(2, 0, 1)
+        return self.head(self.blocks(tokens).mean(0))
+
+
+@pytest.mark.parametrize("teacher", [ViT(depth=4, registers=20), Sideways(depth=4)], ids=["registers", "sideways"])
+def test_a_transformer_whose_tokens_are_not_known_is_not_paired_by_its_patch_embedding(teacher: nn.Module) -> None:
+    student = traced("resnet8")
+    assert (64, 8, 8) in [layer.shape for layer in student] and (24, 8, 8) in [layer.shape for layer in traced(teacher)]
+    with pytest.raises(
+        ModelError, match=r"after the teacher's 'patch_embed', none of its layers gives a map .*or choose"
+    ):
+        match_layers(student, traced(teacher))
+    with pytest.raises(ModelError, match="after the student's 'patch_embed'"):
+        match_layers(traced(teacher), student)
+    assert names(match_layers(student, traced(teacher), [("layer3", "patch_embed.proj")]))  # named, it is taken
+
+
+def test_a_transformer_on_top_of_convolutions_leaves_their_maps() -> None:
+    class Hybrid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages = nn.Sequential(
+                *(nn.Sequential(nn.Conv2d(c, 16, 3, stride=2, padding=1), nn.ReLU()) for c in (3, 16, 16))
+            )
+            self.block, self.head = Block(16), nn.Linear(16, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.stages(images).flatten(2).transpose(1, 2).repeat(1, 2, 1)[:, :100]
+            return self.head(self.block(tokens).mean(1))
+
+    pairs = match_layers(traced("resnet8"), traced(Hybrid()))
+    assert [pair.teacher for pair in pairs] == ["stages.0", "stages.1"]

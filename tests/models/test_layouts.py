@@ -90,6 +90,42 @@ def test_what_has_not_one_row_per_image_is_no_map() -> None:
     assert traced(Windows())["inside"] == ("inside", (16, 4), None)
 
 
+def test_weights_of_attention_are_no_map_though_a_linear_layer_mixes_their_heads() -> None:
+    class Talking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.mix, self.norm = nn.Conv2d(3, 4, 4, stride=4), nn.Linear(2, 2), nn.LayerNorm(4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.norm(self.conv(images).flatten(2).transpose(1, 2))
+            weights = self.mix((tokens @ tokens.transpose(1, 2)).unsqueeze(-1).expand(-1, -1, -1, 2))
+            return (weights.mean(-1) @ tokens).mean(1)
+
+    assert traced(Talking())["mix"] == ("mix", (64, 64, 2), None)
+
+
+def test_tokens_in_blocks_are_no_map() -> None:
+    class Blocks(nn.Module):
+        """NesT's: (B, blocks, N, C)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 6, 2, stride=2)
+            self.encoder = nn.Sequential(nn.Sequential(nn.Linear(6, 6), nn.ReLU()), nn.ReLU())
+
+        def forward(self, images: Tensor) -> Tensor:
+            blocks = self.conv(images).unflatten(2, (2, 8)).unflatten(4, (2, 8)).permute(0, 2, 4, 3, 5, 1)
+            return self.encoder(blocks.reshape(-1, 4, 64, 6)).mean((1, 2))
+
+    layers = traced(Blocks())
+    assert [layers[name].layout for name in ("encoder.0.0", "encoder.0", "encoder")] == [None, None, None]
+
+
+def test_what_padding_makes_of_a_map_is_none() -> None:
+    layers = traced(nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.ReflectionPad2d(2), nn.Conv2d(4, 4, 5)))
+    assert [layers[name].layout for name in "0123"] == [None, MAP, None, MAP]
+
+
 def test_names_and_plain_shapes_are_those_of_trace() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 900, 5))
     assert [layer[:2] for layer in trace_maps(network, (3, 32, 32))] == trace(network, (3, 32, 32))

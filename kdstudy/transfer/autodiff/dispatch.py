@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kdstudy.errors import MapError
 
-_PROPERTIES = frozenset({"shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_cuda"})
+_PROPERTIES = frozenset({"is_nested", "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_cuda"})
 _SIZED = frozenset({"view", "reshape", "expand"})
 _ROWWISE = frozenset({"add", "sub", "mul", "div", "true_divide", "where", "cat", "stack"})
 DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})
