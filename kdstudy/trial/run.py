@@ -42,10 +42,10 @@ from kdstudy.trial.build import (
     build_transfer,
     networks,
     policy_over,
-    provenance,
     student_spec,
 )
 from kdstudy.trial.inputs import OwnInputs, TrialInputs
+from kdstudy.trial.origin import about_student
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe
 from kdstudy.trial.update import require_signals, updated
 
@@ -115,12 +115,12 @@ class TrialRun:
 
     Args:
         config: The trial.
-        inputs: What it may share with other trials, and the device; the caller closes them.
+        inputs: What it may share with others, and the device; the caller closes them.
         teacher: As for `run_trial`, like the rest.
         folder: Of checkpoints and the student.
         cache: Of the teacher's outputs.
         with_test: Whether the test split is scored; and ``head_only`` whether the last layer alone learns.
-        clock: Seconds that this trial has taken, from any start.
+        clock: Seconds that this trial has taken, from any start; ``origin`` is what the student's file says of it.
 
     Attributes:
         history: The record of each epoch so far.
@@ -136,10 +136,11 @@ class TrialRun:
         cache: Path | None = None,
         with_test: bool = False,
         head_only: bool = False,
+        origin: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config, self.with_test = config, with_test
-        self._inputs, self._clock = inputs, clock
+        self._inputs, self._clock, self._origin = inputs, clock, origin or {}
         self._folder = None if folder is None else folder_at(folder)
         self._checkpoints = None if self._folder is None else CheckpointFolder(self._folder / "checkpoints")
         self.device = inputs.device
@@ -149,9 +150,8 @@ class TrialRun:
         if head_only:
             train_head_only(self.student.module)
         self.policy = policy_over(config, built, self.data)
-        method = config.transfer
-        transfer = build_transfer(method.name, method.options, context, seed=config.init_seed).to(self.device)
-        require_signals(config, self.policy, transfer)
+        transfer = build_transfer(config.transfer.name, config.transfer.options, context, seed=config.init_seed)
+        require_signals(config, self.policy, transfer.to(self.device))
         self.recipe = self._recipe(built, transfer)
         outputs = None if self.recipe is None else inputs.teacher_outputs(self.recipe, cache)
         self.distiller = build_distiller(config, self.data, built, transfer, outputs)
@@ -263,8 +263,8 @@ class TrialRun:
             "completed", last.epoch, last.val, test, weights_sha256=weights, seconds=seconds, numerics=numerics
         )
         if self._folder is not None:
-            about = provenance(self.config, self.data)
-            save_student(self.student.module, self._folder / "student", student_spec(self.config, self.data), about)
+            spec, about = student_spec(self.config, self.data), about_student(self.config, self.data, self._origin)
+            save_student(self.student.module, self._folder / "student", spec, about)
         return result
 
     def _test_score(self) -> float | None:
