@@ -48,6 +48,7 @@ from kdstudy.results.report_document import (
     ReportedStudyDocument,
     ReportedTrialDocument,
 )
+from kdstudy.results.rows import csv_text, epoch_row, trial_row
 from kdstudy.results.study_documents import (
     ArmDocument,
     ArmRowDocument,
@@ -131,8 +132,10 @@ __all__ = [
     "byte_count",
     "clock",
     "count_of",
+    "csv_text",
     "decimal",
     "duration",
+    "epoch_row",
     "finite",
     "in_points",
     "markdown_table",
@@ -142,4 +145,5 @@ __all__ = [
     "reason_of",
     "signed_points",
     "table",
+    "trial_row",
 ]
