@@ -21,6 +21,7 @@ from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:
     from kdstudy.analysis.reproduce import Reproduction, reproduce_trial
+    from kdstudy.analysis.students import code_told, take_away
 
 __all__ = [
     "FEWEST_FOR_A_CORRELATION",
@@ -49,6 +50,7 @@ __all__ = [
     "arm_rows",
     "best_json",
     "chosen_trial",
+    "code_told",
     "compare",
     "detectable",
     "explore",
@@ -64,6 +66,7 @@ __all__ = [
     "require_student",
     "searches_needed",
     "show_json",
+    "take_away",
     "why_chosen",
 ]
 
@@ -71,6 +74,8 @@ __getattr__ = lazy_names(
     __name__,
     {
         "Reproduction": "kdstudy.analysis.reproduce",
+        "code_told": "kdstudy.analysis.students",
         "reproduce_trial": "kdstudy.analysis.reproduce",
+        "take_away": "kdstudy.analysis.students",
     },
 )

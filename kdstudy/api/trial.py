@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from kdstudy.analysis import Reproduction
     from kdstudy.models import Format
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -113,7 +116,7 @@ class Trial:
             return reproduce_trial(ledger, self._store, self.record, tolerance=tolerance, listen=listen)
 
     def load_student(self) -> nn.Module:
-        """Return its trained student, on the CPU and in eval mode: images in [0, 1] to logits.
+        """Return its trained student, on the CPU and in eval mode: images in [0, 1] to logits of its ``class_names``.
 
         Raises:
             RecordError: It has not completed.
@@ -124,7 +127,7 @@ class Trial:
         return load_student(self._student())
 
     def export(self, path: str | os.PathLike[str], form: Format = "safetensors") -> Path:
-        """Write its student for another program; what is there is replaced.
+        """Write its student for another program; what is there is replaced. Changed code of plug-ins is logged.
 
         Args:
             path: Where to.
@@ -133,9 +136,12 @@ class Trial:
         Raises:
             RecordError: It has not completed.
         """
-        from kdstudy.models import export_student
+        from kdstudy.analysis import code_told, take_away
 
-        export_student(self._student(), Path(path), form)
+        with Ledger.open(self._store.ledger_url) as ledger:
+            study = ledger.study(self.record.study_id)
+        for each in take_away(study, self.record, self._student(), Path(path), form):
+            log.warning(code_told(each))
         return Path(path)
 
     def _student(self) -> Path:

@@ -48,16 +48,20 @@ def export_command(study: str, number: int | None, form: Format, target: Path, s
 
     It takes images in [0, 1], any number of them, normalises them itself and gives logits.
     """
-    from kdstudy.analysis import chosen_trial, require_student
-    from kdstudy.models import export_student
+    from kdstudy.analysis import chosen_trial, code_told, require_student, take_away
 
     with Ledger.open(store.ledger_url) as ledger:
         study_id = ledger.resolve(study)
         chosen = chosen_trial(ledger, study_id, number)
+        record = ledger.study(study_id)
     trial, why = chosen.trial, f"; {chosen.why}" if chosen.why else ""
     require_student(trial)
-    export_student((store.trial(study_id, trial.number) / "student").on_disk(node_folder()), target, form)
+    directory = (store.trial(study_id, trial.number) / "student").on_disk(node_folder())
+    changed = take_away(record, trial, directory, target, form)
+    for each in changed:
+        click.echo(f"warning: {code_told(each)}: this student is the recorded weights in the code of today", err=True)
     if as_json:
-        print_json({"study_id": study_id, "trial": trial.number, "format": form, "path": str(target)})
+        document = {"study_id": study_id, "trial": trial.number, "format": form, "path": str(target)}
+        print_json({**document, "differences": changed})
     else:
         click.echo(f"{target}: the student of {study_id}, trial {trial.number} ({trial.arm}), as {form}{why}")

@@ -66,8 +66,8 @@ def _tell(found: ReproductionDocument) -> None:
 
 
 def _told(difference: DifferenceDocument) -> str:
-    field, recorded, here = difference["field"], difference["recorded"], difference["here"]
-    if field.startswith("plugin_sources."):
-        what = "is new" if recorded is None else "is gone" if here is None else "has changed"
-        return f"the plug-in's code {field.removeprefix('plugin_sources.')} {what} since the study began"
-    return f"{field}: recorded {recorded}, here {here}"
+    from kdstudy.analysis import code_told
+
+    if difference["field"].startswith("plugin_sources."):
+        return code_told(difference)
+    return f"{difference['field']}: recorded {difference['recorded']}, here {difference['here']}"

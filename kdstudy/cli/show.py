@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,8 @@ from kdstudy.cli.options import (
     study_argument,
 )
 from kdstudy.cli.spelling import complete, typed
-from kdstudy.ledger import Ledger, StudyRecord, TrialRecord
+from kdstudy.cli.watch import watch_study
+from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import (
     FINISHED_STATES,
     EpochRecord,
@@ -27,9 +27,12 @@ from kdstudy.results import (
     TrialDocument,
     TrialHistoryDocument,
     brief,
+    csv_text,
     decimal,
+    epoch_row,
     reason_of,
     table,
+    trial_row,
 )
 from kdstudy.storage import Store
 from kdstudy.study import ArmId
@@ -37,7 +40,6 @@ from kdstudy.study import ArmId
 if TYPE_CHECKING:
     from kdstudy.analysis import Chosen
 
-WATCH_SECONDS = 1.0
 LEGEND = """\
 d: divergence of the layer's maps from the teacher's, from 0 to 1
 d/c: the same over its chance level; at 1 they are no closer than to the teacher's maps of other images
@@ -83,30 +85,42 @@ def list_command(store: Store, as_json: bool) -> None:
 @click.option(
     "--replay", "as_replay", is_flag=True, help="Print the trial's multipliers as the policy that replays them."
 )
+@click.option("--csv", "as_csv", is_flag=True, help="Print one row per trial (with --trial: per epoch) as CSV.")
 @plugin_option
 @click.option("--watch", is_flag=True, help="Show the study as it runs, until no driver runs it.")
 @store_options
 @json_option
 def show_command(  # noqa: PLR0913 - one per command-line option
-    *, study: str, wanted: int | None, as_yaml: bool, as_replay: bool, watch: bool, store: Store, as_json: bool
+    *,
+    study: str,
+    wanted: int | None,
+    as_yaml: bool,
+    as_replay: bool,
+    as_csv: bool,
+    watch: bool,
+    store: Store,
+    as_json: bool,
 ) -> None:
     """Show study ID: its trials, arms, what mattered; or one trial."""
     from kdstudy.analysis import chosen_trial, replay_yaml, show_json
 
-    if as_yaml + as_replay + as_json > 1:
-        raise click.UsageError("--yaml, --replay and --json are three forms of output; choose one")
+    if as_yaml + as_replay + as_csv + as_json > 1:
+        raise click.UsageError("--yaml, --replay, --csv and --json are four forms of output; choose one")
     if as_replay and wanted is None:
         raise click.UsageError("--replay prints what one trial did; name it with --trial")
-    if watch and (as_yaml or as_json or wanted is not None):
-        raise click.UsageError("--watch shows a whole study, for people; leave out --trial, --yaml and --json")
+    if watch and (as_yaml or as_csv or as_json or wanted is not None):
+        raise click.UsageError("--watch shows a whole study, for people; leave out --trial, --yaml, --csv and --json")
     with Ledger.open(store.ledger_url) as ledger:
         record = ledger.study(ledger.resolve(study))
         if watch:
-            _watch(ledger, record)
+            watch_study(ledger, record)
             return
         trial = None if wanted is None else ledger.trial(record.id, wanted)
         if as_yaml:
             click.echo(_yaml(chosen_trial(ledger, record.id, wanted)), nl=False)
+            return
+        if as_csv:
+            click.echo(_csv(ledger, ledger.trials(record.id) if trial is None else trial), nl=False)
             return
         if trial is None:
             document = show_json(ledger, record)
@@ -151,31 +165,12 @@ def compare_command(studies: tuple[str, ...], baseline: str, store: Store, as_js
         click.echo(typed(render_comparison(comparison), comparison.answers))
 
 
-def _watch(ledger: Ledger, record: StudyRecord) -> None:
-    """Show a study until nobody drives it: a live table on a terminal, else a line whenever it has moved."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from kdstudy.report import progress_table, snapshot
-
-    study = record.study()
-    now, console = snapshot(ledger, study, record.id), Console()
-    if not console.is_terminal:
-        click.echo(now.line())
-        shown = now.ended
-        while now.status == "running":
-            time.sleep(WATCH_SECONDS)
-            now = snapshot(ledger, study, record.id)
-            if now.ended != shown:
-                click.echo(now.line())
-                shown = now.ended
-        click.echo(f"{record.id}: {now.status}")
-        return
-    with Live(progress_table(now), console=console, auto_refresh=False) as live:
-        while now.status == "running":
-            time.sleep(WATCH_SECONDS)
-            now = snapshot(ledger, study, record.id)
-            live.update(progress_table(now), refresh=True)
+def _csv(ledger: Ledger, shown: Sequence[TrialRecord] | TrialRecord) -> str:
+    """Return one row per trial, or per epoch of one."""
+    if not isinstance(shown, TrialRecord):
+        return csv_text([trial_row(trial.to_json()) for trial in shown])
+    epochs = ledger.epochs(shown.study_id, shown.number)
+    return csv_text([epoch_row(shown.to_json(), epoch.to_json()) for epoch in epochs])
 
 
 def _yaml(chosen: Chosen) -> str:

@@ -117,6 +117,7 @@ class Training:
             folder=self.folder,
             cache=self.cache,
             with_test=self.with_test,
+            study_id=self.folder.name,
             at_safe_point=lambda: self.host.safe_point(more=True),
         )
 

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,7 +31,7 @@ DESCRIPTION = "kdstudy"
 _ONNX_PACKAGES = ("onnx", "onnxscript")
 
 
-def export_student(directory: Path, target: Path, form: Format) -> None:
+def export_student(directory: Path, target: Path, form: Format, about: Mapping[str, Any] | None = None) -> None:
     """Write a saved student in another format.
 
     Formats:
@@ -45,6 +45,7 @@ def export_student(directory: Path, target: Path, form: Format) -> None:
         directory: What `kdstudy.models.saved.save_student` wrote.
         target: What is there already is replaced.
         form: One of the three.
+        about: What else to say in its description: ``classes`` where it has none, and ``provenance``, added to its own.
 
     Raises:
         ModelError: There is no student in the directory, its network cannot be exported, or a package for the
@@ -53,7 +54,7 @@ def export_student(directory: Path, target: Path, form: Format) -> None:
     """
     if form == "onnx":
         _require_onnx()
-    config = read_config(directory)
+    config = _described(read_config(directory), about or {})
     module = load_student(directory)
     if form == "safetensors":
         spec = NetworkSpec.from_json(config, str(directory))
@@ -67,6 +68,13 @@ def export_student(directory: Path, target: Path, form: Format) -> None:
         _replace(target, lambda path: _save_torch(program, path, extra))
     else:
         _replace(target, lambda path: _save_onnx(program, path, text))
+
+
+def _described(config: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    known = {**about, "classes": config.get("classes") or about.get("classes") or []}
+    if "provenance" in about:
+        known["provenance"] = {**config.get("provenance", {}), **about["provenance"]}
+    return {**config, **known}
 
 
 def _capture(module: nn.Module, config: dict[str, Any]) -> torch.export.ExportedProgram:

@@ -68,6 +68,9 @@ def load_student(path: str | Path) -> nn.Module:
     A student whose network is none of kdstudy's names it as ``package.module:Name``; that module is imported only
     after `kdstudy.allow_plugins("package")`, or if ``KDSTUDY_ALLOW_PLUGINS`` has the package.
 
+    Its attribute ``class_names`` is a tuple of the classes' names, in the order of the logits; empty where the data had
+    none, or the file is of a version that did not write them.
+
     Args:
         path: The directory `save_student` wrote, or the directory of an MLflow model that contains it.
 
@@ -76,9 +79,18 @@ def load_student(path: str | Path) -> nn.Module:
     """
     directory = _locate(Path(path))
     where = directory / CONFIG_FILE
-    module = _build(where, NetworkSpec.from_json(read_config(directory), str(where)))
+    config = read_config(directory)
+    module = _build(where, NetworkSpec.from_json(config, str(where)))
     _fill(module, directory / WEIGHTS_FILE)
+    vars(module)["class_names"] = _class_names(config, where)
     return module.eval()
+
+
+def _class_names(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
+    names, count = config.get("classes") or [], config["num_classes"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) not in (0, count):
+        raise ModelError(f"{where}: classes must be a list of {count} names, or empty; save the student again")
+    return tuple(names)
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from kdstudy.results.report_document import (
     ReportedStudyDocument,
     ReportedTrialDocument,
 )
+from kdstudy.results.rows import csv_text, epoch_row, trial_row
 from kdstudy.results.study_documents import (
     ArmDocument,
     ArmRowDocument,
@@ -133,8 +134,10 @@ __all__ = [
     "byte_count",
     "clock",
     "count_of",
+    "csv_text",
     "decimal",
     "duration",
+    "epoch_row",
     "finite",
     "in_points",
     "markdown_table",
@@ -146,4 +149,5 @@ __all__ = [
     "table",
     "weights_changed",
     "weights_together",
+    "trial_row",
 ]

@@ -161,19 +161,6 @@ def _spec(model: PluginSpec, data: Dataset, mean: tuple[float, ...], std: tuple[
     return NetworkSpec(model.name, model.options, data.num_classes, data.image_shape, mean, std)
 
 
-def provenance(config: TrialConfig, data: Dataset) -> dict[str, Any]:
-    """Return what a student's file says of where the student comes from."""
-    return {
-        "provenance": {
-            "study": config.name,
-            "arm": config.arm,
-            "data": data.fingerprint,
-            "data_seed": config.data_seed,
-            "init_seed": config.init_seed,
-        }
-    }
-
-
 def networks(
     config: TrialConfig,
     data: Dataset,

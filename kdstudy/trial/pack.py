@@ -49,6 +49,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
     folder: Folder | None = None,
     cache: Path | None = None,
     with_test: bool = False,
+    study_id: str | None = None,
     at_safe_point: Callable[[], None] = lambda: None,
     rank_host: RankHost | None = None,
 ) -> None:
@@ -65,6 +66,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         folder: That of the trials' folders, each named after its number.
         cache: As for `kdstudy.trial.run.run_trial`.
         with_test: As for `kdstudy.trial.run.run_trial`.
+        study_id: What the students' files call the study; None where it has none.
         at_safe_point: Called when every member is checkpointed and reported.
         rank_host: As for `kdstudy.trial.run.run_trial`; a trial of several ranks has no other in its pack.
 
@@ -80,6 +82,9 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
     def member(number: int, config: TrialConfig, inputs: TrialInputs) -> _Member:
         own = None if folder is None else folder / str(number)
         settings: dict[str, Any] = {"teacher": teacher, "folder": own, "cache": cache, "with_test": with_test}
+        if study_id is not None:
+            phase = "confirm" if with_test else "search"
+            settings["origin"] = {"study_id": study_id, "trial": number, "phase": phase}
         return _Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
 
     with (

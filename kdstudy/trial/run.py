@@ -41,11 +41,11 @@ from kdstudy.trial.build import (
     build_transfer,
     networks,
     policy_over,
-    provenance,
     student_spec,
 )
 from kdstudy.trial.inputs import OwnInputs, TrialInputs, recipe_of
 from kdstudy.trial.instrument import build_probe
+from kdstudy.trial.origin import about_student
 from kdstudy.trial.rank_processes import RankHost, RankJob, together
 from kdstudy.trial.rank_split import require_split
 from kdstudy.trial.state import agreed, load_state, state_of
@@ -105,13 +105,12 @@ def train_trial(job: RankJob, report: Report, ranks: Ranks, folder: Path | Folde
     """
     config, device = job.config, choose_device(job.config.resources.gpus)
     inputs = OwnInputs(device, ranks)
-    settings: dict[str, Any] = {"teacher": job.teacher, "folder": folder, "cache": job.cache}
-    settings |= {"with_test": job.with_test, "head_only": job.head_only}
+    settings = {"teacher": job.teacher, "cache": job.cache, "with_test": job.with_test, "head_only": job.head_only}
     with (
         fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
         preserved_generators(),
         contextlib.closing(inputs),
-        contextlib.closing(TrialRun(config, inputs, **settings)) as trial,
+        contextlib.closing(TrialRun(config, inputs, folder=folder, **settings)) as trial,
     ):
         for record in trial.restore():
             report(record, None)
@@ -136,12 +135,12 @@ class TrialRun:
 
     Args:
         config: The trial.
-        inputs: What it may share with other trials, and the device; the caller closes them.
+        inputs: What it may share with others, and the device; the caller closes them.
         teacher: As for `run_trial`, like the rest.
         folder: Of checkpoints and the student.
         cache: Of the teacher's outputs.
         with_test: Whether the test split is scored; and ``head_only`` whether the last layer alone learns.
-        clock: Seconds that this trial has taken, from any start.
+        clock: Seconds that this trial has taken, from any start; ``origin`` is what the student's file says of it.
 
     Attributes:
         history: The record of each epoch so far.
@@ -158,9 +157,11 @@ class TrialRun:
         cache: Path | None = None,
         with_test: bool = False,
         head_only: bool = False,
+        origin: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config, self.with_test, self._inputs, self._clock = config, with_test, inputs, clock
+        self.config, self.with_test = config, with_test
+        self._inputs, self._clock, self._origin = inputs, clock, origin or {}
         self.folder = None if folder is None else folder_at(folder)
         self._checkpoints = None if self.folder is None else CheckpointFolder(self.folder / "checkpoints")
         self.device, self.ranks = inputs.device, inputs.ranks
@@ -287,8 +288,8 @@ class TrialRun:
             "completed", last.epoch, last.val, test, weights_sha256=weights, seconds=seconds, numerics=numerics
         )
         if self.folder is not None:
-            about = provenance(self.config, self.data)
-            save_student(self.student.module, self.folder / "student", student_spec(self.config, self.data), about)
+            spec, about = student_spec(self.config, self.data), about_student(self.config, self.data, self._origin)
+            save_student(self.student.module, self.folder / "student", spec, about)
         return result
 
     def _score(self, split: Split | None) -> Evaluation:

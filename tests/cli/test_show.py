@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shlex
@@ -70,6 +72,48 @@ def test_json_has_them_as_before(store: Path, capsys: pytest.CaptureFixture[str]
         7: ERROR,
         8: None,
     }
+
+
+def test_csv_has_a_row_per_trial_with_what_json_says(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", ID, "--json", "--store", str(store)]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert run(["show", ID, "--csv", "--store", str(store)]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [int(row["trial"]) for row in rows] == [0, 1, 2, 3, 7, 8]
+    for row, trial in zip(rows, trials, strict=True):
+        assert row["arm"] == f"{trial['arm']['transfer']}/{trial['arm']['policy']}"
+        assert (row["val"], row["test"]) == tuple(
+            "" if trial[key] is None else str(trial[key]) for key in ("val", "test")
+        )
+        assert row["seeds.data_seed"] == str(trial["seeds"]["data_seed"])
+        assert json.loads(row["config"]) == trial["config"]
+        assert row["error"] == (trial["error"] or "")
+    assert rows[4]["values.train.base_lr"] == "0.0512345"
+    assert json.loads(rows[4]["values.student.model"]) == {"resnet14": {"shortcut": "A"}}
+    assert rows[0]["values.train.base_lr"] == "", "trials without it leave it empty"
+
+
+def test_csv_of_a_trial_has_a_row_per_epoch(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layers = (LayerRecord("layer1", 0.25, 0.5, 1.5, 0.75),)
+    with Ledger.open(f"sqlite:///{store / 'ledger.db'}") as ledger:
+        ledger.start_trial(ID, 8)
+        for epoch, updated in ((1, ()), (2, layers)):
+            ledger.record_epoch(ID, 8, EpochRecord(epoch, None, {"kd": 2.0}, 0.5, 1.0, 0.1, {"head": 0.2}, updated))
+    assert run(["show", ID, "--trial", "8", "--csv", "--store", str(store)]) == 0
+    first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert {key: second[key] for key in ("trial", "arm", "epoch", "loss", "terms.kd", "val", "rates.head")} == {
+        "trial": "8", "arm": "kd/placebo", "epoch": "2", "loss": "", "terms.kd": "2.0", "val": "0.5",
+        "rates.head": "0.2",
+    }  # fmt: skip
+    assert (first["multiplier.layer1"], second["multiplier.layer1"]) == ("", "1.5")
+    assert run(["show", ID, "--trial", "7", "--csv", "--store", str(store)]) == 0
+    assert capsys.readouterr().out == "", "no epoch, no row"
+
+
+@pytest.mark.parametrize("other", ["--json", "--yaml", "--watch"])
+def test_csv_is_a_form_of_output_of_its_own(other: str, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", ID, "--csv", other, "--store", str(store)]) == 2
+    assert "--csv" in capsys.readouterr().err
 
 
 def test_a_study_without_trials_or_failures_has_no_empty_columns(

@@ -59,6 +59,20 @@ def require(*packages: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)}")
 
 
+@pytest.mark.parametrize("own", [None, ["x"] * 10])
+def test_what_the_record_knows_is_added_to_the_description(own: list[str] | None, saved: Path, tmp_path: Path) -> None:
+    described = json.loads((saved / "student.json").read_text())
+    if own is not None:
+        (saved / "student.json").write_text(json.dumps({**described, "classes": own}))
+    names = [f"class {number}" for number in range(10)]
+    about = {"classes": names, "provenance": {"study_id": "smoke-1", "trial": 7}}
+    export_student(saved, tmp_path / "out", "safetensors", about)
+    exported = json.loads((tmp_path / "out" / "student.json").read_text())
+    provenance = {"study": "smoke", "study_id": "smoke-1", "trial": 7}
+    assert exported == {**described, "classes": own or names, "provenance": provenance}
+    assert kdstudy.load_student(tmp_path / "out").class_names == tuple(own or names)
+
+
 def test_safetensors_are_a_student_that_loads(saved: Path, tmp_path: Path) -> None:
     export_student(saved, tmp_path / "out", "safetensors")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -146,7 +160,8 @@ def test_the_command_exports_the_best_trial(store: Store, tmp_path: Path, capsys
     target = tmp_path / "best"
     assert command(store, "--format", "safetensors", "-o", str(target), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
-        "study_id": "smoke-0123abcd", "trial": 0, "format": "safetensors", "path": str(target)}  # fmt: skip
+        "study_id": "smoke-0123abcd", "trial": 0, "format": "safetensors", "path": str(target),
+        "differences": []}  # fmt: skip
     assert load_student(target)(images(2)).shape == (2, 10)
 
 

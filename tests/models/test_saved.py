@@ -46,6 +46,23 @@ def test_a_loaded_student_gives_the_same_logits_bit_for_bit(saved: Path) -> None
     assert torch.equal(loaded(images), student()(images))
 
 
+def test_a_student_knows_the_names_of_its_classes(tmp_path: Path) -> None:
+    names = [f"digit {number}" for number in range(10)]
+    save_student(student(), tmp_path, SPEC, {**ABOUT, "classes": names})
+    assert load_student(tmp_path).class_names == tuple(names)
+
+
+def test_a_student_of_an_earlier_version_has_no_names(saved: Path) -> None:
+    assert load_student(saved).class_names == ()
+
+
+@pytest.mark.parametrize("classes", [["one"], "0123456789", list(range(10)), {"a": 1}])
+def test_names_that_are_not_those_of_the_classes_are_one_line(classes: Any, saved: Path) -> None:
+    rewrite(saved, classes=classes)
+    with pytest.raises(ModelError, match=r"student\.json: classes must be a list of 10 names, or empty; save"):
+        load_student(saved)
+
+
 def test_only_two_files_of_numbers_and_names_are_written(saved: Path) -> None:
     assert sorted(path.name for path in saved.iterdir()) == ["student.json", "student.safetensors"]
     assert json.loads((saved / "student.json").read_text()) == {"format": 1, **CONFIG}

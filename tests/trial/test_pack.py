@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -74,6 +75,17 @@ def packed(
 
     run_pack(configs, report, teacher=teacher(), **options)
     return {number: (records[number], results.get(number)) for number in configs}
+
+
+@pytest.mark.parametrize(("with_test", "phase"), [(False, "search"), (True, "confirm")])
+def test_a_student_says_which_trial_of_which_study_it_is_from(with_test: bool, phase: str, tmp_path: Path) -> None:
+    config = small("none", epochs=1)
+    packed({7: config}, folder=DiskFolder(tmp_path), study_id="digits-01234567", with_test=with_test)
+    described = json.loads((tmp_path / "7" / "student" / "student.json").read_text())
+    provenance = described["provenance"]
+    assert (provenance["study_id"], provenance["trial"], provenance["phase"]) == ("digits-01234567", 7, phase)
+    assert (provenance["arm"], provenance["init_seed"]) == (config.arm, config.init_seed)
+    assert described["classes"] == [], "the synthetic classes have no names"
 
 
 @pytest.mark.parametrize("transfer", list(TRANSFERS))
