@@ -147,7 +147,7 @@ __all__ = [
     "reason_of",
     "signed_points",
     "table",
+    "trial_row",
     "weights_changed",
     "weights_together",
-    "trial_row",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -35,14 +35,7 @@ from kdstudy.training import (
     seed_global_rng,
     weights_sha256,
 )
-from kdstudy.trial.build import (
-    EVAL_BATCH,
-    build_distiller,
-    build_transfer,
-    networks,
-    policy_over,
-    student_spec,
-)
+from kdstudy.trial.build import EVAL_BATCH, build_distiller, build_transfer, networks, policy_over, student_spec
 from kdstudy.trial.inputs import OwnInputs, TrialInputs, recipe_of
 from kdstudy.trial.instrument import build_probe
 from kdstudy.trial.origin import about_student

@@ -48,7 +48,8 @@ def extractor(module: nn.Module) -> FeatureExtractor:
 
 @pytest.mark.parametrize(("method", "form"), [("jacobian", "tangent"), ("hessian", "tangent"), ("hessian", "bilinear")])
 def test_forms_by_tangents_are_refused_in_one_line_that_names_the_operation(method: str, form: str) -> None:
-    with pytest.raises(MapError, match="calls 'multi_head_attention_forward', which has no tangent rule; choose") as caught:
+    said = "calls 'multi_head_attention_forward', which has no tangent rule; choose"
+    with pytest.raises(MapError, match=said) as caught:
         TRANSFERS.load(method)(context_of(vit()), form=form)
     assert "\n" not in str(caught.value)
 
