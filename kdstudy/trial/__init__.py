@@ -16,6 +16,7 @@ from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
+from kdstudy.trial.rank_processes import RankHost, RankJob, raised_elsewhere, said_elsewhere, serve_rank
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
     find_teacher,
@@ -34,6 +35,8 @@ __all__ = [
     "Inspection",
     "Matched",
     "OutputsRecipe",
+    "RankHost",
+    "RankJob",
     "build_transfer",
     "dataset_of",
     "describe_dataset",
@@ -46,10 +49,13 @@ __all__ = [
     "open_teacher",
     "preflight",
     "prepare_teacher",
+    "raised_elsewhere",
     "run_corners",
     "run_pack",
     "run_trial",
+    "said_elsewhere",
     "score_teacher",
+    "serve_rank",
     "student_spec",
     "students_weights",
     "teacher_folder",
