@@ -13,6 +13,7 @@ from ray.tune.error import TuneError
 
 from kdstudy.cluster.events import PackSource
 from kdstudy.cluster.jobs import PackJob
+from kdstudy.cluster.rank_actors import resources_of
 from kdstudy.cluster.scheduler import scheduler_of
 from kdstudy.cluster.tune import EventCallback, PackSearcher, choose_variables_of_trials, preemptible_trainable
 from kdstudy.cluster.worker import run_in_worker
@@ -85,4 +86,4 @@ def _tuner(
 
 def _trainable(job: PackJob) -> Any:
     run = tune.with_parameters(run_in_worker, teacher=job.teacher, folder=job.folder, cache=job.cache, data=job.data)
-    return tune.with_resources(preemptible_trainable(run), {"cpu": job.resources.cpus, "gpu": job.resources.gpus})
+    return tune.with_resources(preemptible_trainable(run), resources_of(job.resources))

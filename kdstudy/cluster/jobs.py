@@ -95,7 +95,7 @@ class RayCluster:
     def room(self, address: str | None, resources: ResourcesConfig, store: Folder, identity: str) -> int:
         """Wait for the first node of a cluster that has room, and ask all that have."""
         waiting = 0.0 if address is None else WAIT_SECONDS
-        capacity = wait_for_room(resources.cpus, resources.gpus, seconds=waiting)
+        capacity = wait_for_room(resources.cpus, resources.gpus, resources.ranks, seconds=waiting)
         if address is not None:
             check_nodes(store, identity, resources.cpus, resources.gpus)
         return capacity

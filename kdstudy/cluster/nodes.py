@@ -16,14 +16,15 @@ WAIT_SECONDS = 300.0
 """How long a cluster without room for a trial is waited for: an autoscaler needs minutes for a machine."""
 
 
-def room(cpus: int, gpus: float) -> int:
+def room(cpus: int, gpus: float, ranks: int = 1) -> int:
     """Return how many trials the cluster can hold at once now.
 
     Args:
-        cpus: CPUs of one trial.
-        gpus: GPUs of one trial, a fraction allowed.
+        cpus: CPUs of one trial, or of each of its ranks.
+        gpus: GPUs of the same, a fraction allowed.
+        ranks: Of one trial, on one node or several.
     """
-    return sum(holds(node["Resources"], cpus, gpus) for node in alive())
+    return sum(holds(node["Resources"], cpus, gpus) for node in alive()) // ranks
 
 
 def local_cpus() -> int:
@@ -52,12 +53,13 @@ def draining() -> set[str]:
     return set(ray._private.state.state.get_draining_nodes())
 
 
-def wait_for_room(cpus: int, gpus: float, *, seconds: float = WAIT_SECONDS) -> int:
+def wait_for_room(cpus: int, gpus: float, ranks: int = 1, *, seconds: float = WAIT_SECONDS) -> int:
     """Return how many trials the cluster can hold at once; wait for the first node that can hold one.
 
     Args:
-        cpus: CPUs of one trial.
-        gpus: GPUs of one trial, a fraction allowed.
+        cpus: As for `room`.
+        gpus: Likewise.
+        ranks: Likewise.
         seconds: Longer is not waited.
 
     Raises:
@@ -65,19 +67,23 @@ def wait_for_room(cpus: int, gpus: float, *, seconds: float = WAIT_SECONDS) -> i
     """
     import ray
 
-    found = room(cpus, gpus)
+    found = room(cpus, gpus, ranks)
     if found == 0 and seconds > 0:
         log.info(
-            f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs); waiting up to {seconds:.0f} s for one to join"
+            f"no node has room for a trial ({cpus} CPUs, {gpus:g} GPUs{f' for each of {ranks} ranks' * (ranks > 1)}); "
+            f"waiting up to {seconds:.0f} s for one to join"
         )
         # A task that waits for its resources is what an autoscaler looks at.
-        wanted = ray.remote(_nothing).options(num_cpus=cpus, num_gpus=gpus).remote()
-        found = wait_until(lambda: room(cpus, gpus), seconds=seconds)
-        ray.cancel(wanted, force=True)
+        task = ray.remote(_nothing).options(num_cpus=cpus, num_gpus=gpus)
+        waiting = [task.remote() for _ in range(ranks)]
+        found = wait_until(lambda: room(cpus, gpus, ranks), seconds=seconds)
+        for each in waiting:
+            ray.cancel(each, force=True)
     if found == 0:
+        lacks = "no node of the cluster has" if ranks == 1 else f"the cluster has not {ranks} times"
         raise ClusterError(
-            f"resources: no node of the cluster has {cpus} CPUs and {gpus:g} GPUs for one trial; "
-            "lower resources.cpus or resources.gpus"
+            f"resources: {lacks} {cpus} CPUs and {gpus:g} GPUs for one trial; lower resources.cpus or resources.gpus"
+            f"{', or ranks' * (ranks > 1)}"
         )
     return found
 

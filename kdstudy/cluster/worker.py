@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from kdstudy.cluster.pack_signals import stop_requested
+from kdstudy.cluster.rank_actors import RankActors
 from kdstudy.errors import ClusterError, DataError, KdstudyError, ModelError, StoreError
 from kdstudy.plugins import TRANSFERS
 from kdstudy.results import EpochRecord, TrialResult, weights_together
@@ -109,16 +110,18 @@ class Training:
         """
         from kdstudy.trial import run_pack
 
-        _require_data(next(iter(configs.values())), self.data)
+        first = next(iter(configs.values()))
+        require_data(first, self.data)
         run_pack(
             configs,
             report,
-            teacher=_prepared(self.teacher),
+            teacher=opened_teacher(self.teacher),
             folder=self.folder,
             cache=self.cache,
             with_test=self.with_test,
             study_id=self.folder.name,
             at_safe_point=lambda: self.host.safe_point(more=True),
+            rank_host=RankActors(self.teacher, self.data) if first.resources.ranks > 1 else None,
         )
 
 
@@ -126,8 +129,8 @@ class PackRun:
     """One pack of trials in this process: which of them go on, what is reported, and whose an error is.
 
     An exception is a result (``failed``, with its traceback): the study goes on and the process serves the next trial.
-    A process whose GPU or memory gives out is Tune's to start again, as one that dies; its trials then go on from
-    their checkpoints. Storage and node errors abort the study (resumable); they never fail a trial.
+    A process whose GPU, memory or other rank gives out is Tune's to start again, as one that dies; its trials then go
+    on from their checkpoints. Storage and node errors abort the study (resumable); they never fail a trial.
 
     Args:
         numbers: Of its trials.
@@ -144,13 +147,15 @@ class PackRun:
         """Train those that are not over, and report how each ended."""
         import torch
 
+        from kdstudy.training import RankLostError
+
         self._host.safe_point(more=True)
         try:
             written = zip(self._numbers, self._configs, strict=True)
             configs = {number: TrialConfig.from_json(config) for number, config in written if self._goes_on(number)}
             if configs:
                 train(configs, self._report)
-        except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
+        except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError, RankLostError):
             raise
         except (StoreError, ClusterError, DataError) as error:
             halt = f"node {platform.node()}: {error}"
@@ -178,7 +183,7 @@ class PackRun:
             self._report(number, None, failure(error, self._epochs[number]))
 
 
-def _prepared(teacher: Folder) -> torch.nn.Module:
+def opened_teacher(teacher: Folder) -> torch.nn.Module:
     """Open the teacher, which was there when the study began: if it is not now, the store does not work."""
     from kdstudy.trial import open_teacher
 
@@ -188,7 +193,7 @@ def _prepared(teacher: Folder) -> torch.nn.Module:
         raise StoreError(f"{error}; check that the store is reachable and intact, then `kdstudy resume`") from error
 
 
-def _require_data(config: TrialConfig, fingerprint: str) -> None:
+def require_data(config: TrialConfig, fingerprint: str) -> None:
     """Refuse data that are not those the study began with: a node may have others under the same path."""
     from kdstudy.trial import dataset_of
 

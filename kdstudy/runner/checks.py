@@ -118,18 +118,22 @@ def check_search(study: Study, found: Inspection) -> None:
 def check_machine(resources: ResourcesConfig, problems: Problems) -> None:
     """Note what a trial takes and this machine has not."""
     place = Place().key("resources")
-    if resources.cpus > 1 and resources.cpus > (cores := local_cpus()):
+    cpus, ranks = resources.cpus * resources.ranks, resources.ranks
+    of_ranks = f" ({ranks} ranks)" if ranks > 1 else ""
+    if cpus > 1 and cpus > (cores := local_cpus()):
+        key = "cpus" if resources.cpus > cores else "ranks"
         problems.add(
-            place.key("cpus"), f"this machine has {cores} for all trials, got {resources.cpus} for one; lower it"
+            place.key(key if ranks > 1 else "cpus"),
+            f"this machine has {cores} for all trials, got {cpus} for one{of_ranks}; lower it",
         )
     if resources.gpus > 0:
         import torch
 
-        if resources.gpus > (cards := torch.cuda.device_count()):
+        if resources.all_gpus > (cards := torch.cuda.device_count()):
             problems.add(
                 place.key("gpus"),
-                f"this machine has {cards} that torch can use, got {resources.gpus:g} for one trial; lower it (0 "
-                "trains on the CPU)",
+                f"this machine has {cards} that torch can use, got {resources.all_gpus:g} for one trial{of_ranks}; "
+                "lower it (0 trains on the CPU)",
             )
 
 
@@ -142,10 +146,11 @@ def check_cluster(study: Study, where: str, address: str, folder: Path) -> None:
     """
     check_address(address)
     with connected(address, folder):
-        held = room(study.resources.cpus, study.resources.gpus)
+        held = room(study.resources.cpus, study.resources.gpus, study.resources.ranks)
     if not held:
         problems = problems_of(study, where)
-        wanted = f"{study.resources.cpus} CPUs and {study.resources.gpus:g} GPUs"
+        ranks = f" for each of {study.resources.ranks} ranks" if study.resources.ranks > 1 else ""
+        wanted = f"{study.resources.cpus} CPUs and {study.resources.gpus:g} GPUs{ranks}"
         problems.add(
             Place().key("resources"),
             f"no node at {address} has what one trial takes, got {wanted}; lower it, or add one",

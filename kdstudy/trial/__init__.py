@@ -20,6 +20,7 @@ from kdstudy.trial.instrument import build_instrument
 from kdstudy.trial.layers import Matched, matched_layers
 from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
 from kdstudy.trial.pairs import context_of, layer_pairs, need_of
+from kdstudy.trial.rank_processes import RankHost, RankJob, raised_elsewhere, said_elsewhere, serve_rank
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
     find_teacher,
@@ -39,6 +40,8 @@ __all__ = [
     "Inspection",
     "Matched",
     "OutputsRecipe",
+    "RankHost",
+    "RankJob",
     "build_instrument",
     "build_policy",
     "build_transfer",
@@ -56,11 +59,14 @@ __all__ = [
     "open_teacher",
     "preflight",
     "prepare_teacher",
+    "raised_elsewhere",
     "require_signals",
     "run_corners",
     "run_pack",
     "run_trial",
+    "said_elsewhere",
     "score_teacher",
+    "serve_rank",
     "shared_images",
     "student_spec",
     "students_weights",

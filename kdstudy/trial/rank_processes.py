@@ -118,7 +118,7 @@ def networked(interface: str | None) -> Iterator[None]:
         yield
 
 
-def serve(job: RankJob, rank: int, store: Store, interface: str | None) -> None:
+def serve_rank(job: RankJob, rank: int, store: Store, interface: str | None) -> None:
     """Be a rank other than the first, from the meeting to the end of the trial."""
     from kdstudy.trial.run import train_trial
 
@@ -188,9 +188,9 @@ def main() -> None:
             torch.cuda.set_device(rank)
         store = _store(folder, job.config.resources.ranks)
         (folder / f"ready-{rank}").touch()
-        serve(job, rank, store, LocalRanks.interface)
+        serve_rank(job, rank, store, LocalRanks.interface)
     except RankLostError:
-        os._exit(1)  # the first rank has gone, or knows of another
+        os._exit(0)  # the first rank has gone, or knows which other one has
     except Exception as error:  # noqa: BLE001 -- whatever it is, the first rank raises it
         (folder / f"error-{rank}").write_text("\n".join(said_elsewhere(error)), encoding="utf-8")
         os._exit(1)
