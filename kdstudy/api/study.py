@@ -147,13 +147,16 @@ class Study(Plots):
         address: str | None = None,
         callbacks: Sequence[Callback | TrialCallback] = (),
         cluster: Cluster | None = None,
+        progress: bool = True,
     ) -> Study:
         """Go on with the study wherever it was interrupted; the arguments are those of `kdstudy.run`."""
         from kdstudy.api.callbacks import Telling
+        from kdstudy.api.progress import shown_progress
         from kdstudy.runner import resume_study
 
-        told = [Telling(self.store, callbacks)]
-        resume_study(self.id, self.store, address=address, cluster=cluster, observers=told)
+        with shown_progress(self.store, wanted=progress) as shown:
+            told = [Telling(self.store, callbacks), *shown]
+            resume_study(self.id, self.store, address=address, cluster=cluster, observers=told)
         return self
 
     def confirm(
@@ -164,6 +167,7 @@ class Study(Plots):
         address: str | None = None,
         callbacks: Sequence[Callback | TrialCallback] = (),
         cluster: Cluster | None = None,
+        progress: bool = True,
     ) -> Study:
         """Add searches, or confirmation seeds to each search, as ``kdstudy confirm`` does.
 
@@ -173,12 +177,16 @@ class Study(Plots):
             address: As for `kdstudy.run`, like the rest.
             callbacks: Told of its trials.
             cluster: Where the work is done.
+            progress: Whether a notebook shows a table of it.
         """
         from kdstudy.api.callbacks import Telling
+        from kdstudy.api.progress import shown_progress
         from kdstudy.runner import confirm_study
 
-        asked, told = {"searches": searches, "seeds": seeds}, [Telling(self.store, callbacks)]
-        confirm_study(self.id, self.store, **asked, address=address, cluster=cluster, observers=told)
+        asked = {"searches": searches, "seeds": seeds}
+        with shown_progress(self.store, wanted=progress) as shown:
+            told = [Telling(self.store, callbacks), *shown]
+            confirm_study(self.id, self.store, **asked, address=address, cluster=cluster, observers=told)
         return self
 
     def report(self, path: str | os.PathLike[str] | None = None, *, form: str | None = None) -> str:
