@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from kdstudy.api.html import html_table, paragraph
+from kdstudy.api.html import html_list, html_table, paragraph
 from kdstudy.api.plots import Plots
 from kdstudy.api.trial import Trial
-from kdstudy.errors import RecordError
+from kdstudy.errors import RecordError, StudyError
 from kdstudy.ledger import Ledger, StudyRecord, best_of
 from kdstudy.results import Phase, ShowDocument, StudyStatus, decimal
 from kdstudy.storage import Store
@@ -245,7 +245,10 @@ class Study(Plots):
 
         with self._ledger() as ledger:
             record = ledger.study(self.id)
-            rows = arm_rows(record.study(), ledger.trials(self.id))
+            try:
+                rows = arm_rows(record.study(), ledger.trials(self.id))
+            except StudyError as error:  # of an earlier version, whose text names a plug-in that is not allowed
+                return paragraph(repr(self), strong=True) + html_list(error.problems)
         columns = ("trials", "completed", "stopped", "diverged", "failed", "best_val", "confirmed", "test_mean")
         cells = [
             (f"{row['arm']['transfer']}/{row['arm']['policy']}", *(_cell(row[name]) for name in columns))  # type: ignore[literal-required]
