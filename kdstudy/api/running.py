@@ -20,7 +20,7 @@ Definition = str | os.PathLike[str] | Mapping[str, Any]
 """What defines a study: the path of a study file, or a mapping of the same content."""
 
 
-def run(
+def run(  # noqa: PLR0913 - all but the first by name
     study: Definition,
     *,
     store: Place = None,
@@ -28,11 +28,12 @@ def run(
     warm_start: str | None = None,
     callbacks: Sequence[Callback | TrialCallback] = (),
     cluster: Cluster | None = None,
+    progress: bool = True,
 ) -> Study:
     """Run a new study to its end, as ``kdstudy run`` does, and return it.
 
-    Its progress is logged, to ``logging.getLogger("kdstudy")``. An interruption
-    (Ctrl-C, a notebook's stop) leaves a record that ``load_study().resume()`` goes on from.
+    A notebook shows a table of its progress; everywhere it is logged, to ``logging.getLogger("kdstudy")``. An
+    interruption (Ctrl-C, a notebook's stop) leaves a record that ``load_study().resume()`` goes on from.
 
     Args:
         study: The study file's path, or a mapping of the same content.
@@ -41,23 +42,27 @@ def run(
         warm_start: An earlier study of this store, from whose trials the samplers learn.
         callbacks: Told of its trials: see `Callback`.
         cluster: Where the work is done; None: Ray.
+        progress: Whether a notebook shows the table.
 
     Raises:
         KdstudyError: It cannot be run here.
     """
     from kdstudy.api.callbacks import Telling
+    from kdstudy.api.progress import shown_progress
     from kdstudy.runner import run_study
 
     where = store_at(store)
-    result = run_study(
-        study_of(study) if isinstance(study, Mapping) else load_study(Path(study)),
-        where,
-        address=address,
-        warm_start=warm_start,
-        cluster=cluster,
-        file=None if isinstance(study, Mapping) else Path(study),
-        observers=[Telling(where, callbacks)],
-    )
+    read = study_of(study) if isinstance(study, Mapping) else load_study(Path(study))
+    with shown_progress(where, wanted=progress) as shown:
+        result = run_study(
+            read,
+            where,
+            address=address,
+            warm_start=warm_start,
+            cluster=cluster,
+            file=None if isinstance(study, Mapping) else Path(study),
+            observers=[Telling(where, callbacks), *shown],
+        )
     return Study(result.study.id, where)
 
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from kdstudy.api.html import html_table, paragraph
+from kdstudy.api.html import html_list, html_table, paragraph
 from kdstudy.api.plots import Plots
 from kdstudy.api.trial import Trial
-from kdstudy.errors import RecordError
+from kdstudy.errors import RecordError, StudyError
 from kdstudy.ledger import Ledger, StudyRecord, best_of
 from kdstudy.results import Phase, ShowDocument, StudyStatus, decimal
 from kdstudy.storage import Store
@@ -147,13 +147,16 @@ class Study(Plots):
         address: str | None = None,
         callbacks: Sequence[Callback | TrialCallback] = (),
         cluster: Cluster | None = None,
+        progress: bool = True,
     ) -> Study:
         """Go on with the study wherever it was interrupted; the arguments are those of `kdstudy.run`."""
         from kdstudy.api.callbacks import Telling
+        from kdstudy.api.progress import shown_progress
         from kdstudy.runner import resume_study
 
-        told = [Telling(self.store, callbacks)]
-        resume_study(self.id, self.store, address=address, cluster=cluster, observers=told)
+        with shown_progress(self.store, wanted=progress) as shown:
+            told = [Telling(self.store, callbacks), *shown]
+            resume_study(self.id, self.store, address=address, cluster=cluster, observers=told)
         return self
 
     def confirm(
@@ -164,6 +167,7 @@ class Study(Plots):
         address: str | None = None,
         callbacks: Sequence[Callback | TrialCallback] = (),
         cluster: Cluster | None = None,
+        progress: bool = True,
     ) -> Study:
         """Add searches, or confirmation seeds to each search, as ``kdstudy confirm`` does.
 
@@ -173,12 +177,16 @@ class Study(Plots):
             address: As for `kdstudy.run`, like the rest.
             callbacks: Told of its trials.
             cluster: Where the work is done.
+            progress: Whether a notebook shows a table of it.
         """
         from kdstudy.api.callbacks import Telling
+        from kdstudy.api.progress import shown_progress
         from kdstudy.runner import confirm_study
 
-        asked, told = {"searches": searches, "seeds": seeds}, [Telling(self.store, callbacks)]
-        confirm_study(self.id, self.store, **asked, address=address, cluster=cluster, observers=told)
+        asked = {"searches": searches, "seeds": seeds}
+        with shown_progress(self.store, wanted=progress) as shown:
+            told = [Telling(self.store, callbacks), *shown]
+            confirm_study(self.id, self.store, **asked, address=address, cluster=cluster, observers=told)
         return self
 
     def report(self, path: str | os.PathLike[str] | None = None, *, form: str | None = None) -> str:
@@ -237,7 +245,10 @@ class Study(Plots):
 
         with self._ledger() as ledger:
             record = ledger.study(self.id)
-            rows = arm_rows(record.study(), ledger.trials(self.id))
+            try:
+                rows = arm_rows(record.study(), ledger.trials(self.id))
+            except StudyError as error:  # of an earlier version, whose text names a plug-in that is not allowed
+                return paragraph(repr(self), strong=True) + html_list(error.problems)
         columns = ("trials", "completed", "stopped", "diverged", "failed", "best_val", "confirmed", "test_mean")
         cells = [
             (f"{row['arm']['transfer']}/{row['arm']['policy']}", *(_cell(row[name]) for name in columns))  # type: ignore[literal-required]

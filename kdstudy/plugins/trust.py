@@ -115,7 +115,7 @@ def require_allowed(kind: str, name: str) -> None:
     word = place_told(package) or package
     raise PluginError(
         f"{kind}: '{name}' is code outside kdstudy, which is not run unasked; if you trust the package, add "
-        f"--allow-plugin {word} or set {ALLOW_PLUGINS}={word}"
+        f"--allow-plugin {word} or set {ALLOW_PLUGINS}={word} (in Python, kdstudy.allow_plugins)"
     )
 
 

@@ -7,7 +7,7 @@ from kdstudy.report.markdown import to_summary
 from kdstudy.report.mlflow_links import MlflowLinks
 from kdstudy.report.model import Report, StudyReport, report_of
 from kdstudy.report.optuna_dashboard import optuna_study, serve
-from kdstudy.report.status import progress_table, snapshot
+from kdstudy.report.status import Snapshot, progress_table, snapshot
 from kdstudy.report.verdicts import decimals_of, headline, name_of, statements
 from kdstudy.report.write import FORMATS, PAGE, form_of, render, write_report, write_report_at
 
@@ -17,6 +17,7 @@ __all__ = [
     "Drawings",
     "MlflowLinks",
     "Report",
+    "Snapshot",
     "StudyReport",
     "arm_cells",
     "decimals_of",
