@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
+from kdstudy.cluster.prepare import ImagesToVerify, prepare_in_worker
 from kdstudy.storage import DiskFolder
 from kdstudy.study import parse_study
 

@@ -8,9 +8,9 @@ from kdstudy.cluster.connection import check_address, connected, fetch
 from kdstudy.cluster.events import EpochFinished, PackSource, TrialEnded, TrialEvent, TrialStarted
 from kdstudy.cluster.jobs import Cluster, PackJob, RayCluster
 from kdstudy.cluster.nodes import draining, local_cpus, on_each_node, room
+from kdstudy.cluster.prepare import ImagesToVerify
 from kdstudy.cluster.submit import Places, follow, submit
 from kdstudy.cluster.versions import package_digest
-from kdstudy.cluster.worker import ImagesToVerify
 from kdstudy.plugins import lazy_names
 
 if TYPE_CHECKING:

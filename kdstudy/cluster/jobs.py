@@ -11,8 +11,8 @@ from typing import Any, Protocol, final
 from kdstudy.cluster.connection import connected
 from kdstudy.cluster.events import PackSource
 from kdstudy.cluster.nodes import WAIT_SECONDS, wait_for_room
+from kdstudy.cluster.prepare import ImagesToVerify
 from kdstudy.cluster.versions import check_nodes
-from kdstudy.cluster.worker import ImagesToVerify
 from kdstudy.ledger import TrialRecord
 from kdstudy.search import Scores
 from kdstudy.storage import Folder
@@ -71,7 +71,7 @@ class Cluster(Protocol):
         images: ImagesToVerify,
         students: Sequence[TrialConfig] = (),
     ) -> dict[str, Any]:
-        """Prepare teacher and data: see `kdstudy.cluster.worker.prepare_in_worker`."""
+        """Prepare teacher and data: see `kdstudy.cluster.prepare.prepare_in_worker`."""
 
     def score_teacher(
         self, config: TrialConfig, teachers: Folder, key: str, resources: ResourcesConfig

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from kdstudy.cluster.connection import fetch
-from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker, score_teacher_in_worker
+from kdstudy.cluster.prepare import ImagesToVerify, prepare_in_worker, score_teacher_in_worker
 from kdstudy.storage import Folder
 from kdstudy.study import ResourcesConfig, TrialConfig
 

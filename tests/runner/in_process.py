@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kdstudy.cluster import EpochFinished, ImagesToVerify, PackJob, PackSource, TrialEnded, TrialEvent, TrialStarted
-from kdstudy.cluster.worker import Host, PackRun, Training, prepare_in_worker, score_teacher_in_worker
+from kdstudy.cluster.prepare import prepare_in_worker, score_teacher_in_worker
+from kdstudy.cluster.worker import Host, PackRun, Training
 from kdstudy.errors import StoreError
 from kdstudy.ledger import TrialRecord
 from kdstudy.results import EpochRecord, TrialResult

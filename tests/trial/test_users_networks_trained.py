@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdstudy.cluster.worker import ImagesToVerify, prepare_in_worker
+from kdstudy.cluster.prepare import ImagesToVerify, prepare_in_worker
 from kdstudy.errors import ModelError, StudyError
 from kdstudy.models import build_model
 from kdstudy.plugins import allow_plugins
