@@ -7,6 +7,7 @@ about plug-ins are written from the plug-ins themselves, into docs/plugins/, whi
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -42,6 +43,9 @@ nb_execution_timeout = 600
 nb_execution_in_temp = True  # what a notebook writes is not left among the documents
 nb_merge_streams = True
 nb_number_source_lines = False
+
+# A page then loads plotly's script instead of holding its 5 MB.
+os.environ.setdefault("PLOTLY_RENDERER", "notebook_connected")
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
