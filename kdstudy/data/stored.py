@@ -12,6 +12,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
@@ -190,9 +191,10 @@ def usable(workers: int) -> int:
 
 @functools.cache
 def _fork_server() -> ForkServerContext:
-    """Return a way to start workers that is quick and safe: by fork, from a process without threads."""
+    """Return a way to start workers that is quick and safe: by fork, from a process without threads of Python's."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kdstudy.data.files", "kdstudy.data.named"])
+    slow = [name for name in ("datasets",) if name in sys.modules]  # else every worker of every epoch would import it
+    context.set_forkserver_preload(["kdstudy.data.files", "kdstudy.data.named", *slow])
     return context
 
 

@@ -65,10 +65,12 @@ def kdstudy_json(store: Path, *arguments: str, code: int = 0, **more: str) -> An
     return json.loads(kdstudy(store, *arguments, "--json", code=code, **more))
 
 
-def killed(store: Path, study: Path, mark: str, wait: Callable[[], None] = lambda: None, **more: str) -> None:
+def killed(
+    store: Path, study: Path, mark: str, wait: Callable[[], None] = lambda: None, *arguments: str, **more: str
+) -> None:
     """Run a study and kill its driver with SIGKILL once it has said a line that begins with ``mark``, and a wait."""
     process = subprocess.Popen(
-        command("run", str(study)),
+        command("run", str(study), *arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
