@@ -57,7 +57,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("chek", "no command is called 'chek'; did you mean 'check'?"),
         ("Compare", "no command is called 'Compare'; did you mean 'compare'?"),
-        ("nonsense", "no command is called 'nonsense'; choose from check, schema, run, "),
+        ("nonsense", "no command is called 'nonsense'; choose from init, check, schema, run, "),
     ],
 )
 def test_a_misspelt_command_is_told_the_nearest(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
