@@ -7,18 +7,15 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from kdstudy.api.html import html_table, paragraph
 from kdstudy.cluster import TrialEvent
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.report import Snapshot, snapshot
 from kdstudy.results import decimal
-from kdstudy.runner import Counts
+from kdstudy.runner import Counts, Observer
 from kdstudy.storage import Store
-
-if TYPE_CHECKING:
-    from IPython.display import DisplayHandle
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +31,7 @@ def in_notebook() -> bool:
 
 
 @contextlib.contextmanager
-def shown_progress(store: Store, *, wanted: bool) -> Iterator[list[ProgressTable]]:
+def shown_progress(store: Store, *, wanted: bool) -> Iterator[list[Observer]]:
     """Show a table while the block runs, and give it, as one of the driver's observers; none outside a notebook.
 
     Args:
@@ -63,7 +60,7 @@ class ProgressTable:
 
     def __init__(self, store: Store) -> None:
         self._store, self._study_id, self._drawn = store, "", 0.0
-        self._display: DisplayHandle | None = _display("preparing: data, teacher")
+        self._display = _display("preparing: data, teacher")
 
     def __call__(self, event: TrialEvent, trial: TrialRecord, counts: Counts) -> None:
         """Draw it anew, unless that was done a moment ago."""
@@ -111,11 +108,12 @@ def progress_html(now: Snapshot) -> str:
     return paragraph(f"study {now.study_id}", strong=True) + html_table(header, cells) + paragraph(said)
 
 
-def _display(text: str) -> DisplayHandle | None:
-    from IPython.display import display
+def _display(text: str) -> Any:
+    """Show a text that can be replaced; return IPython's handle of it."""
+    from IPython import display
 
-    handle: DisplayHandle | None = display(_bundle(text, paragraph(text)), raw=True, display_id=True)
-    return handle
+    show: Any = display.display
+    return show(_bundle(text, paragraph(text)), raw=True, display_id=True)
 
 
 def _bundle(text: str, html: str) -> dict[str, Any]:

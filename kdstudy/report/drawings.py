@@ -127,7 +127,7 @@ class Drawings:
                 f"{self._id}: {none}, so there is nothing to draw; see .compare() and .trials_dataframe()"
             )
         if asked is None:
-            return preferred if preferred in known else next(iter(known))
+            return preferred if preferred is not None and preferred in known else next(iter(known))
         if asked not in known:
             raise RecordError(f"{self._id}: no such {kind} is drawn, got '{asked}'; {did_you_mean(asked, known)}")
         return asked
