@@ -18,7 +18,7 @@ from kdstudy.analysis.confirmation import Confirmation
 from kdstudy.analysis.estimates import Estimate
 from kdstudy.analysis.family import family_of
 from kdstudy.analysis.verdict import explore
-from kdstudy.results import Verdict, brief, count_of, points
+from kdstudy.results import HELD_OUT, Verdict, brief, count_of, points
 from kdstudy.study import Arm, ArmId, Choice, Int, Range
 
 FEW_TRIALS = 8
@@ -33,6 +33,8 @@ FEWEST_AT_AN_EDGE = 5
 """Of whole numbers: in a smaller range every other pick lies at an end."""
 CLAIMS: tuple[Verdict, ...] = ("better", "worse", "better_by_less", "worse_by_less", "configurations_differ")
 """Verdicts that say there is a difference."""
+
+_CARVED = " (the test images are held out of the training images: what was trained on all of those has seen them too)"
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,18 @@ def at_chance(evidence: Evidence) -> Iterator[Warned]:
 
 def teacher_seen(evidence: Evidence) -> Iterator[Warned]:
     """Networks that may know the validation images: a teacher that was loaded, weights that one began with."""
-    teacher = evidence.confirmation.record.teacher
+    record = evidence.confirmation.record
+    teacher, notes = record.teacher, record.dataset.notes or ()
     if not teacher.seen and not teacher.weights:
         return
+    carved = _CARVED if any(HELD_OUT in note for note in notes) else ""
     if teacher.weights:
         named = " and ".join(f"'{name}'" for name in teacher.weights)
         yield Warned(
             "teacher_seen",
             f"networks began with {named}, which may have been trained on validation or test images of this study "
-            "(seen: unknown): scores may be too high, for every arm alike; keep images of your own for the test",
+            f"(seen: unknown){carved}: scores may be too high, for every arm alike; keep images of your own for the "
+            "test",
         )
         return
     scores = "" if teacher.val is None else f": it scores {_percent(teacher.val)} on them"
@@ -117,7 +122,7 @@ def teacher_seen(evidence: Evidence) -> Iterator[Warned]:
     yield Warned(
         "teacher_seen",
         f"the teacher was loaded, and may have been trained on the validation images{scores}; the search may trust it "
-        "too much: keep these images from its training, or train it here (teacher.epochs)",
+        f"too much{carved}: keep these images from its training, or train it here (teacher.epochs)",
     )
 
 

@@ -17,6 +17,7 @@ from kdstudy.data.hashes import add_tensor
 from kdstudy.data.iterative import iterative_split
 from kdstudy.data.stored import StoredImages
 from kdstudy.errors import DataError
+from kdstudy.results import HELD_OUT
 from kdstudy.seeds import derive
 
 
@@ -46,7 +47,7 @@ def hold_out(split: Split, fraction: float, why: str, classes: Sequence[str]) ->
     test, train = stratified(split.labels, count, generator, "data.options.test_fraction", classes, split.groups)
     said = (
         f"{why}: {len(test)} of the {len(split)} training images ({len(test) / len(split):.0%}, each class in "
-        "proportion) are held out as the test split, the same for every seed"
+        f"proportion) {HELD_OUT}, the same for every seed"
     )
     return split.take(train), split.take(test), said
 

@@ -66,6 +66,7 @@ from kdstudy.results.study_documents import (
     WarmStartDocument,
 )
 from kdstudy.results.values import (
+    HELD_OUT,
     EndedState,
     Estimand,
     Family,
@@ -81,6 +82,7 @@ from kdstudy.results.weights import ChangedWeights, weights_changed, weights_tog
 
 __all__ = [
     "FINISHED_STATES",
+    "HELD_OUT",
     "MINUS",
     "NONE",
     "PLUS_MINUS",

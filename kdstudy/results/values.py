@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+HELD_OUT = "are held out as the test split"
+"""How the notes of a data set say that its test images come from its training images."""
 Phase = Literal["search", "confirm"]
 EndedState = Literal["completed", "stopped", "diverged", "failed"]
 State = Literal["queued", "running", EndedState]

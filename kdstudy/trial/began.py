@@ -9,7 +9,7 @@ from torch import nn
 from kdstudy.data import Dataset
 from kdstudy.errors import ModelError
 from kdstudy.models import NetworkSpec, Pretrained, pretrained_of
-from kdstudy.results import weights_together
+from kdstudy.results import HELD_OUT, weights_together
 from kdstudy.study import TrialConfig
 from kdstudy.trial.build import student_spec
 
@@ -88,13 +88,23 @@ def weights_told(owner: str, module: nn.Module) -> Iterator[str]:
         yield f"{owner}: begins with '{known.name}', sha256 {known.sha256[:12]}{head}"
 
 
-def weights_doubted(owner: str, module: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[str]:
+def carved_test(data: Dataset) -> str:
+    """Return what to beware of in a network that was trained elsewhere on the same folder; empty if nothing."""
+    if not any(HELD_OUT in note for note in data.notes):
+        return ""
+    return (
+        "the data have no test split, so its images are held out of the training images: a network trained elsewhere "
+        "on all of these has seen them, and its test score says nothing of new images; keep a test split of your own"
+    )
+
+
+def weights_doubted(owner: str, module: nn.Module, data: Dataset) -> Iterator[str]:
     """Yield what to beware of in those weights.
 
     Args:
         owner: ``teacher`` or ``student``.
         module: Its network.
-        image_shape: (C, H, W) of the images.
+        data: What it is trained and scored on.
     """
     known = pretrained_of(module)
     if known is None:
@@ -103,7 +113,9 @@ def weights_doubted(owner: str, module: nn.Module, image_shape: tuple[int, int, 
         f"{owner}: the weights '{known.name}' may have been trained on images of this data set, those of the "
         "validation and test splits included; kdstudy cannot know (seen: unknown)"
     )
-    side = module.get_submodule("normalise").size or image_shape[1]
+    if carved := carved_test(data):
+        yield f"{owner}: {carved}"
+    side = module.get_submodule("normalise").size or data.image_shape[1]
     if known.size is not None and side != known.size:
         yield (
             f"{owner}: the weights '{known.name}' were trained at {known.size}x{known.size}, and see {side}x{side}; "

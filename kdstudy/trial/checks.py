@@ -20,7 +20,7 @@ from kdstudy.models import pretrained_of, require_head, require_trainable, trace
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
 from kdstudy.training import schedule
 from kdstudy.transfer import TransferContext
-from kdstudy.trial.began import require_source, weights_doubted, weights_told
+from kdstudy.trial.began import carved_test, require_source, weights_doubted, weights_told
 from kdstudy.trial.build import (
     TrialNetworks,
     build_transfer,
@@ -121,7 +121,7 @@ class Inspection:
     def tell_weights(self, owner: str, module: nn.Module, data: Dataset) -> None:
         """Note which weights the network of ``owner`` begins with."""
         self.notes.extend(weights_told(owner, module))
-        self.warnings.extend(weights_doubted(owner, module, data.image_shape))
+        self.warnings.extend(weights_doubted(owner, module, data))
 
     def networks(self, config: TrialConfig) -> TrialNetworks | None:
         """Return the networks of a trial, matched; None where they cannot be had, which is noted once."""
@@ -200,6 +200,7 @@ def check_teacher(found: Inspection) -> None:
     with found.noting("teacher.path", model):
         found.teacher, made = filled_teacher(config, spec)
         found.notes.extend(filter(None, [made]))
+        found.warnings.extend(f"teacher: {line}" for line in filter(None, [carved_test(data)]))
         found.loaded = True
 
 

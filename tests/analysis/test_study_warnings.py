@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from kdstudy.analysis import Answer
+from kdstudy.data import Split
+from kdstudy.data.split import hold_out
 from kdstudy.ledger import DatasetInfo, Ledger, TeacherInfo
 from tests.answered import GAIN, LAYERWISE, LR, WEIGHT, Made, answer_of, warned
 
@@ -92,6 +95,19 @@ def test_a_teacher_that_saw_the_validation_images(ledger: Ledger) -> None:
     ((arm, message),) = warned(plain_and_taught(ledger, GOOD, GOOD, teacher=seen), "teacher_seen")
     assert arm is None
     assert "it scores 97.8% on them and 62.2% on the test images" in message
+
+
+_, _, CARVED = hold_out(Split(torch.zeros(10, 1, 2, 2), torch.arange(10) % 2), 0.2, "no test/", ["a", "b"])
+
+
+@pytest.mark.parametrize("teacher", [TeacherInfo(val=0.9, seen=True), TeacherInfo(val=0.9, weights={"net A": "1"})])
+@pytest.mark.parametrize(("notes", "told"), [([CARVED], True), (["2 files were left out"], False), (None, False)])
+def test_a_teacher_may_have_seen_test_images_that_are_held_out_of_the_training_ones(
+    ledger: Ledger, teacher: TeacherInfo, notes: list[str] | None, told: bool
+) -> None:
+    study = plain_and_taught(ledger, GOOD, GOOD, teacher=teacher, dataset=DatasetInfo(notes=notes))
+    ((_, message),) = warned(study, "teacher_seen")
+    assert ("the test images are held out of the training images" in message) is told
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,20 @@ TWICE = [
 ]
 
 
-def vit() -> nn.Module:
+def vit(dropped: float = 0.0) -> nn.Module:
     import_torchvision()
     from torchvision.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(0)
     return VisionTransformer(
-        image_size=16, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=3
+        image_size=16,
+        patch_size=4,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        mlp_dim=16,
+        num_classes=3,
+        attention_dropout=dropped,
     ).eval()
 
 
@@ -48,8 +55,8 @@ def extractor(module: nn.Module) -> FeatureExtractor:
 
 @pytest.mark.parametrize(("method", "form"), [("jacobian", "tangent"), ("hessian", "tangent"), ("hessian", "bilinear")])
 def test_forms_by_tangents_are_refused_in_one_line_that_names_the_operation(method: str, form: str) -> None:
-    said = "calls 'multi_head_attention_forward', which has no tangent rule; choose"
-    with pytest.raises(MapError, match=said) as caught:
+    told = "the network calls 'multi_head_attention_forward', which has no tangent rule; choose a double-backward form"
+    with pytest.raises(MapError, match=told) as caught:
         TRANSFERS.load(method)(context_of(vit()), form=form)
     assert "\n" not in str(caught.value)
 
@@ -67,6 +74,20 @@ def test_forms_by_double_backward_teach_and_learn(method: str, options: dict[str
     loss.backward()
     gradient = module.get_parameter("conv_proj.weight").grad
     assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+def test_attention_that_is_dropped_at_random_is_refused_while_it_is() -> None:
+    module = vit(dropped=0.5)
+    transfer, network, images = (
+        TRANSFERS.load("jacobian")(context_of(module), form="peak"),
+        extractor(module),
+        _images(),
+    )
+    draws = transfer.draw(images, torch.Generator().manual_seed(2))
+    transfer.observe(network, images, draws)
+    module.train()
+    with pytest.raises(MapError, match="drops attention weights at random; set the dropout"):
+        transfer.observe(network, images, draws)
 
 
 def test_the_hessian_map_is_torchs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from kdstudy.trial import dataset_of, inspect_parts, run_trial, students_weights
 from kdstudy.trial.teacher import find_teacher, open_teacher, prepare_teacher
 from tests.begun import PLUGIN, weights_file
 from tests.configs import trial_config
+from tests.data.layouts import CLASSES, make_folders
 
 FOUR = 4  # classes of the data
 
@@ -102,6 +104,19 @@ def test_check_tells_what_networks_begin_with_and_may_have_seen(tmp_path: Path) 
     for owner in ("teacher", "student"):
         assert any(note.startswith(f"{owner}: begins with 'tiny', sha256 ") for note in found.notes)
         assert any(line.startswith(f"{owner}: the weights 'tiny' may have been trained") for line in found.warnings)
+
+
+@pytest.mark.parametrize("held_out", ["test", "val", None])
+def test_check_tells_that_test_images_were_training_images_elsewhere(tmp_path: Path, held_out: str | None) -> None:
+    make_folders(tmp_path / "pictures", train=10, test=4, held_out=held_out or "none")
+    if held_out is None:
+        shutil.rmtree(tmp_path / "pictures" / "none")
+    config = taught_by(weights_file(tmp_path / "w.pt", classes=len(CLASSES), channels=3))
+    options = {"size": 8}
+    data = dataclasses.replace(config.data, name="imagefolder", root=str(tmp_path / "pictures"), options=options)
+    found = inspect_parts([dataclasses.replace(config, data=data)])
+    told = [line for line in found.warnings if "a network trained elsewhere on all of these has seen them" in line]
+    assert [line.partition(":")[0] for line in told] == ["teacher"] * (held_out is None)
 
 
 def test_a_student_begins_with_them_in_every_trial_and_the_seed_makes_its_head(tmp_path: Path) -> None:

@@ -196,7 +196,10 @@ def apply(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     others = [func(*replace(fitted, _companion(index)), **kwargs) for index in range(len(source.companions))]
     if isinstance(value, Tensor):
         return source.like(value, tuple(others))
-    return tuple(source.like(part, tuple(other[i] for other in others)) for i, part in enumerate(value))
+    return tuple(
+        source.like(part, tuple(other[i] for other in others)) if isinstance(part, Tensor) else part
+        for i, part in enumerate(value)
+    )
 
 
 def _fit(name: str, args: tuple[Any, ...], source: Streams) -> tuple[Any, ...]:

@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor, synchronised_batch_norm
 from kdstudy.transfer.autodiff.dispatch import DROPOUTS, Streams, apply, dropped, normalisation, positional, unknown
+
+_DROPOUT = 10
+"""Place of the share that is dropped among the arguments of `multi_head_attention_forward`."""
 
 
 class Frozen(Streams):
@@ -48,6 +52,8 @@ class Frozen(Streams):
             return _synchronised(*args)
         if func is torch.batch_norm:
             unknown("torch.batch_norm")
+        if func is functional.multi_head_attention_forward and kwargs.get("training", True) and args[_DROPOUT] > 0:
+            raise MapError("map: the network drops attention weights at random; set the dropout of its attention to 0")
         if func.__name__ in DROPOUTS:
             return dropped(func, *args, **kwargs)
         return apply(func, args, kwargs)
