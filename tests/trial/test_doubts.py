@@ -53,5 +53,5 @@ def test_statistics_that_a_short_training_leaves_as_they_were_are_told() -> None
 def test_arithmetic_that_this_processor_imitates_is_told(part: str) -> None:
     known = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     lines = told(f"{TINY}numerics: {{{part}: bfloat16}}\n")
-    assert [line.partition(": ")[0] for line in lines] == [] if known else [f"numerics.{part}"]
+    assert [line.partition(": ")[0] for line in lines] == ([] if known else [f"numerics.{part}"])
     assert told(TINY) == []
