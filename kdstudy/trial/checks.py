@@ -30,6 +30,7 @@ from kdstudy.trial.build import (
     student_spec,
     teacher_spec,
 )
+from kdstudy.trial.doubts import imitated_arithmetic, slow_norms
 from kdstudy.trial.instrument import build_instrument
 from kdstudy.trial.pairs import need_of
 from kdstudy.trial.rank_split import rank_notes, require_split
@@ -136,6 +137,8 @@ class Inspection:
                 built = networks(config, self.data, self.teacher, CPU)
                 self._networks[key] = built
                 self.tell_weights("student", built.student.module, self.data)
+                alike = [each for each in self.configs if each.student.model == model]
+                self.warnings.extend(slow_norms(alike, built.student.module, len(self.data.train)))
                 if built.teacher is not None:
                     built.teacher.release()  # the next student's are other layers
         return self._networks.get(key)
@@ -289,6 +292,7 @@ def inspect_parts(configs: Sequence[TrialConfig], *, teacher_file: bool = True) 
     with without_downloads():
         for check in CHECKS:
             check(found)
+    found.warnings.extend(imitated_arithmetic(configs))
     return found
 
 

@@ -16,10 +16,9 @@ from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
 from kdstudy.ledger import Ledger
 from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
-from kdstudy.study import load_study
 from tests.confirmed import record
+from tests.shipped import STUDIES, load_shipped, shipped
 
-STUDIES = Path(__file__).parents[2] / "studies"
 SCHEMA = STUDIES.parent / "kdstudy" / "study" / "study.schema.json"
 HEAVY = ("ray", "mlflow", "optuna")
 
@@ -65,9 +64,9 @@ def test_a_misspelt_command_is_told_the_nearest(typed: str, told: str, capsys: p
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.yaml")))
-def test_every_shipped_study_is_valid(study: str) -> None:
-    load_study(STUDIES / study)
+@pytest.mark.parametrize("study", shipped())
+def test_every_shipped_study_is_valid(study: Path) -> None:
+    load_shipped(study)
 
 
 @pytest.mark.parametrize("study", ["smoke.yaml", "quickstart.yaml"])

@@ -23,9 +23,8 @@ from kdstudy.study.range_notation import KINDS as RANGE_KINDS
 from kdstudy.study.range_notation import OTHER_KINDS
 from kdstudy.study.space import Choice, Int, Log, Uniform
 from kdstudy.study.yaml_text import write_text
+from tests.shipped import STUDIES, load_shipped, shipped
 from tests.study.files import STUDY, spoilt
-
-STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def problems(text: str) -> tuple[str, ...]:
@@ -633,11 +632,11 @@ def test_from_a_pipe_or_a_record_paths_keep_their_meaning(tmp_path: Path) -> Non
     assert done.stdout.split() == [f"{tmp_path.resolve()}/{name}" for name in ("pictures", "weights.pt")]
 
 
-def test_shipped_studies_keep_their_data_beside_the_folder_of_studies() -> None:
-    for file in sorted(set(STUDIES.glob("*.yaml")) - {STUDIES / "imagefolder.yaml"}):  # its images are its user's
-        study = load_study(file)
-        for place in (study.data.root, study.teacher.path):
-            assert place is None or Path(place).is_relative_to(STUDIES.parent.resolve() / "data"), file
+@pytest.mark.parametrize("file", shipped(without={"imagefolder.yaml"}))  # its images are its user's
+def test_shipped_studies_keep_their_data_beside_the_folder_of_studies(file: Path) -> None:
+    study = load_shipped(file)
+    for place in (study.data.root, study.teacher.path):
+        assert place is None or Path(place).is_relative_to(STUDIES.parent.resolve() / "data")
 
 
 def test_reading_studies_imports_nothing_heavy() -> None:
