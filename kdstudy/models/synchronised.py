@@ -125,5 +125,6 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         per_entry = own * inverse / (x.numel() // x.shape[1] * ctx.ranks.size)
         along_x = per_entry * inverse * sum_weight
         shape = (1, -1, *[1] * (x.ndim - 2))
-        of_x = of_x - (per_entry * sum_bias - along_x * mean).view(shape) - along_x.view(shape) * x
-        return of_x.to(x.dtype), None if weight is None else of_weight, of_bias, None, None
+        of_x.addcmul_(along_x.view(shape), x, value=-1).sub_((per_entry * sum_bias - along_x * mean).view(shape))
+        _, weighed, biased, *_ = ctx.needs_input_grad
+        return of_x, of_weight if weighed else None, of_bias if biased else None, None, None

@@ -1,0 +1,57 @@
+"""A synchronised batch norm of one process is torch's own: values, gradients, running statistics."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdstudy.errors import ModelError
+from kdstudy.models import synchronise_batch_norms
+
+
+class Alone:
+    """One process that holds the whole batch."""
+
+    size = 1
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        return tensor.unsqueeze(0)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}], ids=str
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_alone_it_is_torchs_own(options: dict, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    own = nn.BatchNorm2d(3, **options).double()
+    plain = copy.deepcopy(own)
+    synchronise_batch_norms(own, Alone())
+    for _ in range(2):
+        images = (torch.randn(4, 3, 5, 5, dtype=torch.float64) * 3 + 1).to(memory_format=layout)
+        slope = torch.randn_like(images)
+        found = []
+        for norm in (own, plain):
+            leaf = images.clone().requires_grad_()
+            value = norm(leaf)
+            value.backward(slope)
+            found.append([value, leaf.grad, *(each.grad for each in norm.parameters()), *norm.buffers()])
+        for mine, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
+    own.eval(), plain.eval()
+    assert torch.allclose(own(images), plain(images))
+
+
+class Odd(nn.BatchNorm2d):
+    pass
+
+
+def test_one_of_a_kind_of_its_own_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"layer '0' is a batch norm of a kind of its own \(Odd\); write false"):
+        synchronise_batch_norms(nn.Sequential(Odd(3)), Alone())
