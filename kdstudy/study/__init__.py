@@ -25,7 +25,7 @@ from kdstudy.study.space import Choice, Int, Log, Range, Uniform
 from kdstudy.study.study import Arm, Study, require_plugins
 from kdstudy.study.trial_config import TrialConfig
 from kdstudy.study.validate import Reader
-from kdstudy.study.yaml_text import flow_text
+from kdstudy.study.yaml_text import flow_text, parse_text
 
 __all__ = [
     "MAX_LOOKS",
@@ -63,6 +63,7 @@ __all__ = [
     "key_paths",
     "load_study",
     "parse_study",
+    "parse_text",
     "problems_of",
     "require_plugins",
     "show",
