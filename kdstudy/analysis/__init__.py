@@ -8,6 +8,7 @@ from kdstudy.analysis.answer import Answer, ArmAnswer, RanWith, TakeHome, Warned
 from kdstudy.analysis.compare import compare
 from kdstudy.analysis.comparison import Comparison, Gain, GainDifference, Row
 from kdstudy.analysis.default_trial import Chosen, chosen_trial, require_student, why_chosen
+from kdstudy.analysis.differences import trial_difference
 from kdstudy.analysis.estimates import SIGNIFICANCE, Estimate
 from kdstudy.analysis.forecast import Forecast, forecast_like, forecast_of
 from kdstudy.analysis.layers import FEWEST_FOR_A_CORRELATION, Correlation, LayerAnswer, layer_answers
@@ -67,6 +68,7 @@ __all__ = [
     "searches_needed",
     "show_json",
     "take_away",
+    "trial_difference",
     "why_chosen",
 ]
 

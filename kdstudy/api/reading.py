@@ -30,10 +30,11 @@ def load_study(study_id: str = "latest", *, store: Place = None) -> Study:
         return Study(ledger.resolve(given), where)
 
 
-def studies(*, store: Place = None) -> tuple[StudySummary, ...]:
+def studies(*, archived: bool = False, store: Place = None) -> tuple[StudySummary, ...]:
     """Return a line for each study of a store, the oldest first, as ``kdstudy list`` does.
 
     Args:
+        archived: Whether archived ones are among them, as with ``--all``.
         store: Where they are kept.
 
     Raises:
@@ -41,7 +42,7 @@ def studies(*, store: Place = None) -> tuple[StudySummary, ...]:
     """
     with Ledger.open(store_at(store).ledger_url) as ledger:
         ledger.require()
-        return ledger.summaries()
+        return tuple(each for each in ledger.summaries() if archived or not each.archived)
 
 
 def compare(*studies: Study | str, baseline: str | None = None, store: Place = None) -> Comparison:

@@ -1,4 +1,4 @@
-"""``list``, ``show`` and ``compare``: studies, trials and verdicts from the record."""
+"""``show`` and ``compare``: a study, its trials and verdicts from the record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdstudy.cli.options import (
     studies_argument,
     study_argument,
 )
-from kdstudy.cli.spelling import complete, typed
+from kdstudy.cli.spelling import typed
 from kdstudy.cli.watch import watch_study
 from kdstudy.ledger import Ledger, TrialRecord
 from kdstudy.results import (
@@ -44,36 +44,6 @@ LEGEND = """\
 d: divergence of the layer's maps from the teacher's, from 0 to 1
 d/c: the same over its chance level; at 1 they are no closer than to the teacher's maps of other images
 x: the factor on the layer's learning rate from the next epoch on"""
-
-
-@click.command("list")
-@store_options
-@json_option
-def list_command(store: Store, as_json: bool) -> None:
-    """List the studies of the store, the oldest first."""
-    with Ledger.open(store.ledger_url) as ledger:
-        ledger.require()
-        summaries = ledger.summaries()
-    if as_json:
-        print_json([summary.to_json() for summary in summaries])
-    elif not summaries:
-        click.echo(complete(f"no studies in {store.folder}; `kdstudy run STUDY.yaml` makes the first"))
-    else:
-        click.echo(
-            table(
-                ["study", "status", "trials", "best val", "created"],
-                [
-                    [
-                        each.id,
-                        each.status,
-                        str(each.trials),
-                        decimal(each.best_val),
-                        f"{each.created:%Y-%m-%d %H:%M} UTC",
-                    ]
-                    for each in summaries
-                ],
-            )
-        )
 
 
 @click.command("show")

@@ -7,6 +7,7 @@ change of a column; so far the schema has only gained tables, which are created 
 """
 
 from kdstudy.ledger.environment import capture_environment, environment_differences, git_state, ship_git_state
+from kdstudy.ledger.guesses import Guess
 from kdstudy.ledger.lease import LEASE_SECONDS, Lease, LeaseOwner, keep_lease
 from kdstudy.ledger.ledger import Ledger
 from kdstudy.ledger.parts import DatasetInfo, TeacherInfo, TrackingRef
@@ -18,6 +19,7 @@ __all__ = [
     "LEASE_SECONDS",
     "DatasetInfo",
     "Ended",
+    "Guess",
     "Lease",
     "LeaseOwner",
     "Ledger",

@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from kdstudy.errors import RecordError
-from kdstudy.ledger import studies, trials
+from kdstudy.ledger import guesses, listing, lookup, studies, trials
 from kdstudy.ledger.database import RETRY_SECONDS, Database
+from kdstudy.ledger.guesses import Guess
 from kdstudy.ledger.lease import LeaseOwner
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
 from kdstudy.ledger.trial_record import Publication, TrialRecord
@@ -114,16 +115,16 @@ class Ledger:
 
     def of_text(self, text: str) -> tuple[str, ...]:
         """Return the IDs of the studies whose file had this text, the oldest first."""
-        return self._database.read(lambda connection: studies.of_text(connection, text))
+        return self._database.read(lambda connection: lookup.of_text(connection, text))
 
     def resolve(self, reference: str) -> str:
-        """Return the ID that a unique prefix, or ``latest``, means.
+        """Return the ID that a title, a unique prefix, or ``latest`` (of those that are not archived), means.
 
         Raises:
             RecordError: None, or several (some are named).
         """
         self.require()
-        return self._database.read(lambda connection: studies.resolve(connection, reference, self.place))
+        return self._database.read(lambda connection: lookup.resolve(connection, reference, self.place))
 
     def study(self, study_id: str) -> StudyRecord:
         """Return a study. A running one that nobody drives reads as ``interrupted``."""
@@ -145,6 +146,15 @@ class Ledger:
         if wrong := set(values) - studies.CHANGEABLE:
             raise TypeError(f"a study's {', '.join(sorted(wrong))} cannot be set")
         self._change(study_id, lambda connection: studies.change(connection, study_id, values))
+
+    def list_as(self, study_id: str, **values: Any) -> None:
+        """Set how a study is listed: its ``title``, whether it is ``archived``. Its ID, name and runs stay.
+
+        Raises:
+            RecordError: There is no such study, or its title is none, or means another study.
+        """
+        self.study(study_id)
+        self._change(study_id, lambda connection: listing.change(connection, study_id, **values))
 
     def require_unneeded(self, study_id: str) -> None:
         """Refuse where another study learns from this one (`WarmStart`): it could not go on, nor be reproduced.
@@ -243,6 +253,14 @@ class Ledger:
         them.
         """
         return self._change(study_id, lambda connection: trials.finish(connection, study_id, number, result))
+
+    def guesses(self, study_id: str) -> tuple[Guess, ...]:
+        """Return the values that a user wants tried, in the order of their places."""
+        return self._database.read(lambda connection: guesses.read(connection, study_id))
+
+    def add_guesses(self, study_id: str, new: Sequence[Guess]) -> None:
+        """Write values that a user wants tried, at places that have none."""
+        self._change(study_id, lambda connection: guesses.add(connection, study_id, new))
 
     # Epochs
 

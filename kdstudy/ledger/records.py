@@ -134,6 +134,8 @@ class StudySummary:
         trials: How many trials it has, of both phases and in any state.
         created: When it was created, UTC.
         best_val: The best validation score of its completed search trials, in [0, 1]; None before the first.
+        title: What people call it; None for its ID.
+        archived: Whether lists leave it out.
     """
 
     id: str
@@ -142,6 +144,8 @@ class StudySummary:
     trials: int
     created: datetime
     best_val: float | None
+    title: str | None = None
+    archived: bool = False
 
     def to_json(self) -> SummaryDocument:
         """Return the study as ``kdstudy list --json`` prints it."""
@@ -152,4 +156,6 @@ class StudySummary:
             "trials": self.trials,
             "created": iso(self.created),
             "best_val": self.best_val,
+            "title": self.title,
+            "archived": self.archived,
         }

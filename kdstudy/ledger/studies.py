@@ -10,18 +10,17 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, insert, inspect, select, update
 
 from kdstudy.errors import RecordError, StoreError
+from kdstudy.ledger import listing
 from kdstudy.ledger.lease import Lease, LeaseOwner
 from kdstudy.ledger.parts import DatasetInfo, RecordPart, TeacherInfo, TrackingRef
 from kdstudy.ledger.records import StudyRecord, StudySummary, WarmStart
 from kdstudy.ledger.tables import CHECKED_STUDIES, LEASES, METADATA, SEARCHES, STUDIES, TRIALS, WARM_STARTS
 from kdstudy.ledger.validation import validate_record
-from kdstudy.results import StudyStatus, count_of
+from kdstudy.results import StudyStatus
 from kdstudy.storage import folder_name
 
 MOST_SEARCHES = 1_000_000
 """More than anybody asks for: a record that says so is damaged."""
-MOST_TOLD = 5
-"""IDs that a message names."""
 _FIXED = ("id", "name", "seed", "created", "text", "checked")
 CHANGEABLE = frozenset(field.name for field in fields(StudyRecord)) - frozenset(_FIXED)
 _PARTS: dict[str, type[RecordPart]] = {"dataset": DatasetInfo, "teacher": TeacherInfo, "tracking": TrackingRef}
@@ -137,7 +136,7 @@ def summaries(connection: Connection, ids: Sequence[str] | None = None) -> tuple
         .order_by(STUDIES.c.created, STUDIES.c.id)
     )
     query = query if ids is None else query.where(STUDIES.c.id.in_(ids))
-    now = clock(connection)
+    now, listed = clock(connection), listing.read(connection)
     return tuple(
         validate_record(
             StudySummary,
@@ -148,44 +147,12 @@ def summaries(connection: Connection, ids: Sequence[str] | None = None) -> tuple
                 "trials": row.trials,
                 "created": row.created,
                 "best_val": row.best_val,
+                **listed.get(row.id, listing.Listed())._asdict(),
             },
             f"study '{row.id}'",
         )
         for row in connection.execute(query)
     )
-
-
-def of_text(connection: Connection, text: str) -> tuple[str, ...]:
-    """Return the IDs of the studies whose file had this text, the oldest first."""
-    query = select(STUDIES.c.id).where(STUDIES.c.text == text).order_by(STUDIES.c.created, STUDIES.c.id)
-    return tuple(connection.scalars(query))
-
-
-def resolve(connection: Connection, reference: str, place: str) -> str:
-    """Return the ID that a prefix or ``latest`` means."""
-    query = select(STUDIES.c.id).order_by(STUDIES.c.created, STUDIES.c.id)
-    ids: list[str] = list(connection.scalars(query))
-    if not ids:
-        raise RecordError(f"study '{reference}': {place} holds no study; start one with 'kdstudy run'")
-    if reference == "latest" or reference in ids:
-        return folder_name("study: its ID", ids[-1] if reference == "latest" else reference)
-    found = [study_id for study_id in ids if study_id.startswith(reference)]
-    if not found:
-        raise RecordError(f"study '{reference}': no ID in {place} starts with this; see 'kdstudy list'")
-    if len(found) > 1:
-        raise RecordError(_ambiguous(connection, reference, found))
-    return folder_name("study: its ID", found[0])
-
-
-def _ambiguous(connection: Connection, reference: str, found: Sequence[str]) -> str:
-    """Return what a reference of several studies may mean: the newest of them, told apart."""
-    shown = summaries(connection, found[-MOST_TOLD:])
-    told = [
-        f"{each.id} ({each.status}, {count_of(each.trials, 'trial')}, {each.created:%Y-%m-%d %H:%M} UTC)"
-        for each in shown
-    ]
-    older = f"{len(found) - MOST_TOLD} older ones and " if len(found) > MOST_TOLD else ""
-    return f"study '{reference}': {len(found)} IDs begin so: {older}{', '.join(told)}; write more of the ID"
 
 
 def change(connection: Connection, study_id: str, values: Mapping[str, Any]) -> None:

@@ -224,6 +224,26 @@ SEARCHES = Table(
     Column("searches", Integer, nullable=False),
 )
 
+# Likewise: values that a user wants tried, by the place of their trial.
+GUESSES = Table(
+    "kdstudy_guesses",
+    METADATA,
+    Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("arm", String, primary_key=True),
+    Column("search", Integer, primary_key=True, autoincrement=False),
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("values", Plain, nullable=False),
+)
+
+# Likewise: what only concerns how a study is listed.
+LISTING = Table(
+    "kdstudy_listing",
+    METADATA,
+    Column("study_id", String, ForeignKey(STUDIES.c.id), primary_key=True),
+    Column("title", AnyText),
+    Column("archived", Boolean, nullable=False),
+)
+
 LEASES = Table(
     "kdstudy_holds",
     METADATA,

@@ -76,6 +76,8 @@ class SummaryDocument(TypedDict):
     trials: Count
     created: Moment
     best_val: Share | None
+    title: Annotated[str | None, Field(description="As kdstudy rename set it.")]
+    archived: Annotated[bool, Field(description="Whether kdstudy list leaves it out without --all.")]
 
 
 class ArmRowDocument(TypedDict):
@@ -200,6 +202,34 @@ class DifferenceDocument(TypedDict):
     field: str
     recorded: Any
     here: Any
+
+
+class FieldPair(TypedDict):
+    """One field in which two trials differ."""
+
+    field: str
+    first: Any
+    second: Any
+
+
+class TrialNameDocument(TypedDict):
+    """Which trial is meant."""
+
+    study_id: StudyId
+    trial: Count
+    arm: Annotated[str, Field(description="transfer/policy")]
+
+
+class TrialDifferenceDocument(TypedDict):
+    """What differs between two trials."""
+
+    trials: Annotated[list[TrialNameDocument], Field(description="The first and the second.")]
+    values: Annotated[list[FieldPair], Field(description="What was searched.")]
+    config: Annotated[list[FieldPair], Field(description="The resolved configuration, by dotted paths.")]
+    inputs: Annotated[list[FieldPair], Field(description="Of the studies' data and teacher.")]
+    environment: Annotated[list[FieldPair], Field(description="Of the studies, and of the trials' numerics.")]
+    layers: Annotated[list[FieldPair], Field(description="What was last measured and set of each crucial layer.")]
+    scores: Annotated[list[FieldPair], Field(description="State, epochs, scores, seconds and weights.")]
 
 
 class ReproductionDocument(TypedDict):

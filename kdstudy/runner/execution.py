@@ -120,6 +120,7 @@ class Execution:
             sharing=self._sharing,
             record=lambda trial: writer.put(lambda: opened.ledger.add_trial(trial)),
             warm=known_results(opened.ledger, opened.id),
+            guesses=opened.ledger.guesses(opened.id),
             common_weights=opened.record.checked is not None,  # older versions recorded a study's text alone
         )
 

@@ -2,6 +2,7 @@
 
 from kdstudy.search.budget import budget_of
 from kdstudy.search.cache_plan import CachePlan, configs_to_measure, keep_from_json
+from kdstudy.search.guesses import place_guess
 from kdstudy.search.pack_plan import PackPlan
 from kdstudy.search.pick import picks_of
 from kdstudy.search.planner import TrialPlanner
@@ -35,6 +36,7 @@ __all__ = [
     "optuna_study_of",
     "past_trial",
     "picks_of",
+    "place_guess",
     "propose",
     "replay_in_optuna",
     "startup_values",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kdstudy.ledger import Ended, Ledger, TrialRecord
+from kdstudy.ledger import Ended, Guess, Ledger, TrialRecord
 from kdstudy.plugins import SAMPLERS
 from kdstudy.search.arm_plan import ArmPlan, Place
 from kdstudy.search.budget import budget_of
@@ -39,6 +39,7 @@ class TrialPlanner:
         record: Writes a proposal to the ledger, or sees to it: one that is lost with the driver is made again, the
             same. None: it is written before it is handed out.
         warm: By search and arm, an earlier study's results: proposals are made as if it went on from there.
+        guesses: Values that trials at some places have, whatever is proposed there.
         common_weights: Whether search trials of equal index start from the same weights in every arm; False goes on
             with a study of an older version, in which each had weights of its own.
     """
@@ -55,11 +56,13 @@ class TrialPlanner:
         sharing: CachePlan | None = None,
         record: Callable[[TrialRecord], None] | None = None,
         warm: Mapping[int, Mapping[str, Sequence[PastTrial]]] | None = None,
+        guesses: Sequence[Guess] = (),
         common_weights: bool = True,
     ) -> None:
         self._study, self._id, self._ledger = study, study_id, ledger
         self._sharing, self._record = sharing, record or ledger.add_trial
         self._common_weights = common_weights
+        self._guesses = {(guess.search, guess.arm, guess.index): guess.values for guess in guesses}
         self._sampler: Sampler = SAMPLERS.load(study.search.sampler.name)(**study.search.sampler.options)
         budget, learns, warm = budget_of(study), self._sampler.learns, warm or {}
         self._searches = [
@@ -191,7 +194,7 @@ class TrialPlanner:
         visible: Iterable[PastTrial] = ()
         if index >= plan.startup:
             visible = (*before, *map(self._observe, plan.visible(index)))
-        return propose(
+        proposed: dict[str, Any] = propose(
             self._sampler,
             self._study.space(plan.arm),
             tuple(visible),
@@ -200,6 +203,7 @@ class TrialPlanner:
             startup=self._study.search.startup_trials,
             seed=search_seed(self._study.seed, search.search),
         )
+        return proposed | self._guesses.get((search.search, plan.arm.name, index), {})
 
     def _observe(self, trial: TrialRecord) -> PastTrial:
         steps = {}

@@ -26,7 +26,7 @@ from kdstudy.study.space import Choice, Int, Log, Range, Uniform
 from kdstudy.study.study import Arm, Study, require_plugins
 from kdstudy.study.trial_config import TrialConfig
 from kdstudy.study.validate import Reader
-from kdstudy.study.yaml_text import flow_text
+from kdstudy.study.yaml_text import flow_text, parse_text
 
 __all__ = [
     "MAX_LOOKS",
@@ -67,6 +67,7 @@ __all__ = [
     "load_study",
     "method_of",
     "parse_study",
+    "parse_text",
     "problems_of",
     "require_plugins",
     "show",

@@ -451,6 +451,8 @@ def test_a_summary_counts_all_trials_and_takes_the_best_completed_search_score(l
         "trials": 6,
         "created": STUDY.created.isoformat(timespec="seconds"),
         "best_val": 0.75,
+        "title": None,
+        "archived": False,
     }
     assert first.to_json()["created"].endswith("+00:00")
     assert (second.id, second.trials, second.best_val, second.status) == ("empty-00000000", 0, None, "failed")

@@ -55,7 +55,13 @@ def drive(
     """Run the queue dry on ``slots`` slots whose trials end in random order; return how many ended."""
     ledger.requeue("queue-00000000")
     queue = TrialPlanner(
-        study, "queue-00000000", ledger, lag=lag, seeds=seeds, searches=searches or study.confirm.searches
+        study,
+        "queue-00000000",
+        ledger,
+        lag=lag,
+        seeds=seeds,
+        searches=searches or study.confirm.searches,
+        guesses=ledger.guesses("queue-00000000"),
     )
     running: list[TrialRecord] = []
     ended = 0
