@@ -14,22 +14,12 @@ from kdstudy.study.build import build
 from kdstudy.study.checks import check_recorded
 from kdstudy.study.coerce import check
 from kdstudy.study.diagnostics import Place, Problems, show
+from kdstudy.study.execution_schema import CacheConfig, CacheMode, NumericsConfig, ResourcesConfig
 from kdstudy.study.fields import REGISTRIES
 from kdstudy.study.paths import POLICIES, TRANSFERS, fill_plugin, fill_section, plugin_leaves, section_leaves
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.recorded import TAGGED, read_recorded, tagged
-from kdstudy.study.schema import (
-    CacheConfig,
-    CacheMode,
-    DataConfig,
-    LayerPairs,
-    NumericsConfig,
-    ResourcesConfig,
-    StudentConfig,
-    StudyFile,
-    TeacherConfig,
-    TrainConfig,
-)
+from kdstudy.study.schema import DataConfig, LayerPairs, StudentConfig, StudyFile, TeacherConfig, TrainConfig
 from kdstudy.study.search_schema import ConfirmConfig, SearchConfig
 from kdstudy.study.space import Choice, Range
 from kdstudy.study.trial_config import Seed, TrialConfig

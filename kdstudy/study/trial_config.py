@@ -13,20 +13,11 @@ from kdstudy.study.arm_id import ArmId
 from kdstudy.study.build import build
 from kdstudy.study.checks import check_recorded, check_trial
 from kdstudy.study.diagnostics import Place, Problems
+from kdstudy.study.execution_schema import CacheConfig, NumericsConfig, ResourcesConfig
 from kdstudy.study.fields import Key
 from kdstudy.study.plugin_spec import PluginSpec, plain
 from kdstudy.study.recorded import NOTATION, read_recorded
-from kdstudy.study.schema import (
-    SEED_LIMIT,
-    CacheConfig,
-    DataConfig,
-    LayerPairs,
-    NumericsConfig,
-    ResourcesConfig,
-    StudentConfig,
-    TeacherConfig,
-    TrainConfig,
-)
+from kdstudy.study.schema import SEED_LIMIT, DataConfig, LayerPairs, StudentConfig, TeacherConfig, TrainConfig
 from kdstudy.study.validate import Reader
 from kdstudy.study.yaml_text import write_text
 
