@@ -30,6 +30,7 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     check_trial(parsed, problems)
     if not reader.recorded:
         _check_one_gpu(parsed, problems)
+        _check_packs(parsed, problems)
     _check_policies(parsed, problems)
     check_search(parsed, reader)
 
@@ -148,6 +149,15 @@ def _check_one_gpu(parsed: Parsed, problems: Problems) -> None:
         problems.add(
             Place().key("resources").key("gpus"),
             f"one trial trains on one GPU at most, got {int(gpus)}; write 1: trials run side by side on several GPUs",
+        )
+
+
+def _check_packs(parsed: Parsed, problems: Problems) -> None:
+    """Refuse a way to run packs where there are none."""
+    if parsed.get("numerics", {}).get("packs") == "vmap" and parsed.get("resources", {}).get("pack") == "off":
+        problems.add(
+            Place().key("numerics").key("packs"),
+            "is how the students of a pack run, got vmap, but resources.pack is off; write resources: {pack: auto}",
         )
 
 

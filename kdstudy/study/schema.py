@@ -222,6 +222,15 @@ class NumericsConfig:
             "fused",
         ),
     ] = "auto"
+    packs: Annotated[
+        Literal["turns", "vmap"],
+        Key(
+            "How the students of a pack (`resources.pack`) run: in turn, each bit for bit what it is alone; or at "
+            "once, in one pass over their stacked weights (`vmap`), which rounds differently. Where it cannot be, they "
+            "run in turn, and the records of the trials say why.",
+            "vmap",
+        ),
+    ] = "turns"
 
 
 @dataclass(frozen=True)

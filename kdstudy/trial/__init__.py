@@ -15,7 +15,8 @@ from kdstudy.trial.build import (
 from kdstudy.trial.checks import CHECKS, Fault, Inspection, inspect_parts
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.layers import Matched, matched_layers
-from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
+from kdstudy.trial.member import INFRASTRUCTURE_ERRORS, failure
+from kdstudy.trial.pack import run_pack
 from kdstudy.trial.run import run_trial
 from kdstudy.trial.teacher import (
     find_teacher,
