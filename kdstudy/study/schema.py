@@ -163,7 +163,7 @@ class ResourcesConfig:
     """Section ``resources``: what one trial takes."""
 
     cpus: Annotated[int, Ge(1), Key("CPU cores, and threads, of one trial.")] = 1
-    gpus: Annotated[float, Ge(0), Key("GPUs of one trial: 0, 1, or a share below 1.")] = 0.0
+    gpus: Annotated[float, Ge(0), Key("GPUs of one trial: 0, 1, or a share below 1, also of the memory.")] = 0.0
     max_failures: Annotated[
         int, Ge(0), Key("Times a trial, or a pack of them, is started again after its machine is lost.")
     ] = 3

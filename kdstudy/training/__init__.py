@@ -3,7 +3,14 @@
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
 from kdstudy.training.distiller import Distiller, EpochInProgress, EpochTotals
 from kdstudy.training.evaluate import evaluate
-from kdstudy.training.numerics import choose_device, describe_numerics, fixed_numerics, student_network, teacher_network
+from kdstudy.training.numerics import (
+    choose_device,
+    describe_numerics,
+    fixed_numerics,
+    require_room,
+    student_network,
+    teacher_network,
+)
 from kdstudy.training.objective import chance_score
 from kdstudy.training.probe import Probe, ProbeResult, StudentMapsEmptyError
 from kdstudy.training.rng import generator, seed_global_rng
@@ -28,6 +35,7 @@ __all__ = [
     "evaluate",
     "fixed_numerics",
     "generator",
+    "require_room",
     "schedule",
     "seed_global_rng",
     "student_network",
