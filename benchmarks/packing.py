@@ -4,7 +4,8 @@ A trial is what a worker runs: networks built, steps, scores of the validation s
 the student written at the end; the teacher runs in every step (`cache: off`). Data is noise, the teacher untrained, the
 transfer soft targets. ``none`` is the same K trials without a teacher: what the teacher adds to them is tau, and the
 model, (1 + tau) / (1 + tau / K), leaves out that a pack also shares batches and opens the teacher once, which counts
-the more, the fewer the steps. Weights are compared bit for bit before anything is timed.
+the more, the fewer the steps. Weights are compared bit for bit before anything is timed. ``at once`` is the same pack
+under `numerics: {packs: vmap}`.
 
     python benchmarks/packing.py STUDENT TEACHER [ROUNDS [EPOCHS [STEPS [K]]]]
 """
@@ -16,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -26,7 +28,7 @@ from trainers import network, noise
 from kdstudy.plugins import allow_plugins
 from kdstudy.results import EpochRecord, TrialResult
 from kdstudy.storage import DiskFolder
-from kdstudy.study import TrialConfig, parse_study
+from kdstudy.study import NumericsConfig, TrialConfig, parse_study
 from kdstudy.trial import open_teacher, prepare_teacher, run_pack, run_trial
 
 
@@ -45,7 +47,7 @@ class Trials:
         self.walls: dict[str, list[float]] = {}
 
     def run(self, name: str) -> list[str | None]:
-        """Run them as ``packed`` or one after another; return their weights' hashes, and keep the wall time."""
+        """Run them ``packed``, ``at once`` or one after another; return their weights' hashes, keep the wall time."""
         hashes: dict[int, str | None] = {}
 
         def report(number: int, _record: EpochRecord | None, result: TrialResult | None) -> bool:
@@ -55,8 +57,9 @@ class Trials:
 
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            if name == "packed":
-                configs = dict(enumerate(self.configs))
+            if name in ("packed", "at once"):
+                numerics = NumericsConfig(packs="turns" if name == "packed" else "vmap")
+                configs = {number: replace(config, numerics=numerics) for number, config in enumerate(self.configs)}
                 run_pack(configs, report, teacher=open_teacher(self.teacher), folder=DiskFolder(Path(folder)))
             else:
                 for number, config in enumerate(self.configs):
@@ -83,7 +86,7 @@ def main(student: str, teacher: str, rounds: int, epochs: int, steps: int, count
         trials = found["kd"]
         assert trials.run("packed") == trials.run("alone"), "packed and alone must be the same"
         trials.walls.clear()
-        contenders = {name: functools.partial(trials.run, name) for name in ("alone", "packed")}
+        contenders = {name: functools.partial(trials.run, name) for name in ("alone", "packed", "at once")}
         seconds = alternate({**contenders, "none": lambda: found["none"].run("none")}, rounds)
     for name, taken in seconds.items():
         print(name, ", ".join(f"{each:.2f}" for each in taken), "s CPU", flush=True)
@@ -93,7 +96,9 @@ def main(student: str, teacher: str, rounds: int, epochs: int, steps: int, count
     walls = {name: each[1:] for name, each in trials.walls.items()}
     pair = f"{student} <- {teacher}"
     row = [pair, f"{tau:.2f}", f"{model:.2f}", ratio(seconds, "alone", "packed"), ratio(walls, "alone", "packed")]
-    print(table(["student <- teacher", "tau", "model", "gain, CPU time", "gain, wall time"], [row]))
+    row.append(ratio(seconds, "packed", "at once"))
+    titles = ["student <- teacher", "tau", "model", "gain, CPU time", "gain, wall time", "packed / at once, CPU time"]
+    print(table(titles, [row]))
 
 
 if __name__ == "__main__":

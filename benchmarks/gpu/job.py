@@ -24,7 +24,7 @@ student: {{model: {student}}}
 train: {{epochs: {epochs}, batch_size: {batch}, base_lr: 0.05}}
 arms: {{transfers: [{transfer}], policies: [constant]}}
 search: {{trials_per_arm: 1, sampler: random}}
-resources: {{gpus: {gpus}}}
+resources: {{gpus: {gpus}, pack: auto}}
 numerics: {numerics}
 cache: {{mode: "off"}}
 """

@@ -48,7 +48,7 @@ class Reproduction:
         weights_identical: Whether the hashes of the final students agree; None where the record has none.
         differences: Fields of the environment, the data or the teacher that differ: field, recorded, here.
         tolerance: Largest difference that is ``within_tolerance``.
-        deterministic: Whether the trial was to be repeated bit for bit (``numerics.deterministic``).
+        deterministic: Whether the trial was to be repeated bit for bit (``numerics.deterministic`` and ``packs``).
     """
 
     study_id: str
@@ -108,7 +108,8 @@ def reproduce_trial(
     tell_places(study.environment.get("plugins"))
     config = TrialConfig.validated(trial.config, trial.study_id)
     allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
-    repeats = config.numerics.deterministic
+    alone = config.numerics.packs == "turns" or trial.phase == "confirm"
+    repeats = config.numerics.deterministic and alone
     if config.data.download:
         require_download_inside(trial.study_id, config.data.root, store.local)
     found = list(environment_differences(study.environment, capture_environment()))

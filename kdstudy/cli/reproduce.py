@@ -27,7 +27,7 @@ def reproduce_command(study: str, number: int | None, tolerance: float | None, s
     """Rerun the trial of study ID whose student is the one to take home (or trial N) and compare epoch by epoch.
 
     Exits 0 if every number and the weights are identical, else 1. Near enough is good enough with --tolerance, and for
-    a trial under `numerics.deterministic: false`, whose rerun is not to be expected to give the same bits.
+    a trial under `numerics: {deterministic: false}` or `{packs: vmap}`, of which the same bits are not to be expected.
     """
     from kdstudy.analysis import chosen_trial, reproduce_trial
     from kdstudy.results import EpochRecord
@@ -60,7 +60,7 @@ def _tell(found: ReproductionDocument) -> None:
     click.echo(f"{found['verdict'].replace('_', ' ')}: {found['epochs_compared']} epochs compared, {gap}, {hashes}")
     if not found["deterministic"]:
         allowed = f"differences of at most {found['tolerance']:.3g} count as the same"
-        click.echo(f"  numerics.deterministic was false, so the same bits are not to be expected: {allowed}")
+        click.echo(f"  under its numerics (deterministic, packs) the same bits are not to be expected: {allowed}")
     for difference in found["differences"]:
         click.echo(f"  {_told(difference)}")
 

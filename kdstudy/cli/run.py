@@ -180,7 +180,8 @@ def _tell_people(result: StudyResult) -> None:
     ended = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     click.echo(f"trials: {ended or 'none'}")
     click.echo("\nnext:")
-    bits = "bit for bit" if result.study.study().numerics.deterministic else "within a tolerance"
+    numerics = result.study.study().numerics
+    bits = "bit for bit" if numerics.deterministic and numerics.packs == "turns" else "within a tolerance"
     commands = {
         f"report {study_id}": "answer, curves, search and cost on one page",
         f"show {study_id}": "every trial, by arm",

@@ -246,5 +246,5 @@ class ReproductionDocument(TypedDict):
     differences: Annotated[list[DifferenceDocument], Field(description="Of the environment.")]
     tolerance: Annotated[NonNegative, Field(description="Largest difference that is within_tolerance.")]
     deterministic: Annotated[
-        bool, Field(description="Whether the same bits were to be expected: numerics.deterministic of the trial.")
+        bool, Field(description="Whether the same bits were to be expected: numerics.deterministic and packs.")
     ]

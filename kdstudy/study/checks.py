@@ -31,6 +31,7 @@ def check_study(parsed: Parsed, reader: Reader) -> None:
     check_trial(parsed, problems)
     if not reader.recorded:
         check_ranks(parsed, problems)
+        _check_packs(parsed, problems)
     _check_policies(parsed, problems)
     check_search(parsed, reader)
 
@@ -139,6 +140,15 @@ def _check_resources(parsed: Parsed, problems: Problems) -> None:
         problems.add(
             Place().key("resources").key("gpus"),
             f"must be a whole number, or a share below 1, got {gpus}; write 1, or a share to pack trials on one GPU",
+        )
+
+
+def _check_packs(parsed: Parsed, problems: Problems) -> None:
+    """Refuse a way to run packs where there are none."""
+    if parsed.get("numerics", {}).get("packs") == "vmap" and parsed.get("resources", {}).get("pack") == "off":
+        problems.add(
+            Place().key("numerics").key("packs"),
+            "is how the students of a pack run, got vmap, but resources.pack is off; write resources: {pack: auto}",
         )
 
 

@@ -21,9 +21,11 @@ class ResourcesConfig:
     """Section ``resources``: what one trial takes."""
 
     cpus: Annotated[int, Ge(1), Key("CPU cores, and threads, of one trial, or of each of its ranks.")] = 1
-    gpus: Annotated[float, Ge(0), Key("GPUs of one trial: 0, 1, or a share below 1; of each of its ranks: 0 or 1.")] = (
-        0.0
-    )
+    gpus: Annotated[
+        float,
+        Ge(0),
+        Key("GPUs of one trial: 0, 1, or a share below 1, also of the memory; of each of its ranks: 0 or 1."),
+    ] = 0.0
     ranks: Annotated[
         int,
         Ge(1),
@@ -104,6 +106,15 @@ class NumericsConfig:
             "does; `false` takes each rank's own, which is faster and another training."
         ),
     ] = True
+    packs: Annotated[
+        Literal["turns", "vmap"],
+        Key(
+            "How the students of a pack (`resources.pack`) run: in turn, each bit for bit what it is alone; or at "
+            "once, in one pass over their stacked weights (`vmap`), which rounds differently. Where it cannot be, they "
+            "run in turn, and the records of the trials say why.",
+            "vmap",
+        ),
+    ] = "turns"
 
 
 @dataclass(frozen=True)

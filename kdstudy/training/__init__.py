@@ -2,15 +2,23 @@
 
 from kdstudy.training.batch_share import BatchShare, whole_images
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
-from kdstudy.training.distiller import Distiller, EpochInProgress, EpochTotals, SgdSettings
+from kdstudy.training.distiller import Distiller, EpochInProgress, EpochTotals
 from kdstudy.training.evaluate import Evaluation, evaluate
 from kdstudy.training.norms import LayerNorms
-from kdstudy.training.numerics import choose_device, describe_numerics, fixed_numerics, student_network, teacher_network
+from kdstudy.training.numerics import (
+    choose_device,
+    describe_numerics,
+    fixed_numerics,
+    require_room,
+    student_network,
+    teacher_network,
+)
 from kdstudy.training.objective import chance_score
 from kdstudy.training.probe import Probe, ProbeResult, StudentMapsEmptyError
 from kdstudy.training.ranks import ALONE, RankLostError, Ranks, joined
 from kdstudy.training.rng import generator, seed_global_rng
 from kdstudy.training.schedule import schedule
+from kdstudy.training.sgd import SgdSettings
 from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
 from kdstudy.training.term_log import TermLog
@@ -42,6 +50,7 @@ __all__ = [
     "joined",
     "loss_terms",
     "param_groups",
+    "require_room",
     "schedule",
     "seed_global_rng",
     "set_rates",

@@ -9,7 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -19,30 +19,11 @@ from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
 from kdstudy.training.batch_share import BatchShare
 from kdstudy.training.norms import LayerNorms, Norms
+from kdstudy.training.sgd import Kernels, SgdSettings, build_sgd, decided, flags
 from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, Observer, TeacherOutputs
 from kdstudy.training.term_log import TermLog
 from kdstudy.transfer import EmptyMapError, Transfer
-
-
-@final
-@dataclass(frozen=True)
-class SgdSettings:
-    """Stochastic gradient descent with momentum.
-
-    Args:
-        base_lr: Learning rate before schedule and multipliers, > 0.
-        momentum: Of the optimizer (not the controller's), in [0, 1).
-        weight_decay: Coupled L2 penalty; a layer's multiplier scales it with the rate.
-        nesterov: Nesterov's form.
-        kernels: How its updates are computed, as ``numerics.optimizer`` has it.
-    """
-
-    base_lr: float
-    momentum: float
-    weight_decay: float
-    nesterov: bool
-    kernels: Literal["auto", "loop", "foreach", "fused"] = "auto"
 
 
 @final
@@ -83,9 +64,6 @@ class Distiller:
         schedule: Factor on the base rate as a function of epochs done.
         teacher_outputs: Where the teacher's observations come from; None runs it in each step.
         share: This rank's share of every batch; None where the whole is its own.
-
-    Attributes:
-        kernels: How the optimizer computes, once ``auto`` is decided: as torch does where nothing is said.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of a step
@@ -103,7 +81,7 @@ class Distiller:
         self.student = student
         self.teacher = teacher
         self.transfer = transfer
-        self._sgd = sgd
+        self._sgd = decided(sgd, student.module)
         self._schedule = schedule
         if teacher is not None:
             teacher.module.eval().requires_grad_(False)
@@ -111,24 +89,19 @@ class Distiller:
         self._observer: Observer = transfer if share is None else share
         live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, self._observer)
         self._teacher_outputs = live if teacher_outputs is None else teacher_outputs
-        on_gpu = any(parameter.is_cuda for parameter in student.module.parameters())
-        self.kernels = ("foreach" if on_gpu else "loop") if sgd.kernels == "auto" else sgd.kernels
-        self._kernels = {"foreach": self.kernels == "foreach", "fused": self.kernels == "fused"}
-        self.optimizer = torch.optim.SGD(
-            param_groups(student.module, groups, transfer),
-            lr=sgd.base_lr,
-            momentum=sgd.momentum,
-            weight_decay=sgd.weight_decay,
-            nesterov=sgd.nesterov,
-            **self._kernels,
-        )
+        self.optimizer = build_sgd(param_groups(student.module, groups, transfer), self._sgd)
         self._norms: LayerNorms | None = None
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
         self.optimizer.load_state_dict(state)
         for group in self.optimizer.param_groups:
-            group.update(self._kernels)
+            group.update(flags(self._sgd.kernels))
+
+    @property
+    def kernels(self) -> Kernels:
+        """How the optimizer computes, ``auto`` decided."""
+        return self._sgd.kernels
 
     def begin_epoch(
         self,
@@ -172,8 +145,25 @@ class Distiller:
 
     def train_step(self, step: int, batch: Batch, directions: torch.Generator) -> dict[str, Tensor]:
         """Take one optimizer step and return the detached terms, on the device (no host synchronisation)."""
+        terms, loss = self.losses(step, batch, directions)
+        loss.backward()
+        if self._share is not None:
+            self._share.gather_gradients(self.student.module)
+        return self.update(terms)
+
+    def losses(
+        self, step: int, batch: Batch, directions: torch.Generator, student: FeatureExtractor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the terms of a step's loss and their sum, and forget the gradients of the step before.
+
+        Args:
+            step: Of the epoch, from 0.
+            batch: On the training device.
+            directions: Stream of the transfer's random directions.
+            student: Stands in for the student, which has run already; None to run it.
+        """
         terms = loss_terms(
-            self.student,
+            student or self.student,
             self._teacher_outputs,
             self.transfer,
             batch,
@@ -181,11 +171,11 @@ class Distiller:
             directions=directions,
             observer=self._observer,
         )
-        loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self._share is not None:
-            self._share.gather_gradients(self.student.module)
+        return terms, torch.stack(list(terms.values())).sum()
+
+    def update(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the optimizer's step, the gradients being there, and return the terms detached."""
         if self._norms is not None:
             self._norms.add()
         self.optimizer.step()
@@ -213,6 +203,7 @@ class EpochInProgress:
         self._done = 0
         self._log = TermLog()
         self._collapsed: str | None = None
+        self._terms: dict[str, Tensor] = {}
 
     def step(self) -> bool:
         """Train on the next batch; return False where none was left, or the student's maps have vanished.
@@ -220,17 +211,48 @@ class EpochInProgress:
         Raises:
             EmptyMapError: The teacher's maps are zero over a whole batch.
         """
-        batch = None if self._collapsed else next(self._batches, None)
+        batch = self.next_batch()
         if batch is None:
             return False
-        self._distiller.set_rates(self._epoch - 1 + self._done / self._steps, self._multipliers)
         with self._noting_collapse():
-            terms = self._distiller.train_step(self._done, batch, self._directions)
-            self._log.add(terms)
-            for name, value in terms.items():
-                self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._note(self._distiller.train_step(self._done, batch, self._directions))
         self._done += 1
         return not self._collapsed
+
+    def next_batch(self) -> Batch | None:
+        """Set the rates of the next step and return its batch; None where `step` would return False."""
+        batch = None if self._collapsed else next(self._batches, None)
+        if batch is not None:
+            self._distiller.set_rates(self._epoch - 1 + self._done / self._steps, self._multipliers)
+        return batch
+
+    def loss(self, batch: Batch, student: FeatureExtractor) -> Tensor | None:
+        """Return the loss of a step whose student has run with others; None where its maps have vanished.
+
+        `update` ends the step, once the gradients are there. The two do what `step` does.
+
+        Args:
+            batch: From `next_batch`.
+            student: Stands in for the student, and gives what it has given.
+
+        Raises:
+            EmptyMapError: As `step`.
+        """
+        total: Tensor | None = None
+        with self._noting_collapse():
+            self._terms, total = self._distiller.losses(self._done, batch, self._directions, student)
+        self._done += total is None
+        return total
+
+    def update(self) -> None:
+        """Take the optimizer's step after `loss`."""
+        self._note(self._distiller.update(self._terms))
+        self._done += 1
+
+    def _note(self, terms: Mapping[str, Tensor]) -> None:
+        self._log.add(terms)
+        for name, value in terms.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def run(self) -> EpochTotals:
         """Train all steps that are left and return `totals`."""

@@ -20,7 +20,9 @@ from kdstudy.training.bn_folding import fold
 
 
 def choose_device(gpus: float) -> torch.device:
-    """Return the training device.
+    """Return the training device; of a GPU this process is held to its share of the memory, until it is chosen again.
+
+    torch's allocator is held to it: what CUDA itself keeps for a process comes on top.
 
     Args:
         gpus: GPUs asked for, a fraction allowed; 0 trains on the CPU.
@@ -34,7 +36,30 @@ def choose_device(gpus: float) -> torch.device:
         raise ClusterError(
             f"resources.gpus: {gpus} asked for, but no CUDA device is visible here; set gpus: 0 or run on a GPU node"
         )
+    torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))
     return torch.device("cuda")
+
+
+def require_room(gpus: float, needed: int, free: int, total: int) -> None:
+    """Refuse data that this process's share of a GPU cannot hold, before they are copied there.
+
+    Args:
+        gpus: The share, > 0.
+        needed: Bytes of the training images and labels; the networks come on top.
+        free: Bytes of the GPU that nobody holds.
+        total: All of them.
+
+    Raises:
+        ClusterError: They do not fit.
+    """
+    share = min(gpus, 1.0) * total
+    if needed <= min(share, free):
+        return
+    have = f"{share / 1e9:.1f} GB" + (f", of which {free / 1e9:.1f} GB are free" if free < share else "")
+    raise ClusterError(
+        f"resources.gpus: {gpus:g} of this GPU's memory is {have}, and the training images alone take "
+        f"{needed / 1e9:.1f} GB there; ask for a larger share, or run fewer trials side by side"
+    )
 
 
 def student_network(

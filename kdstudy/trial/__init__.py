@@ -18,7 +18,8 @@ from kdstudy.trial.doubles import shared_images
 from kdstudy.trial.dry_run import preflight, run_corners
 from kdstudy.trial.instrument import build_instrument
 from kdstudy.trial.layers import Matched, matched_layers
-from kdstudy.trial.pack import INFRASTRUCTURE_ERRORS, failure, run_pack
+from kdstudy.trial.member import INFRASTRUCTURE_ERRORS, failure
+from kdstudy.trial.pack import run_pack
 from kdstudy.trial.pairs import context_of, layer_pairs, need_of
 from kdstudy.trial.rank_processes import RankHost, RankJob, raised_elsewhere, said_elsewhere, serve_rank
 from kdstudy.trial.run import run_trial

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from kdstudy.data import Batch, Dataset
 from kdstudy.models import FeatureExtractor, Layout, Output
 from kdstudy.study import NumericsConfig, TrialConfig
-from kdstudy.training import ALONE, BatchShare, LiveTeacherOutputs, Ranks, TeacherOutputs, teacher_network
+from kdstudy.training import (
+    ALONE,
+    BatchShare,
+    LiveTeacherOutputs,
+    Ranks,
+    TeacherOutputs,
+    require_room,
+    teacher_network,
+)
 from kdstudy.transfer import Observation, Transfer
 from kdstudy.trial.build import TrialNetworks, dataset_of, training_batches
 from kdstudy.trial.teacher_cache.cached import OutputsRecipe, teacher_outputs
@@ -92,8 +100,7 @@ class OwnInputs(TrialInputs):
 
     def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
         """Load the data set, and move its training images to the device once, not in every epoch."""
-        data = dataset_of(config, with_test=with_test)
-        return dataclasses.replace(data, train=data.train.to(self.device))
+        return _resident(config, dataset_of(config, with_test=with_test), self.device)
 
     def wrap_teacher(
         self,
@@ -146,8 +153,7 @@ class SharedInputs(TrialInputs):
     def dataset(self, config: TrialConfig, *, with_test: bool) -> Dataset:
         """Return the one data set."""
         if self._data is None:
-            data = dataset_of(config, with_test=with_test)
-            self._data = dataclasses.replace(data, train=data.train.to(self.device))
+            self._data = _resident(config, dataset_of(config, with_test=with_test), self.device)
         return self._data
 
     def wrap_teacher(
@@ -253,6 +259,14 @@ class _SharedTeacherOutputs:
     def observation(self, step: int, batch: Batch, draws: Any) -> Observation:
         """Return it; ``draws`` are the same for all that are in step."""
         return self._memory.get(batch.images, self._method, lambda: self._own.observation(step, batch, draws))
+
+
+def _resident(config: TrialConfig, data: Dataset, device: torch.device) -> Dataset:
+    """Return the data set with its training images on the device, if they are in memory and its share holds them."""
+    if device.type == "cuda" and isinstance(data.train.images, Tensor):
+        needed = data.train.images.nbytes + data.train.labels.nbytes
+        require_room(config.resources.gpus, needed, *torch.cuda.mem_get_info())
+    return dataclasses.replace(data, train=data.train.to(device))
 
 
 def _versions(tensors: Iterable[Any]) -> list[int]:

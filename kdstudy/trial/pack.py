@@ -1,7 +1,8 @@
 """Runs a pack: trials that see the same batches and the same teacher, trained one step each in turn in one process.
 
 What they share is computed once per step, by the first that needs it: the batch, the teacher's pass over it, and what
-a method observes of the teacher. Each member's numbers are bit for bit those of `kdstudy.trial.run.run_trial`.
+a method observes of the teacher. Each member's numbers are bit for bit those of `kdstudy.trial.run.run_trial`; or close
+to them, where ``numerics.packs`` has the students run at once (`kdstudy.trial.stack`).
 """
 
 from __future__ import annotations
@@ -9,36 +10,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import torch
 from torch import nn
 
-from kdstudy.errors import ClusterError, DataError, KdstudyError, StoreError
-from kdstudy.models import GeneratorStates, generator_states, preserved_generators, set_generator_states
-from kdstudy.results import EpochRecord, TrialResult
+from kdstudy.models import preserved_generators
 from kdstudy.storage import Folder
 from kdstudy.study import TrialConfig
-from kdstudy.training import RankLostError, choose_device, fixed_numerics
+from kdstudy.training import choose_device, fixed_numerics
 from kdstudy.trial.inputs import OwnInputs, SharedInputs, TrialInputs
+from kdstudy.trial.member import Member, PackReport
 from kdstudy.trial.rank_processes import RankHost, RankJob, together
 from kdstudy.trial.run import TrialRun
-
-PackReport = Callable[[int, EpochRecord | None, TrialResult | None], bool]
-
-INFRASTRUCTURE_ERRORS = (
-    torch.OutOfMemoryError,
-    torch.AcceleratorError,
-    MemoryError,
-    StoreError,
-    ClusterError,
-    DataError,
-    RankLostError,
-)
-"""Errors that abort the whole pack instead of failing one trial."""
+from kdstudy.trial.stack import Stack, given, objection
 
 
 def run_pack(  # noqa: PLR0913 -- all but the first two by name
@@ -71,7 +57,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         rank_host: As for `kdstudy.trial.run.run_trial`; a trial of several ranks has no other in its pack.
 
     Raises:
-        StoreError: A store does not work; so do the other `INFRASTRUCTURE_ERRORS` end the pack.
+        StoreError: A store does not work; so do the other `kdstudy.trial.member.INFRASTRUCTURE_ERRORS` end the pack.
     """
     first, *others = configs.values()
     assert all(common(other) == common(first) for other in others)
@@ -79,13 +65,13 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
     device = choose_device(first.resources.gpus)
     job = RankJob(first, teacher, cache, with_test=with_test, head_only=False)
 
-    def member(number: int, config: TrialConfig, inputs: TrialInputs) -> _Member:
+    def member(number: int, config: TrialConfig, inputs: TrialInputs) -> Member:
         own = None if folder is None else folder / str(number)
         settings: dict[str, Any] = {"teacher": teacher, "folder": own, "cache": cache, "with_test": with_test}
         if study_id is not None:
             phase = "confirm" if with_test else "search"
             settings["origin"] = {"study_id": study_id, "trial": number, "phase": phase}
-        return _Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
+        return Member(number, functools.partial(TrialRun, config, inputs, **settings), report, alone=not others)
 
     with (
         together(job, rank_host) as ranks,
@@ -97,7 +83,7 @@ def run_pack(  # noqa: PLR0913 -- all but the first two by name
         members = [member(number, config, inputs) for number, config in configs.items()]
         for each in members:
             stack.callback(each.close)
-        _take_turns(members, at_safe_point)
+        _train(members, at_safe_point, at_once=first.numerics.packs == "vmap")
 
 
 def common(config: TrialConfig) -> tuple[object, ...]:
@@ -108,19 +94,17 @@ def common(config: TrialConfig) -> tuple[object, ...]:
     )
 
 
-def failure(error: Exception, epochs: int) -> TrialResult:
-    """Return the result of a trial that raised: one line if a user can put it right, else the traceback."""
-    message = str(error) if isinstance(error, KdstudyError) else "".join(traceback.format_exception(error))
-    return TrialResult("failed", epochs=epochs, error=message)
-
-
-def _take_turns(members: list[_Member], at_safe_point: Callable[[], None]) -> None:
+def _train(members: list[Member], at_safe_point: Callable[[], None], *, at_once: bool) -> None:
     for member in members:
         member.start()
+    at_once = at_once and _may_run_at_once([member for member in members if member.active])
     while members := [member for member in members if member.active]:
         fewest = min(member.epochs for member in members)
-        for member in members:
-            if member.epochs == fewest:
+        in_step = [member for member in members if member.epochs == fewest]
+        if at_once and len(in_step) > 1:
+            _train_a_step_at_once(in_step)
+        else:
+            for member in in_step:
                 member.train_a_step()
         active = [member for member in members if member.active]
         if active and all(member.epochs > fewest for member in active):
@@ -128,86 +112,39 @@ def _take_turns(members: list[_Member], at_safe_point: Callable[[], None]) -> No
         members.append(members.pop(0))  # the first computes what is shared: each in turn
 
 
-@final
-class _Member:
-    """One trial of a pack, with its own clock and its own states of the global random generators.
+def _may_run_at_once(members: list[Member]) -> bool:
+    """Try it out, and have each member's record tell."""
+    if len(members) < 2:
+        return False
+    reason = objection([member.trial for member in members])
+    for member in members:
+        member.trial.packed = "vmap" if reason is None else f"in turn: {reason}"
+    return reason is None
 
-    Args:
-        number: The trial's.
-        build: Makes the trial, given a clock.
-        report: Called with each epoch and the end; returns whether the trial is to continue.
-        alone: Whether the pack has no other member, so that the global generators are its own anyway.
 
-    Attributes:
-        epochs: Number of epochs done and reported.
-        active: Whether it has not ended.
-    """
+def _train_a_step_at_once(members: list[Member]) -> None:
+    """Train a step of each, with one pass of all students, and one back; those without a batch end their epoch."""
+    for member in members:
+        member.take_batch()
+    members = [member for member in members if member.batch is not None]
+    if not members:
+        return
+    stack = Stack([member.trial.student for member in members])
+    with _shared_time(members):
+        outputs = stack.run(members[0].images)
+    for member, output in zip(members, outputs, strict=True):
+        member.compare(given(member.images, output))
+    learning = [(member, member.loss) for member in members if member.loss is not None]
+    if learning:
+        with _shared_time([member for member, _ in learning]):
+            stack.backward([loss for _, loss in learning])
+    for member, _ in learning:
+        member.learn()
 
-    def __init__(self, number: int, build: Callable[..., TrialRun], report: PackReport, *, alone: bool) -> None:
-        self.epochs, self.active = 0, True
-        self._number, self._build, self._report, self._alone = number, build, report, alone
-        self._trial: TrialRun | None = None
-        self._seconds = self._turn_began = 0.0
-        self._generators: GeneratorStates | None = None
 
-    def start(self) -> None:
-        """Build the trial and restore it from its checkpoint."""
-        self._take_turn(self._start)
-
-    def train_a_step(self) -> None:
-        """Train one step, the first of an epoch if none is in progress; or end the epoch if no step is left."""
-        self._take_turn(self._train_a_step)
-
-    def close(self) -> None:
-        """Free all that the trial holds."""
-        if self._trial is not None:
-            self._trial.close()
-        self._trial = None
-
-    def _start(self) -> None:
-        self._trial = self._build(clock=self._clock)
-        for record in self._trial.restore():
-            self._report_epoch(record)
-        if self._trial.done:
-            self._finish(self._trial)
-
-    def _train_a_step(self) -> None:
-        trial = self._trial
-        assert trial is not None
-        if not trial.in_epoch:
-            trial.begin_epoch()
-        if trial.step():
-            return
-        record = trial.end_epoch()
-        if trial.done:
-            self._finish(trial)
-        else:
-            self._report_epoch(record)
-
-    def _finish(self, trial: TrialRun) -> None:
-        self._report_epoch(trial.history[-1], trial.finish())
-        self.active = False
-
-    def _report_epoch(self, record: EpochRecord, result: TrialResult | None = None) -> None:
-        self.epochs = record.epoch
-        self.active = self._report(self._number, record, result) and self.active
-
-    def _take_turn(self, turn: Callable[[], None]) -> None:
-        self._turn_began = time.perf_counter()
-        if self._generators is not None:
-            set_generator_states(self._generators)
-        try:
-            turn()
-        except INFRASTRUCTURE_ERRORS:
-            raise
-        except Exception as error:  # noqa: BLE001  the trial boundary: whatever a plug-in raises is this trial's result
-            self.active = False
-            self._report(self._number, None, failure(error, self.epochs))
-        if not self.active:
-            self.close()
-        elif not self._alone:
-            self._generators = generator_states()
-        self._seconds += time.perf_counter() - self._turn_began
-
-    def _clock(self) -> float:
-        return self._seconds + time.perf_counter() - self._turn_began
+@contextlib.contextmanager
+def _shared_time(members: list[Member]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    for member in members:
+        member.seconds += (time.perf_counter() - began) / len(members)

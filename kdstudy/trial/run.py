@@ -138,6 +138,8 @@ class TrialRun:
     Attributes:
         history: The record of each epoch so far.
         trouble: Why the student has diverged, if it has.
+        epoch: The one that has begun and not ended.
+        packed: How it ran with others, where that decides its digits.
     """
 
     def __init__(  # noqa: PLR0913 -- all but the first two by name
@@ -175,7 +177,8 @@ class TrialRun:
         probing = teacher is not None and self.ranks.first
         self.probe = build_probe(config, self.policy, context, self.data, self.device) if probing else None
         self.history: list[EpochRecord] = []
-        self._epoch: EpochInProgress | None = None
+        self.epoch: EpochInProgress | None = None
+        self.packed: str | None = None
         self._epoch_began = 0.0
         self.trouble: str | None = None
 
@@ -184,11 +187,6 @@ class TrialRun:
         """Whether no epoch is left: the last one is over, or the student has diverged."""
         last = self.history[-1] if self.history else None
         return last is not None and (last.val is None or last.epoch == self.config.train.epochs)
-
-    @property
-    def in_epoch(self) -> bool:
-        """Whether an epoch has begun and not ended."""
-        return self._epoch is not None
 
     def restore(self) -> list[EpochRecord]:
         """Load the newest checkpoint, if there is one.
@@ -211,7 +209,7 @@ class TrialRun:
         epoch, config = len(self.history) + 1, self.config
         self._epoch_began = self._clock()
         seed_global_rng(self.ranks.seed(config.init_seed), epoch)
-        self._epoch = self.distiller.begin_epoch(
+        self.epoch = self.distiller.begin_epoch(
             epoch,
             self._inputs.batches(config, self.data, epoch),
             steps=num_batches(len(self.data.train), config.train.batch_size),
@@ -222,13 +220,13 @@ class TrialRun:
 
     def step(self) -> bool:
         """Train on the next batch; return False where the epoch has none left."""
-        assert self._epoch is not None
-        return self._epoch.step()
+        assert self.epoch is not None
+        return self.epoch.step()
 
     def end_epoch(self) -> EpochRecord:
         """Score the validation split, let the policy set its multipliers, and save a checkpoint."""
-        assert self._epoch is not None
-        totals, self._epoch = self._epoch.totals(), None
+        assert self.epoch is not None
+        totals, self.epoch = self.epoch.totals(), None
         epoch = len(self.history) + 1
         if self._share is not None and not self.config.numerics.sync_batch_norm:
             self._share.mean_buffers(self.student.module)
@@ -271,6 +269,7 @@ class TrialRun:
         """Return the result; of a completed trial also score the test split, if asked for, and save the student."""
         last = self.history[-1]
         numerics = describe_numerics(self.device) | {"optimizer": self.distiller.kernels, **self.ranks.described}
+        numerics |= {} if self.packed is None else {"pack": self.packed}
         seconds = sum(record.seconds for record in self.history)
         test = self._score(self.data.test).score if self.with_test and last.val is not None else None
         if last.val is None or (self.with_test and test is None):

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdstudy.layerwise import layer_groups
 from kdstudy.study import ResourcesConfig
-from kdstudy.training.distiller import Distiller, SgdSettings
+from kdstudy.training import Distiller, SgdSettings
 from kdstudy.training.rng import generator
 from kdstudy.trial import build_transfer, dataset_of, networks, training_batches
 from tests.configs import fresh_teacher, trial_config

@@ -35,6 +35,8 @@ from kdstudy.transfer.kd import SoftTargetTransfer
 from kdstudy.transfer.maps import resize
 from kdstudy.trial import OutputsRecipe, run_trial
 from kdstudy.trial.inputs import OwnInputs, SharedInputs
+from kdstudy.trial.member import Member
+from kdstudy.trial.pack import _train_a_step_at_once
 from kdstudy.trial.run import TrialRun
 from kdstudy.trial.teacher_cache.cached import CachedTeacherOutputs, CachedViews
 from kdstudy.trial.teacher_cache.files import TensorFileCache
@@ -357,6 +359,28 @@ def test_no_step_of_a_pack_waits(transfer: str) -> None:
             counts.append(len(watch.calls))
         assert counts[1] == counts[2] < counts[0], "the first runs the teacher for all"
     assert not any(run.step() for run in runs)
+
+
+@pytest.mark.parametrize("transfer", ["attention", *slow(["kd", "fitnet", "crd"])])
+def test_no_step_of_students_at_once_waits(transfer: str) -> None:
+    """Whether they may run at once is looked at before the first epoch, on the host."""
+    inputs, teacher = SharedInputs(META), copy.deepcopy(fresh())
+    configs = [small(transfer, base_lr=rate, init_seed=seed) for seed, rate in enumerate((0.1, 0.05))]
+    members = [
+        Member(0, functools.partial(TrialRun, each, inputs, teacher=teacher), print, alone=False) for each in configs
+    ]
+    for member in members:
+        member.start()
+        if isinstance(member.trial.distiller.transfer, MapTransfer):
+            member.trial.distiller.transfer._looked = True
+    _train_a_step_at_once(members)
+    seen = []
+    for _ in range(STEPS - 1):
+        with Watch() as watch:
+            _train_a_step_at_once(members)
+        seen.append(watch.calls)
+    all_alike(seen)
+    assert all(member.active for member in members)
 
 
 def test_the_first_batch_of_maps_is_looked_at() -> None:
