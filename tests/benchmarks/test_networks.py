@@ -47,7 +47,6 @@ MORE = (
     "pvt_v2_b0",
     "resmlp_12_224",
     "swinv2_cr_tiny_224",
-    "tiny_vit_5m_224",
     "twins_svt_small",
     "volo_d1_224",
     "xcit_nano_12_p16_224",

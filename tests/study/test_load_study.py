@@ -296,9 +296,21 @@ CASES = [
     ("confirm: {seeds: 2}", "confirm: 2", 20, "confirm", "must be a section of keys, got 2"),
     ("confirm: {seeds: 2}", "resources: {cpus: 0}", 20, "resources.cpus", "got 0; leave it out for 1"),
     ("confirm: {seeds: 2}", "resources: {gpus: 1.5}", 20, "resources.gpus", "whole number, or a share below 1"),
-    ("confirm: {seeds: 2}", "resources: {gpus: 2}", 20, "resources.gpus", "one GPU at most, got 2; write 1"),
+    (
+        "confirm: {seeds: 2}",
+        "resources: {gpus: 2}",
+        20,
+        "resources.gpus",
+        "one GPU at most, got 2; write gpus: 1 and ranks: 2",
+    ),
     ("confirm: {seeds: 2}", "numerics: {packs: vmap}", 20, "numerics.packs", "resources.pack is off; write resources"),
-    ("confirm: {seeds: 2}", "resources: {gpus: 4.0}", 20, "resources.gpus", "one GPU at most, got 4; write 1"),
+    (
+        "confirm: {seeds: 2}",
+        "resources: {gpus: 4.0}",
+        20,
+        "resources.gpus",
+        "one GPU at most, got 4; write gpus: 1 and ranks: 4",
+    ),
     ("confirm: {seeds: 2}", "layers: [[a]]", 20, "layers", 'got [["a"]]; write for example [["layer1", "layer1"]]'),
     ("confirm: {seeds: 2}", "confirm: !!python/name:os.system x", 20, "confirm", "YAML tags are not allowed"),
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from kdstudy.plugins import TRANSFERS
 from kdstudy.testing import context_of, small_net
 from kdstudy.transfer import Batch, MapTransfer, Observation, TransferContext
-from kdstudy.transfer.base import EmptyMapError
+from kdstudy.transfer.map_transfer import EmptyMapError
 
 KINDS = ("batch", "sample", "teacher", "running")
 METHODS = ("jacobian", "hessian")

@@ -12,8 +12,9 @@ from torch import nn
 from kdstudy.errors import MapError
 from kdstudy.models import FeatureExtractor
 from kdstudy.transfer.attention import AttentionTransfer
-from kdstudy.transfer.base import Batch, EmptyMapError, Observation, TransferContext
+from kdstudy.transfer.base import Batch, Observation, TransferContext
 from kdstudy.transfer.losses import soft_target_loss
+from kdstudy.transfer.map_transfer import EmptyMapError
 
 Build = Callable[..., nn.Module]
 ContextOf = Callable[..., TransferContext]

@@ -27,7 +27,7 @@ from kdstudy.data import Dataset, eval_batches
 from kdstudy.plugins import POLICIES, SCHEDULES, TRANSFERS
 from kdstudy.results import EpochRecord
 from kdstudy.study import CacheConfig, NumericsConfig, PluginSpec, StudentConfig, TrialConfig
-from kdstudy.training import EpochTotals, ProbeResult, TeacherOutputs, evaluate
+from kdstudy.training import BatchShare, EpochTotals, ProbeResult, TeacherOutputs, evaluate
 from kdstudy.training.norms import Norms
 from kdstudy.transfer import MapTransfer, Observation
 from kdstudy.transfer.autodiff import Dual
@@ -315,7 +315,9 @@ class Cached(OwnInputs):
         super().__init__(META)
         self._files = TensorFileCache(folder, recipe.key(), recipe.config.cache.max_bytes)
 
-    def teacher_outputs(self, recipe: OutputsRecipe, cache: Path | None) -> TeacherOutputs:
+    def teacher_outputs(
+        self, recipe: OutputsRecipe, cache: Path | None, share: BatchShare | None = None
+    ) -> TeacherOutputs:
         assert reads_in(recipe.key) == "add_tensor"
         live = super().teacher_outputs(recipe, None)
         if recipe.config.cache.mode == "all_views":
