@@ -17,7 +17,7 @@ import pytest
 from kdstudy import __version__
 
 ROOT = Path(__file__).parents[1]
-STUDIES = sorted(path.name for path in (ROOT / "studies").glob("*.yaml"))
+STUDIES = sorted(path.name for path in (ROOT / "studies").iterdir() if path.suffix in (".yaml", ".py"))
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 # Measured: 0.72 MB and 0.57 MB. What makes them much larger does not belong there.
 MAX_BYTES = 1_000_000
@@ -129,7 +129,7 @@ def test_an_editable_install_reads_the_studies_of_the_checkout(distribution: Bui
     archive = zipfile.ZipFile(built("editable", distribution.checkout, tmp_path))
     (finder,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("_finder.py"))
     assert f"'kdstudy': '{distribution.checkout}/kdstudy'" in finder, "the whole package is the checkout's"
-    assert sorted(each.name for each in (distribution.checkout / "kdstudy/cli/studies").glob("*.yaml")) == STUDIES
+    assert sorted(each.name for each in (distribution.checkout / "kdstudy/cli/studies").glob("*.[yp]*")) == STUDIES
 
 
 def test_images_for_containers_get_the_studies_before_the_package_is_installed() -> None:

@@ -35,7 +35,8 @@ MODELINE = "# yaml-language-server: $schema="
 def init_command(name: str, output: Path | None, *, force: bool, listed: bool, as_json: bool) -> None:
     """Write a commented study file to begin with: NAME.yaml, for `kdstudy run`.
 
-    Without NAME it is `quickstart`, a whole study on bundled images that takes minutes. Its first line tells editors
+    Without NAME it is `quickstart`, a whole study on bundled images that takes minutes. A module that the study names
+    goes beside it. Its first line tells editors
     where this kdstudy's schema is, so that they complete keys and mark mistakes.
     """
     if listed:
@@ -77,11 +78,19 @@ def write_study(name: str, target: Path, *, force: bool = False) -> None:
         raise StudyError([f"init: no study to begin with is called '{name}'; {did_you_mean(name, study_names())}"])
     first, _, rest = (STUDIES / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
     assert first.startswith(MODELINE), f"{name}: the first line names the schema"
+    _write(target, f"{MODELINE}{SCHEMA_FILE.as_uri()}\n{rest}", "-o FILE writes another", force=force)
+    for module in sorted(STUDIES.glob("*.py")):
+        beside, code = target.with_name(module.name), module.read_text(encoding="utf-8")
+        if f"{module.stem}:" in rest and not (beside.is_file() and beside.read_bytes() == code.encode()):
+            _write(beside, code, "or move it away", force=force)
+
+
+def _write(target: Path, text: str, otherwise: str, *, force: bool) -> None:
     try:
         with target.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(f"{MODELINE}{SCHEMA_FILE.as_uri()}\n{rest}")
+            file.write(text)
     except FileExistsError as error:
-        raise StudyError([f"init: {target} is there already; --force overwrites it, -o FILE writes another"]) from error
+        raise StudyError([f"init: {target} is there already; --force overwrites it, {otherwise}"]) from error
     except OSError as error:
         raise StoreError(f"init: {target} cannot be written ({error.strerror})") from error
 

@@ -98,7 +98,8 @@ def train_trial(job: RankJob, report: Report, ranks: Ranks, folder: Path | Folde
     """
     config, device = job.config, choose_device(job.config.resources.gpus)
     inputs = OwnInputs(device, ranks)
-    settings = {"teacher": job.teacher, "cache": job.cache, "with_test": job.with_test, "head_only": job.head_only}
+    settings: dict[str, Any] = {"teacher": job.teacher, "cache": job.cache}
+    settings |= {"with_test": job.with_test, "head_only": job.head_only}
     with (
         fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
         preserved_generators(),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from kdstudy.cli import run
 from kdstudy.study import load_study
+from tests.shipped import load_shipped, shipped
 
 STUDIES = Path(__file__).parents[2] / "studies"
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))
@@ -34,10 +35,11 @@ def test_without_a_name_it_is_the_quickstart(capsys: pytest.CaptureFixture[str])
     assert load_study(Path("quickstart.yaml")).name == "digits-quickstart"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shipped_file", shipped())
 def test_what_is_written_is_the_file_of_studies_with_a_schema_that_is_there(
-    name: str, capsys: pytest.CaptureFixture[str]
+    shipped_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    name = shipped_file.stem
     assert run(["init", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"path": f"{name}.yaml"}
     first, _, rest = Path(f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
@@ -46,7 +48,16 @@ def test_what_is_written_is_the_file_of_studies_with_a_schema_that_is_there(
     assert found is not None, first
     schema = json.loads(Path(unquote(urlsplit(found[1]).path)).read_text(encoding="utf-8"))
     assert schema["title"] == "kdstudy study file"
-    load_study(Path(f"{name}.yaml"))
+    load_shipped(Path(f"{name}.yaml").absolute())
+
+
+def test_a_module_that_a_study_names_goes_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "coco-224-resnet18"]) == 0
+    assert Path("lite0.py").read_text(encoding="utf-8") == (STUDIES / "lite0.py").read_text(encoding="utf-8")
+    assert run(["init", "coco-224-mobilenet"]) == 0, "the same module serves both"
+    Path("lite0.py").write_text("mine")
+    assert run(["init", "coco-224-mobilenet", "-o", "again.yaml"]) == 1
+    assert "init: lite0.py is there already; --force overwrites it, or move it away" in capsys.readouterr().err
 
 
 def pictures() -> None:
