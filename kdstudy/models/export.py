@@ -73,7 +73,8 @@ def export_student(directory: Path, target: Path, form: Format, about: Mapping[s
 def _described(config: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     known = {**about, "classes": config.get("classes") or about.get("classes") or []}
     if "provenance" in about:
-        known["provenance"] = {**config.get("provenance", {}), **about["provenance"]}
+        own = config.get("provenance")  # a damaged file may hold anything
+        known["provenance"] = {**(own if isinstance(own, dict) else {}), **about["provenance"]}
     return {**config, **known}
 
 

@@ -37,7 +37,7 @@ def load_state(trial: TrialRun, epoch: int, state: Mapping[str, Any]) -> None:
     """
     try:
         trial.student.module.load_state_dict(state["student"])
-        trial.distiller.optimizer.load_state_dict(state["optimizer"])
+        trial.distiller.load_optimizer(state["optimizer"])
         trial.distiller.transfer.load_state_dict(state["transfer"])
         trial.policy.load_state_dict(state["policy"])
         trial.history = [EpochRecord.from_json(record) for record in state["history"]]

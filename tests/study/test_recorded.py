@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from kdstudy.errors import PluginError, StudyError
 from kdstudy.ledger import StudyRecord
-from kdstudy.study import ArmId, PluginSpec, Study, TrialConfig, flatten, parse_study, require_plugins
+from kdstudy.study import ArmId, PluginSpec, Study, TrialConfig, flatten, load_study, parse_study, require_plugins
 from kdstudy.study.space import Choice, Int
 from tests.shipped import STUDIES as STUDY_FILES
-from tests.shipped import load_shipped, missing
+from tests.shipped import modules_of
 from tests.study.files import STUDY, spoilt
 
-SHIPPED = {path.stem: load_shipped(path) for path in sorted(STUDY_FILES.glob("*.yaml")) if not missing(path)}
+SHIPPED = {path.stem: load_study(path) for path in sorted(STUDY_FILES.glob("*.yaml")) if not modules_of(path)}
 TRAIN = "  base_lr: {log: [0.01, 0.3]}\n"
 RICH = parse_study(
     spoilt("- none", "- kd: {label: soft, temperature: {uniform: [1, 4]}}").replace(
