@@ -55,6 +55,7 @@ def begun_by(trial: TrialRecord, file: Path) -> bool:
     return str(file) in str(trial.values)
 
 
+@pytest.mark.slow
 def test_all_files_are_recorded_and_a_trial_is_compared_with_its_own(files: list[Path], tmp_path: Path) -> None:
     store = run(files, tmp_path)
     with Ledger.open(store.ledger_url) as ledger:

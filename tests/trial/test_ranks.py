@@ -64,6 +64,7 @@ class KillingHost:
         os.kill(self.ranks._processes[0].pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_noticed_at_once_and_the_trial_continues_bit_for_bit(tmp_path: Path) -> None:
     config = of(trial_config("attention", LAYERWISE, epochs=3))
     alone, records_alone = run(replace(config, resources=replace(config.resources, ranks=1)), with_test=True)
@@ -94,6 +95,7 @@ def test_a_killed_rank_is_noticed_at_once_and_the_trial_continues_bit_for_bit(tm
     assert [record.numbers() for record in again] == [record.numbers() for record in records]
 
 
+@pytest.mark.slow
 def test_another_number_of_ranks_continues_within_tolerance_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
