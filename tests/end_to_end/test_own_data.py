@@ -42,7 +42,7 @@ seed: 2
 data: {{{data}, val_fraction: 0.25, augment: [random_resized_crop, flip, {{"mine:dim": {{most: 0.4}}}}]}}
 teacher: {{model: resnet8, epochs: 2, batch_size: 16, allow_weak: true}}
 student: {{model: resnet8}}
-train: {{epochs: 8, batch_size: 16, base_lr: {{log: [0.01, 0.1]}}}}
+train: {{epochs: 20, batch_size: 16, base_lr: {{log: [0.01, 0.1]}}}}
 arms: {{transfers: [attention], policies: [{{layerwise: {{interval: 1, gain: 0.4, probe_size: 16}}}}]}}
 search: {{sampler: random, trials_per_arm: 2}}
 confirm: {{seeds: 0}}
@@ -77,7 +77,7 @@ def test_a_study_that_is_killed_goes_on_as_one_that_was_not(source: str, tmp_pat
     (line,) = kdstudy_json(hit, "list")
     assert line["status"] == "interrupted"
     before = [trial["epochs"] for trial in kdstudy_json(hit, "show", "latest")["trials"]]
-    assert any(0 < epochs < 8 for epochs in before), "it was killed in the middle of a trial"
+    assert any(0 < epochs < 20 for epochs in before), "it was killed in the middle of a trial"
     kdstudy(hit, "resume", "latest", *allow, **environment)
     assert recorded(hit) == recorded(calm)
     again = kdstudy_json(calm, "reproduce", "latest", *allow, **environment)
