@@ -301,7 +301,7 @@ CASES = [
         "resources: {gpus: 2}",
         20,
         "resources.gpus",
-        "one GPU at most, got 2; write gpus: 1 and",
+        "one GPU at most, got 2; write gpus: 1 and ranks: 2 for a trial on all of them",
     ),
     ("confirm: {seeds: 2}", "numerics: {packs: vmap}", 20, "numerics.packs", "resources.pack is off; write resources"),
     (
@@ -309,7 +309,7 @@ CASES = [
         "resources: {gpus: 4.0}",
         20,
         "resources.gpus",
-        "one GPU at most, got 4; write gpus: 1 and",
+        "one GPU at most, got 4; write gpus: 1 and ranks: 4 for a trial on all of them",
     ),
     ("confirm: {seeds: 2}", "layers: [[a]]", 20, "layers", 'got [["a"]]; write for example [["layer1", "layer1"]]'),
     ("confirm: {seeds: 2}", "confirm: !!python/name:os.system x", 20, "confirm", "YAML tags are not allowed"),
