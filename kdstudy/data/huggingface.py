@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le, Lt
 
@@ -42,7 +42,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
     memory_gb: Gigabytes = 2.0,
     workers: Workers = 2,
     white: White = None,
-    exif: bool = True,
+    exif: Literal["ignore", "apply"] = "apply",
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
 ) -> Source:
     """Load a data set of the hub by its name, or a folder: parquet, arrow, ``save_to_disk``, or images by class.
@@ -68,7 +68,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         memory_gb: Decode once and keep the images if those of a split need at most so many gigabytes (1e9 bytes).
         workers: Processes that decode batches ahead where they do not, >= 0.
         white: Level that is white in grey images of more than eight bits; null for what the files say.
-        exif: Whether images are turned as the camera noted, which is what the library does.
+        exif: Whether images are turned as the camera noted (``apply``), which is what the library does.
         test_fraction: Share of each class held out as the test split where there is none, in (0, 1).
     """
     if resize is not None and resize < size:
@@ -93,7 +93,7 @@ def load(  # noqa: PLR0913 - each keyword is a key of the study file
         memory_gb=memory_gb,
         workers=workers,
         white=white,
-        exif=exif,
+        exif=exif == "apply",
         test_fraction=test_fraction,
         notes=tuple(notes),
         place=str(folder),
