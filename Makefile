@@ -18,8 +18,9 @@ EVERYTHING := .[export,dashboard,timm,hf,cluster,server]
 QUIETLY := --quiet --disable-pip-version-check
 # One thread a process: results repeat, and processes do not fight for the cores.
 export OMP_NUM_THREADS ?= 1
-# A file's tests in one process, several files side by side; each starts a Ray of its own, hence not more.
-SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not slow and not cluster"
+# A file's tests in one process, several files side by side; each starts a Ray of its own, hence not more. The longest
+# files come first: tests/conftest.py.
+SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not cluster"
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 from torch import nn
 
@@ -39,7 +42,12 @@ def trial_config(
 
 
 def fresh_teacher() -> nn.Module:
-    """Return an untrained teacher with settled BatchNorm statistics."""
+    """Return an untrained teacher with settled BatchNorm statistics, the caller's own."""
+    return copy.deepcopy(_settled())
+
+
+@functools.cache
+def _settled() -> nn.Module:
     data = dataset_of(trial_config(), with_test=False)
     module = build_model(
         "resnet8", {}, num_classes=data.num_classes, image_shape=data.image_shape, mean=data.mean, std=data.std, seed=99

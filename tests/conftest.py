@@ -22,6 +22,16 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+# Whole studies and whole trials: minutes in all, in few files.
+LONGEST = ("end_to_end", "trial", "runner")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the longest files to the front: processes that run side by side then end at about the same time."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """One thread and one seed; only where torch is in use already: some tests check that nothing loads it."""

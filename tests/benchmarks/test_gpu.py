@@ -34,6 +34,7 @@ def job(out: Path, part: str = "twice", **options: Any) -> Job:
     return Job(part, torch.device("cpu"), out, options.pop("seconds", 60.0), **options)
 
 
+@pytest.mark.slow
 def test_a_trial_twice_needs_nothing_that_runs_or_records_studies(tmp_path: Path) -> None:
     arguments = ["gpu", "--only", "twice", "--device", "cpu", "--minutes", "0.005", "--out", str(tmp_path)]
     code = BLOCKED.format(blocked=LIBRARIES, arguments=arguments)

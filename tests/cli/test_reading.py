@@ -74,6 +74,22 @@ print("torch" in sys.modules, file=sys.stderr)
 sys.exit(code)
 """
 
+COMMANDS = [
+    "list", "show", "show --json", "show --yaml", "show --trial 3", "show --watch", "compare", "compare --json",
+    "report -o page.html", "report --format md", "report --format json",
+]  # fmt: skip
+READ_ALL = """
+import contextlib, io, json, sys
+from kdstudy.cli import run
+found = {}
+for command in sys.argv[1:]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([*command.split(), "--store", "store"])
+    found[command] = code, out.getvalue(), err.getvalue(), "torch" in sys.modules
+print(json.dumps(found))
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -100,20 +116,19 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["list"], ["show"], ["show", "--json"], ["show", "--yaml"], ["show", "--trial", "3"], ["show", "--watch"],
-        ["compare"], ["compare", "--json"], ["report", "-o", "page.html"], ["report", "--format", "md"],
-        ["report", "--format", "json"],
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_a_record_is_read_without_plug_ins_and_torch(folder: Path, arguments: list[str]) -> None:
-    done = execute(folder, READ, *arguments, "--store", "store")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout or arguments[0] == "report"
-    assert done.stderr.splitlines()[-1] == "False", "torch was imported"
+@pytest.fixture(scope="module")
+def read(folder: Path) -> dict[str, tuple[int, str, str, bool]]:
+    """For each command, one after the other in one process: its code, what it wrote, was torch imported by then."""
+    done = execute(folder, READ_ALL, *COMMANDS)
+    return {command: tuple(found) for command, found in json.loads(done.stdout).items()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_record_is_read_without_plug_ins_and_torch(read: dict[str, tuple[int, str, str, bool]], command: str) -> None:
+    code, out, err, torch = read[command]
+    assert code == 0, err
+    assert out or command.startswith("report")
+    assert not torch, "torch was imported"
 
 
 def test_what_is_read_is_what_was_checked(folder: Path) -> None:

@@ -26,7 +26,7 @@ print("imported")
 
 
 # What the native library is called since torchvision 0.29, and before.
-library = pytest.mark.parametrize("library", ["_C_stable.so", "_C.so"])
+library = pytest.mark.parametrize("library", ["_C_stable.so", pytest.param("_C.so", marks=pytest.mark.slow)])
 
 
 def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -80,6 +80,7 @@ def test_they_are_not_declared_where_the_native_library_loads(fake: Path, librar
     assert (done.returncode, done.stdout.strip()) == (0, "imported"), done.stderr
 
 
+@pytest.mark.slow
 def test_the_cases_above_would_fail_the_other_way_round(fake: Path) -> None:
     package = fake / "torchvision" / "__init__.py"
     package.write_text(PACKAGE.format(native=False))

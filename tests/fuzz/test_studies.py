@@ -11,7 +11,7 @@ from kdstudy.cli import run
 from tests.fuzz.hostile import STRANGER, study_text
 from tests.fuzz.watch import watched
 
-FILES = 500
+FAST, ALL = 150, 500
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def judge(seed: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return "right" if codes[0] == 0 else "wrong"
 
 
-def test_study_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ends = Counter(judge(seed, folder, capsys) for seed in range(FILES))
-    assert min(ends["right"], ends["wrong"]) > FILES / 10, "the generator must make both"
+@pytest.mark.parametrize("files", [FAST, pytest.param(ALL, marks=pytest.mark.slow)])
+def test_study_files(files: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = Counter(judge(seed, folder, capsys) for seed in range(files))
+    assert min(ends["right"], ends["wrong"]) > files / 10, "the generator must make both"

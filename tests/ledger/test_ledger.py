@@ -458,6 +458,7 @@ def test_a_summary_counts_all_trials_and_takes_the_best_completed_search_score(l
     assert (second.id, second.trials, second.best_val, second.status) == ("empty-00000000", 0, None, "failed")
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_are_listed_at_once(ledger: Ledger) -> None:
     config = {"text": "x" * 2000}
     for study in range(20):

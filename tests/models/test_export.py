@@ -82,7 +82,7 @@ def test_safetensors_are_a_student_that_loads(saved: Path, tmp_path: Path) -> No
     assert torch.equal(kdstudy.load_student(tmp_path / "out")(images(3)), load_student(saved)(images(3)))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "shufflenetv2"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("shufflenetv2", marks=pytest.mark.slow)])
 def test_a_program_gives_the_same_logits_for_any_number_of_images(tmp_path: Path, name: str) -> None:
     saved, target = write(tmp_path / "student", name), tmp_path / "deep" / "student.pt2"
     export_student(saved, target, "torch")
@@ -95,7 +95,7 @@ def test_a_program_gives_the_same_logits_for_any_number_of_images(tmp_path: Path
     assert json.loads(extra["kdstudy.json"])["provenance"] == {"study": "smoke"}
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vgg8", "mobilenetv2"])
+@pytest.mark.parametrize("name", ["resnet8", "vgg8", pytest.param("mobilenetv2", marks=pytest.mark.slow)])
 def test_onnx_gives_the_same_logits_for_any_number_of_images(tmp_path: Path, name: str) -> None:
     require("onnx", "onnxscript", "onnxruntime")
     import onnx

@@ -73,6 +73,7 @@ def test_two_whole_searches_are_added_and_an_interruption_forgets_neither(store:
     assert [row.verdict for row in (declared, later)] == ["no_verdict", "no_verdict"], "one seed, and exploratory"
 
 
+@pytest.mark.slow
 def test_interrupted_or_not_the_digits_are_the_same(store: Store, tmp_path: Path) -> None:
     confirm_study("latest", store, searches=1, cluster=InProcess())
     shutil.copy(tmp_path / "own" / "mlflow.db", tmp_path)

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,18 +127,24 @@ def test_lag_lets_trials_of_one_arm_run_side_by_side(tmp_path: Path) -> None:
     assert handed == 4 * 4
 
 
+@pytest.fixture(scope="module")
+def without_packs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What is run where each trial has a process of its own."""
+    study = study_of()
+    with ledger_with(tmp_path_factory.mktemp("alone") / "l.db", study) as ledger:
+        drive(ledger, study, slots=3, order=random.Random(1), lag=4)
+        return plan(ledger)
+
+
 @pytest.mark.parametrize("slots", [1, 2, 5])
 @pytest.mark.parametrize("limit", [1, 2, 7, 1000])
-def test_packs_change_nothing_about_what_is_run(tmp_path: Path, slots: int, limit: int) -> None:
+def test_packs_change_nothing_about_what_is_run(tmp_path: Path, without_packs: Any, slots: int, limit: int) -> None:
     study = study_of()
-    with ledger_with(tmp_path / "l.db", study) as ledger:
-        drive(ledger, study, slots=3, order=random.Random(1), lag=4)
-        expected = plan(ledger)
     with ledger_with(tmp_path / "p.db", study) as ledger:
         order = random.Random(slots)
         limits = [limit] * 4 + [1000]  # drivers that are killed, and the last one is not
         sizes = [drive_packs(ledger, study, slots=slots, order=order, lag=4, limit=each) for each in limits]
-        assert plan(ledger) == expected
+        assert plan(ledger) == without_packs
         assert max(size for each in sizes for size in each) == 3
 
 

@@ -81,6 +81,7 @@ def test_good_plugins_pass_and_a_bad_one_is_found_out(package: Path) -> None:
     assert "assert {" in done.stdout, "assertions show their values"
 
 
+@pytest.mark.slow
 def test_a_package_that_was_not_allowed_is_not_imported(package: Path) -> None:
     done = pytest_in(package)
     assert "is code outside kdstudy, which is not run unasked" in done.stdout

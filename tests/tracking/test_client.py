@@ -108,6 +108,7 @@ def test_a_store_that_is_a_file_is_one_line(tmp_path: Path) -> None:
         connect(default_uri(tmp_path / "store"))
 
 
+@pytest.mark.slow
 def test_two_first_connections_at_the_same_time_both_succeed(tmp_path: Path) -> None:
     code = (
         "import sys; from kdstudy.tracking.client import connect; connect(sys.argv[1]).create_experiment(sys.argv[2])"
