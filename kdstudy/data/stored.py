@@ -140,7 +140,7 @@ class StoredImages(ABC):
             num_workers=workers,
             pin_memory=torch.device(device).type == "cuda",
             prefetch_factor=PREFETCH if workers else None,
-            multiprocessing_context=_fork_server() if workers else None,
+            multiprocessing_context=_fork_server(changing=change is not None) if workers else None,
             timeout=LOADER_SECONDS if workers else 0,
             generator=torch.Generator(),
         )  # else it would draw from torch's global stream, which dropout uses
@@ -189,12 +189,18 @@ def usable(workers: int) -> int:
     return min(workers, cores)
 
 
-@functools.cache
-def _fork_server() -> ForkServerContext:
-    """Return a way to start workers that is quick and safe: by fork, from a process without threads of Python's."""
+def _fork_server(*, changing: bool) -> ForkServerContext:
+    """Return a way to start workers that is quick and safe: by fork, from a process without threads of Python's.
+
+    What takes long to import, that process imports once, and not every worker of every epoch.
+
+    Args:
+        changing: Whether the workers augment.
+    """
     context = multiprocessing.get_context("forkserver")
-    slow = [name for name in ("datasets",) if name in sys.modules]  # else every worker of every epoch would import it
-    context.set_forkserver_preload(["kdstudy.data.files", "kdstudy.data.named", *slow])
+    slow = {"datasets": "datasets" in sys.modules, "kdstudy.data.torchvision_v2": changing}
+    needed = [name for name, used in slow.items() if used]
+    context.set_forkserver_preload(["kdstudy.data.files", "kdstudy.data.named", *needed])  # nothing, once it has begun
     return context
 
 

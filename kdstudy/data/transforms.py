@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from kdstudy.data.torchvision_import import import_torchvision
 from kdstudy.errors import DataError
 
 Change = Callable[[Tensor], Tensor]
@@ -172,7 +171,6 @@ def _by_pillow(change: Any) -> Change:
 
 
 def _v2() -> Any:
-    import_torchvision()
-    from torchvision.transforms import v2
+    from kdstudy.data.torchvision_v2 import v2
 
     return v2

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -283,3 +286,29 @@ def test_processes_that_decode_change_images_as_one_does(tmp_path: Path) -> None
         return torch.cat([batch.images for batch in made])
 
     assert torch.equal(images(2), images(0))
+
+
+SEEN = """
+import sys
+import torch
+from kdstudy.data.imagefolder import load
+from kdstudy.data.dataset import Split
+
+def seen(images, indices):
+    return torch.tensor(["torchvision" in sys.modules])
+
+if __name__ == "__main__":
+    from pathlib import Path
+    images = load(Path(sys.argv[1]), False, size=28, workers=1, memory_gb=0).train.images
+    print([made.tolist() for made in images.stream([torch.arange(2)], "cpu", seen)])
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_change_images_are_begun_with_what_is_slow_to_import(tmp_path: Path) -> None:
+    root = folder(tmp_path / "images")
+    (tmp_path / "seen.py").write_text(SEEN)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "seen", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout == "[[True]]\n"
