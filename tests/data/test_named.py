@@ -292,7 +292,6 @@ SEEN = """
 import sys
 import torch
 from kdstudy.data.imagefolder import load
-from kdstudy.data.dataset import Split
 
 def seen(images, indices):
     return torch.tensor(["torchvision" in sys.modules])
