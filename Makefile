@@ -20,7 +20,8 @@ QUIETLY := --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 # A file's tests in one process, several files side by side; each starts a Ray of its own, hence not more. The longest
 # files come first: tests/conftest.py.
-SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not cluster"
+SIDE_BY_SIDE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SUITE := $(SIDE_BY_SIDE) -m "not slow and not cluster"
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -33,7 +34,7 @@ test: lint ## set up, then lint and the tests, whole studies on real Ray and MLf
 	$(BIN)/python $(SUITE)
 
 test-full: $(READY) ## on top of that: the tests marked slow, against real servers
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python $(SIDE_BY_SIDE) -m slow
 
 test-cluster: $(READY) ## a Ray cluster of three hosts in namespaces, processes and hosts killed; as root, with PostgreSQL
 	$(BIN)/python -m pytest -m cluster
