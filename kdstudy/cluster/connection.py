@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +52,7 @@ def connected(
         lost: Called in the background, once, if a process of a local instance ends; this process follows soon.
 
     Raises:
-        ClusterError: No cluster answers at the address, or it refuses us.
+        ClusterError: No cluster answers at the address, or it refuses us; an instance cannot start here.
     """
     token = local_token(folder) if address is None else cluster_token()
     place, priority = (temporary_folder(), OWN) if address is None else ({}, {})
@@ -73,6 +75,8 @@ def connected(
 
 def _start() -> Sequence[Popen[Any]]:
     """Start an instance here; once more if that fails, as on a machine that is busy with other work."""
+    if os.name == "posix" and shutil.which("bash") is None:  # it would start, and wait for its workers for ever
+        raise ClusterError("ray: starts its workers by bash, which is not on the PATH; install it, or put it there")
     for last in (False, True):
         try:
             with own_session() as processes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdstudy.cluster import check_address
+from kdstudy.cluster.connection import connected
 from kdstudy.errors import ClusterError
 
 
@@ -69,3 +70,9 @@ def test_an_instance_that_cannot_start_is_said_without_an_address(tmp_path: Path
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("kdstudy.errors.ClusterError: ray: cannot start on this machine (")
+
+
+def test_an_instance_whose_workers_could_not_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="by bash, which is not on the PATH"), connected(None, tmp_path):
+        pass
