@@ -30,6 +30,7 @@ NUMERICS = (
     "{deterministic: false}",
     "{optimizer: loop}",
     "{optimizer: fused}",
+    "{graph: auto}",
     "{memory_format: channels_last}",
     "{student: bfloat16}",
     "{student: bfloat16, memory_format: channels_last}",

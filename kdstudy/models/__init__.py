@@ -7,6 +7,7 @@ from typing import Any
 
 from kdstudy.models.checkpoint_files import FileWeights, read_file, read_weights
 from kdstudy.models.checkpoints import fit_weights
+from kdstudy.models.compiled import compiled
 from kdstudy.models.export import Format, export_student
 from kdstudy.models.factory import build_model
 from kdstudy.models.features import FeatureExtractor, Memory, Output, trace
@@ -50,6 +51,7 @@ __all__ = [
     "Pretrained",
     "Traced",
     "build_model",
+    "compiled",
     "evaluating",
     "export_student",
     "fit_weights",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy.errors import ModelError
+from kdstudy.models.compiled import Program
 from kdstudy.models.inspection import evaluating, watching
 from kdstudy.models.layouts import MAP, Layout
 from kdstudy.models.randomness import preserved_generators
@@ -49,6 +50,8 @@ class FeatureExtractor:
         precision: Low precision in which its layers may compute (autocast); None for full precision.
         memory: Asked first where plain images are run without gradients; None to run the module each time.
         layouts: By layer, how its output is laid out; (B, C, H, W) where nothing is said. `trace_maps` finds it.
+        program: Runs the module in its stead where plain images are run for training: see `compiled`. What it records
+            are copies.
 
     Raises:
         ModelError: A layer name does not exist in the module.
@@ -61,13 +64,16 @@ class FeatureExtractor:
         precision: torch.dtype | None = None,
         memory: Memory | None = None,
         layouts: Mapping[str, Layout] | None = None,
+        program: Program | None = None,
     ) -> None:
         self.module = module
+        self.program = program
         self.precision = precision
         self.layers = tuple(layers)
         self.layouts = dict(layouts or {})
         self._memory = memory
         self._recorded: dict[str, _Recorded] | None = None  # between calls
+        self._copies: dict[str, Tensor] = {}
         self._copied: frozenset[str] | None = None
         self._overwritten: dict[Hashable, frozenset[str]] = {}
         self._hooks = contextlib.ExitStack()
@@ -80,7 +86,9 @@ class FeatureExtractor:
         self._hooks.enter_context(watching({name: modules[name] for name in self.layers}, self._record))
 
     def _record(self, name: str, _inputs: Any, output: Any) -> None:
-        if self._recorded is not None and name not in self._recorded:  # the first call counts, as in `trace`
+        if torch.compiler.is_compiling():
+            self._copies.setdefault(name, output.clone())
+        elif self._recorded is not None and name not in self._recorded:  # the first call counts, as in `trace`
             self._recorded[name] = _Recorded(output, copied=self._copied is None or name in self._copied)
 
     def __call__(self, images: Any, *, exact: bool = False) -> Output:
@@ -94,27 +102,51 @@ class FeatureExtractor:
             Logits and features, in the images' own type.
 
         Raises:
-            ModelError: A layer did not run, or its output was overwritten though in earlier passes it was not.
+            ModelError: A layer did not run, or its output was overwritten though in earlier passes it was not; or the
+                module cannot be compiled.
         """
+        if self.program is not None and self._trains(images, exact):
+            return self._run_program(self.program, images)
         if self._memory is None or torch.is_grad_enabled() or not isinstance(images, Tensor):
             return self._run(images, exact)
         return self._memory(images, ("output", exact), lambda: self._run(images, exact))
 
+    def _trains(self, images: Any, exact: bool) -> bool:
+        plain = isinstance(images, Tensor) and not images.requires_grad and not exact
+        return plain and torch.is_grad_enabled() and self.module.training
+
+    def _run_program(self, program: Program, images: Tensor) -> Output:
+        self._copies = {}
+        with self._autocast(images):
+            logits = program(images)
+        copies, self._copies = self._copies, {}
+        self._require(copies)
+        return self._output(logits, [copies[name] for name in self.layers], images)
+
     def _run(self, images: Any, exact: bool) -> Output:
         kind = (self.module.training, type(images))
         self._recorded, self._copied = {}, self._overwritten.get(kind)
-        if exact or self.precision is None or not isinstance(images, Tensor):
+        with contextlib.nullcontext() if exact else self._autocast(images):
             logits = self.module(images)
-        else:
-            with torch.autocast(images.device.type, dtype=self.precision):
-                logits = self.module(images)
         recorded, self._recorded = self._recorded, None
+        self._require(recorded)
+        if kind not in self._overwritten:
+            self._overwritten[kind] = frozenset(name for name, each in recorded.items() if each.overwritten)
+        return self._output(logits, [recorded[name].taken(name) for name in self.layers], images)
+
+    def _autocast(self, images: Any) -> contextlib.AbstractContextManager[Any]:
+        if self.precision is None or not isinstance(images, Tensor):
+            return contextlib.nullcontext()
+        return torch.autocast(images.device.type, dtype=self.precision)
+
+    def _require(self, recorded: Mapping[str, Any]) -> None:
         for name in self.layers:
             if name not in recorded:
                 raise ModelError(f"layers: '{name}' did not run in this pass; choose a layer that always runs")
-        if kind not in self._overwritten:
-            self._overwritten[kind] = frozenset(name for name, each in recorded.items() if each.overwritten)
-        features = (self.layouts.get(name, MAP).fold(recorded[name].taken(name)) for name in self.layers)
+
+    def _output(self, logits: Any, outputs: Sequence[Any], images: Any) -> Output:
+        named = zip(self.layers, outputs, strict=True)
+        features = (self.layouts.get(name, MAP).fold(output) for name, output in named)
         return Output(_widened(logits, images), tuple(_widened(feature, images) for feature in features))
 
     def release(self) -> None:

@@ -144,8 +144,15 @@ def _check_resources(parsed: Parsed, problems: Problems) -> None:
 
 
 def _check_packs(parsed: Parsed, problems: Problems) -> None:
-    """Refuse a way to run packs where there are none."""
-    if parsed.get("numerics", {}).get("packs") == "vmap" and parsed.get("resources", {}).get("pack") == "off":
+    """Refuse a way to run packs where there are none, and two ways to run a student's pass."""
+    numerics = parsed.get("numerics", {})
+    if numerics.get("packs") == "vmap" and numerics.get("graph", "off") != "off":
+        problems.add(
+            Place().key("numerics").key("graph"),
+            f"compiles the pass of one student, got {numerics['graph']}, but numerics.packs: vmap runs several at "
+            "once; leave one of them out",
+        )
+    elif numerics.get("packs") == "vmap" and parsed.get("resources", {}).get("pack") == "off":
         problems.add(
             Place().key("numerics").key("packs"),
             "is how the students of a pack run, got vmap, but resources.pack is off; write resources: {pack: auto}",

@@ -99,6 +99,15 @@ class NumericsConfig:
             "fused",
         ),
     ] = "auto"
+    graph: Annotated[
+        Literal["off", "auto", "on"],
+        Key(
+            "Whether the student's training pass is compiled, which a GPU then replays as CUDA graphs: for small "
+            "networks there, whose kernels take longer to launch than to run. Rounds differently; derivatives are "
+            "taken as ever. `auto` compiles on a GPU alone; the record of a trial says so.",
+            "auto",
+        ),
+    ] = "off"
     sync_batch_norm: Annotated[
         bool,
         Key(

@@ -22,6 +22,10 @@ def check_ranks(parsed: Parsed, problems: Problems) -> None:
         return
     if 0 < gpus < 1:
         problems.add(place.key("gpus"), f"each of several ranks takes a GPU of its own, got {gpus:g}; write 1, or 0")
+    graph = parsed.get("numerics", {}).get("graph", "off")
+    if graph != "off":
+        told = f"a pass in which ranks wait for each other cannot be compiled, got {graph}; write off"
+        problems.add(Place().key("numerics").key("graph"), told)
     if pack != "off":
         problems.add(place.key("pack"), f"trials of several ranks train alone, got {show(pack)}; write off")
     _check_batches(parsed, ranks, problems)

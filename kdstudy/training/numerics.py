@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from kdstudy.errors import ClusterError
-from kdstudy.models import FeatureExtractor, Layout, Memory
+from kdstudy.models import FeatureExtractor, Layout, Memory, compiled
 from kdstudy.settings import scoped_environment
 from kdstudy.study import NumericsConfig
 from kdstudy.training.bn_folding import fold
@@ -68,7 +68,10 @@ def student_network(
     """Return the student in the arithmetic asked for; ``module`` itself is trained. See `teacher_network`."""
     if numerics.memory_format == "channels_last":
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FeatureExtractor(module, layers, torch.bfloat16 if numerics.student == "bfloat16" else None, layouts=layouts)
+    on_gpu = any(parameter.is_cuda for parameter in module.parameters())
+    program = compiled(module) if numerics.graph == "on" or (numerics.graph == "auto" and on_gpu) else None
+    precision = torch.bfloat16 if numerics.student == "bfloat16" else None
+    return FeatureExtractor(module, layers, precision, layouts=layouts, program=program)
 
 
 def teacher_network(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,7 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     Raises:
         KdstudyError: The configuration cannot be run here, or the batch has no finite loss or gradient.
     """
+    config = replace(config, numerics=replace(config.numerics, graph="off"))  # to compile takes minutes
     inputs = OwnInputs(choose_device(config.resources.gpus))
     with (
         fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),

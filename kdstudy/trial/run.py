@@ -271,6 +271,7 @@ class TrialRun:
         last = self.history[-1]
         numerics = describe_numerics(self.device) | {"optimizer": self.distiller.kernels, **self.ranks.described}
         numerics |= {} if self.packed is None else {"pack": self.packed}
+        numerics |= {} if self.student.program is None else {"graph": "compiled"}
         seconds = sum(record.seconds for record in self.history)
         test = self._score(self.data.test).score if self.with_test and last.val is not None else None
         if last.val is None or (self.with_test and test is None):

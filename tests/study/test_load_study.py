@@ -304,6 +304,7 @@ CASES = [
         "one GPU at most, got 2; write gpus: 1 and ranks: 2 for a trial on all of them",
     ),
     ("confirm: {seeds: 2}", "numerics: {packs: vmap}", 20, "numerics.packs", "resources.pack is off; write resources"),
+    ("confirm: {seeds: 2}", "numerics: {packs: vmap, graph: on}", 20, "numerics.graph", "leave one of them out"),
     (
         "confirm: {seeds: 2}",
         "resources: {gpus: 4.0}",

@@ -49,3 +49,8 @@ def test_what_ranks_cannot_do_is_said(resources: str, said: str) -> None:
 def test_no_batch_size_may_be_drawn_that_does_not_split(size: str, said: str) -> None:
     with pytest.raises(StudyError, match=said):
         study("{ranks: 2}", TINY.replace("batch_size: 32", f"batch_size: {size}"))
+
+
+def test_passes_of_ranks_that_wait_for_each_other_are_not_compiled() -> None:
+    with pytest.raises(StudyError, match=r"numerics\.graph: a pass in which ranks wait .* got auto; write off"):
+        study("{ranks: 2}", TINY + "numerics: {graph: auto}\n")
