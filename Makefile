@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything happens in .venv, which is made once and then reused, but for the tests at
 # other versions, which have a .venv-newest and a .venv-minimum.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-full test-cluster test-newest test-minimum coverage lint docs clean
+.PHONY: help quickstart test test-full test-long test-cluster test-newest test-minimum coverage lint docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -20,8 +20,8 @@ QUIETLY := --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 # A file's tests in one process, several files side by side; each starts a Ray of its own, hence not more. The longest
 # files come first: tests/conftest.py.
-SIDE_BY_SIDE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-SUITE := $(SIDE_BY_SIDE) -m "not slow and not cluster"
+SUITE := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	-m "not slow and not long and not cluster"
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -34,7 +34,10 @@ test: lint ## set up, then lint and the tests, whole studies on real Ray and MLf
 	$(BIN)/python $(SUITE)
 
 test-full: $(READY) ## on top of that: the tests marked slow, against real servers
-	$(BIN)/python $(SIDE_BY_SIDE) -m slow
+	$(BIN)/python -m pytest -m slow
+
+test-long: $(READY) ## before a release: whole studies for minutes, of what faster tests cover in parts
+	$(BIN)/python -m pytest -m long
 
 test-cluster: $(READY) ## a Ray cluster of three hosts in namespaces, processes and hosts killed; as root, with PostgreSQL
 	$(BIN)/python -m pytest -m cluster

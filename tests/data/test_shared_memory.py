@@ -74,7 +74,7 @@ def test_a_loader_that_gives_nothing_is_an_error(images: ImageFiles, monkeypatch
 
     monkeypatch.setattr(stored_module, "_Chunks", Stuck)
     monkeypatch.setattr(stored_module, "LOADER_SECONDS", 0.2)
-    monkeypatch.setattr(stored_module, "_fork_server", lambda **_: None)  # the class is this test's own: it goes by fork
+    monkeypatch.setattr(stored_module, "_fork_server", lambda **_: None)  # the class is its own: by fork
     with pytest.raises(DataError, match=r"gave none \(DataLoader timed out after 0.2 seconds") as caught:
         list(images.stream([torch.arange(4)], "cpu"))
     assert "\n" not in str(caught.value)

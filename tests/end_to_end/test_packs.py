@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from kdstudy.ledger import Ledger
 from tests.command_line import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 PLUGIN = '''
 import os

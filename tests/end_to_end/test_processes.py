@@ -33,7 +33,7 @@ assert outcome.counts == {"completed": 7, "stopped": 0, "diverged": 0, "failed":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_goes_on_when_tune_is_begun_anew(tmp_path: Path) -> None:
     text = STUDY.format(**{**DEFAULTS, "trials": 7, "seconds": 0.0})
     # A process of its own: Ray reads its token once a process, and another test's may have been read here.

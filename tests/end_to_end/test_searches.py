@@ -32,7 +32,7 @@ def came_out(store: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return digits(store), [{name: value for name, value in row.items() if name != "study_id"} for row in comparisons]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_serial_parallel_and_resumed_studies_agree_in_values_weights_and_verdicts(tmp_path: Path) -> None:
     for name in ("serial", "parallel", "resumed"):

@@ -14,7 +14,7 @@ import pytest
 from kdstudy.ledger import LeaseOwner, Ledger
 from tests.command_line import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 STUDY = """
 name: told

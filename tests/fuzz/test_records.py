@@ -255,7 +255,7 @@ def test_damaged_stores(whole: Path, folder: Path, capsys: pytest.CaptureFixture
     assert ends["show 1"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_all_damaged_stores(whole: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(ALL):
