@@ -34,7 +34,7 @@ test: lint ## set up, then lint and the tests, whole studies on real Ray and MLf
 	$(BIN)/python $(SUITE)
 
 test-full: $(READY) ## on top of that: the tests marked slow, against real servers
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not long"
 
 test-long: $(READY) ## before a release: whole studies for minutes, of what faster tests cover in parts
 	$(BIN)/python -m pytest -m long

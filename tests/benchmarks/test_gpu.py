@@ -133,6 +133,7 @@ def test_the_files_make_a_page(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_of_it_runs_on_a_cpu_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def run(minutes: float) -> dict[str, Any]:

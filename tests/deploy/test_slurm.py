@@ -89,6 +89,7 @@ def start(job: dict[str, str], folder: Path, *arguments: str) -> subprocess.Pope
     return subprocess.Popen(command, cwd=folder, env=job, text=True, stdout=subprocess.PIPE, stderr=together)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_study_is_stopped_by_slurms_signal_at_a_checkpoint(job: dict[str, str], tmp_path: Path) -> None:
@@ -126,6 +127,7 @@ def until_an_epoch(store: Path) -> None:
     raise AssertionError("no epoch was trained")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_study_runs_to_its_end_on_all_nodes(job: dict[str, str], tmp_path: Path) -> None:

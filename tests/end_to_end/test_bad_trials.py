@@ -173,6 +173,7 @@ def test_an_address_without_a_cluster_is_one_line(tmp_path: Path, address: str) 
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_paths_of_a_study_are_meant_from_its_file_for_every_command_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
@@ -193,6 +194,7 @@ def test_paths_of_a_study_are_meant_from_its_file_for_every_command_from_anywher
     assert more.returncode == 0, more.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_loaded_teacher_is_needed_no_more_once_the_store_has_it(tmp_path: Path) -> None:
     torch.save(fresh_teacher().state_dict(), tmp_path / "teacher.pt")

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from kdstudy.ledger import Ledger
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 PLUGIN = '''
 import os

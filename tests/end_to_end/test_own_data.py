@@ -60,7 +60,7 @@ def recorded(store: Path) -> list[tuple[Any, ...]]:
     return [(trial["values"], trial["val"], trial["test"], trial["weights_sha256"]) for trial in trials]
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", [pytest.param("data set", marks=pytest.mark.long), "hugging face"])
 def test_a_study_that_is_killed_goes_on_as_one_that_was_not(source: str, tmp_path: Path) -> None:
     """One is kept in memory, the other decoded by workers; and a pack is what its trials are alone."""
     environment = {"HF_HOME": str(tmp_path / "cache")}

@@ -13,7 +13,7 @@ import pytest
 
 from kdstudy.ledger import Ledger
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 PLUGIN = '''
 import os

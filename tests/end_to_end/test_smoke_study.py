@@ -253,6 +253,7 @@ def started_until(folder: Path, mark: str) -> tuple[subprocess.Popen[str], list[
     raise AssertionError("".join(lines))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_driver_is_resumed_without_loss_or_repetition(
     store: Path, outcome: dict[str, Any], tmp_path: Path
@@ -291,6 +292,7 @@ def test_ctrl_c_is_130_and_the_study_goes_on_later(tmp_path: Path) -> None:
     assert kdstudy_json(tmp_path / "store", "resume", name="run")["trials"]["completed"] == 8
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_trial_and_a_driver_told_to_go_cost_nothing(

@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from tests.command_line import SMOKE, trial_processes, until
 from tests.servers import free_port, mlflow_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 AWAY_SECONDS = 8.0
 

@@ -153,6 +153,7 @@ def test_the_policy_stops_a_script_that_was_put_in_afterwards(browser: Browser, 
     context.close()
 
 
+@pytest.mark.long
 def test_the_report_of_200_trials_is_light(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
