@@ -19,7 +19,7 @@ student: {model: resnet8}
 train: {epochs: 2, batch_size: 16, base_lr: {log: [0.03, 0.3]}}
 arms:
   transfers: [attention: {weight: {log: [1, 100]}}]
-  policies: [constant, layerwise: {interval: 1, gain: 0.3}]
+  policies: [constant, layerwise: {interval: 1, gain: 0.3}, placebo]
 search: {sampler: tpe, trials_per_arm: 3, startup: 1, lag: 1}
 confirm: {searches: 3, seeds: 2, smallest: 1, at_most: 5}
 """
@@ -43,11 +43,11 @@ def test_serial_parallel_and_resumed_studies_agree_in_values_weights_and_verdict
     serial = came_out(tmp_path / "serial" / "store")
     kdstudy(tmp_path / "parallel" / "store", "run", "study.yaml", **{SLOTS: '{"CPU": 4}'})
     store = tmp_path / "resumed" / "store"
-    killed(store, store.parent / "study.yaml", "[11/", **{SLOTS: '{"CPU": 2}'})
+    killed(store, store.parent / "study.yaml", "[17/", **{SLOTS: '{"CPU": 2}'})
     kdstudy(store, "resume", "latest", **{SLOTS: '{"CPU": 3}'})
 
     trials, verdicts = serial
     assert {trial["search"] for trial in trials} == {0, 1, 2}
-    assert [row["searches"] for row in verdicts] == [3]
+    assert [row["searches"] for row in verdicts] == [3, 3]
     assert came_out(tmp_path / "parallel" / "store") == serial
     assert came_out(store) == serial

@@ -30,7 +30,7 @@ from kdstudy.trial import dataset_of, describe_dataset, open_teacher, prepare_te
 from tests.fuzz.hostile import BASE, STRANGER, VALUES, flipped
 from tests.fuzz.watch import watched
 
-FAST, ALL = 20, 100
+FAST, ALL = 20, 200
 STUDY_ID = "fuzz-0a1b2c3d"
 TABLES = (
     *("kdstudy_studies", "kdstudy_checked_studies", "kdstudy_searches"),

@@ -105,6 +105,16 @@ def test_it_takes_digits_or_says_that_they_are_too_small(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_its_weights_depend_on_the_seed_alone(name: str) -> None:
+    torch.manual_seed(1)
+    again, other = build(name).state_dict(), build(name, seed=1).state_dict()
+    mine = shared(name).state_dict()
+    assert all(torch.equal(mine[key], again[key]) for key in mine)
+    (first, *_) = (key for key, value in mine.items() if value.ndim == 4)
+    assert not torch.equal(mine[first], other[first])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_its_crucial_layers_shrink_with_depth(name: str) -> None:
     sizes = [pair.student_shape[1] for pair in layers(name)]
     assert len(sizes) >= 3
