@@ -30,9 +30,6 @@ class Collectives(Protocol):
     def gather(self, tensor: Tensor) -> Tensor:
         """Return every process's tensor, (W, ...), without gradients."""
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum over processes, without gradients."""
-
 
 def synchronise_batch_norms(module: nn.Module, ranks: Collectives) -> None:
     """Let every batch norm of a network take its statistics over the parts of all processes, in train mode.
@@ -101,9 +98,10 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, ranks: Collectives
     ) -> tuple[Tensor, Tensor, Tensor]:
         # The kernel's own statistics: `torch.var_mean` takes longer than the whole pass.
-        _, own_mean, own_inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, eps)
-        own = torch.stack([own_mean, (own_inverse.pow(-2) - eps).clamp_min(0)])
-        means_WC, variances_WC = ranks.gather(own).unbind(1)
+        # They are of the precision of the running ones that it is given, and that no momentum leaves as they are.
+        running = x.new_zeros(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
+        own = torch.batch_norm_update_stats(x, running, running, 0.0)
+        means_WC, variances_WC = ranks.gather(torch.stack(own)).unbind(1)
         mean = means_WC.mean(0)
         variance = variances_WC.mean(0) + (means_WC - mean).square().mean(0)
         ctx.save_for_backward(x, weight, mean, variance)
@@ -114,17 +112,19 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, *_constants: Any) -> tuple[Tensor | None, ...]:
-        """The gradient with the statistics held constant, less what flows through them."""
+        """The gradient with the statistics held constant, less what flows through them; rounded once."""
         x, weight, mean, variance = ctx.saved_tensors
         own = torch.ones_like(mean) if weight is None else weight
-        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            slope, x, own, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            slope, x, own, mean, variance, None, None, False, ctx.eps, [False, True, True]
         )
-        sum_bias, sum_weight = ctx.ranks.sum(torch.stack([of_bias, of_weight])).unbind()
+        # Gathered and added up here: for so few numbers gloo's sum takes two to four times as long.
+        sum_bias, sum_weight = ctx.ranks.gather(torch.stack([of_bias, of_weight])).sum(0).unbind()
         inverse = (variance + ctx.eps).rsqrt()
         per_entry = own * inverse / (x.numel() // x.shape[1] * ctx.ranks.size)
         along_x = per_entry * inverse * sum_weight
         shape = (1, -1, *[1] * (x.ndim - 2))
+        of_x = slope * (own * inverse).view(shape)
         of_x.addcmul_(along_x.view(shape), x, value=-1).sub_((per_entry * sum_bias - along_x * mean).view(shape))
         _, weighed, biased, *_ = ctx.needs_input_grad
-        return of_x, of_weight if weighed else None, of_bias if biased else None, None, None
+        return of_x.to(x.dtype), of_weight if weighed else None, of_bias if biased else None, None, None

@@ -20,9 +20,6 @@ class Alone:
     def gather(self, tensor: Tensor) -> Tensor:
         return tensor.unsqueeze(0)
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        return tensor
-
 
 @pytest.mark.parametrize(
     "options", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}], ids=str
@@ -46,6 +43,25 @@ def test_alone_it_is_torchs_own(options: dict, layout: torch.memory_format) -> N
             torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
     own.eval(), plain.eval()
     assert torch.allclose(own(images), plain(images))
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_statistics_of_low_precision_are_of_full_precision(low: torch.dtype) -> None:
+    torch.manual_seed(0)
+    own = nn.BatchNorm2d(3)
+    plain = copy.deepcopy(own)
+    synchronise_batch_norms(own, Alone())
+    images = (torch.randn(16, 3, 8, 8) * 3 + 1).to(low)
+    slope = torch.randn_like(images)
+    found = []
+    for norm in (own, plain):
+        leaf = images.clone().requires_grad_()
+        value = norm(leaf)
+        value.backward(slope)
+        found.append([value, leaf.grad, *(each.grad for each in norm.parameters()), *norm.buffers()])
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.dtype == theirs.dtype
+        torch.testing.assert_close(mine, theirs)
 
 
 class Odd(nn.BatchNorm2d):
