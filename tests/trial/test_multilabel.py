@@ -82,6 +82,17 @@ def test_decoding_batch_by_batch_gives_the_same_student(root: Path) -> None:
     assert [record.numbers() for record in first] == [record.numbers() for record in second]
 
 
+@pytest.mark.slow
+def test_two_ranks_give_what_one_process_gives(root: Path) -> None:
+    trial = config(root / "coco")
+    shared = dataclasses.replace(trial, resources=dataclasses.replace(trial.resources, ranks=2))
+    (alone, expected), (both, found) = run(root, trial, with_test=True), run(root, shared, with_test=True)
+    assert both.test == pytest.approx(alone.test, abs=1e-4)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, rel=1e-5)
+        assert mine.scores == pytest.approx(theirs.scores, abs=1e-4)
+
+
 def test_the_record_says_that_there_are_several_labels(root: Path) -> None:
     assert describe_dataset(dataset_of(config(root / "coco"), with_test=False))["multilabel"] is True
 

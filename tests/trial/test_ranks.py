@@ -16,7 +16,7 @@ from kdstudy.errors import DataError, MapError, ModelError
 from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import allow_plugins
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.study import TrialConfig
+from kdstudy.study import PluginSpec, TrialConfig
 from kdstudy.training import RankLostError
 from kdstudy.transfer import Observation
 from kdstudy.transfer.attention import AttentionTransfer
@@ -110,6 +110,47 @@ def test_another_number_of_ranks_continues_within_tolerance_and_says_so(
     result, _ = run(config, tmp_path)
     assert "begun by 2 rank(s), continued by 1: equal to rounding" in caplog.text
     assert result.val == pytest.approx(expected.val, abs=1e-5)
+
+
+LIST = (PluginSpec("random_resized_crop"), PluginSpec("flip"), PluginSpec("rand_augment", {"magnitude": 5}))
+SETTINGS: dict[str, dict[str, Any]] = {
+    "teacher's outputs kept by step": {"cache": {"mode": "schedule"}},
+    "teacher's outputs kept by view": {"cache": {"mode": "all_views"}},
+    "images in two views": {"cache": {"mode": "views", "views": 2}},
+    "named augmentations": {"data": {"augment": LIST}},
+    "none, the last batch smaller": {"data": {"augment": False}, "train": {"batch_size": 40}},
+    "folded teacher": {"numerics": {"teacher": "folded"}},
+    "channels last, one kernel": {"numerics": {"memory_format": "channels_last", "optimizer": "fused"}},
+    "student of low precision": {"numerics": {"student": "bfloat16"}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SETTINGS)
+def test_two_ranks_give_what_one_process_gives_under_every_setting(case: str, tmp_path: Path) -> None:
+    config = trial_config("attention", LAYERWISE, epochs=2, base_lr=0.01)
+    for section, keys in SETTINGS[case].items():
+        config = replace(config, **{section: replace(getattr(config, section), **keys)})
+    (alone, expected), (both, found) = (
+        run(of(config, ranks), cache=tmp_path / str(ranks), with_test=True) for ranks in (1, 2)
+    )
+    # Which of the numbers near each other rounding takes is chance in low precision.
+    close = 1e-2 if "low precision" in case else 1e-5
+    assert both.state == alone.state == "completed"
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, rel=close)
+        assert mine.val_loss == pytest.approx(theirs.val_loss, rel=close)
+
+
+@pytest.mark.slow
+def test_statistics_of_each_ranks_own_part_are_another_training_and_repeat(tmp_path: Path) -> None:
+    config = of(trial_config("attention", LAYERWISE, epochs=2))
+    own = replace(config, numerics=replace(config.numerics, sync_batch_norm=False))
+    (whole, _), (first, records), (second, again) = run(config), run(own), run(own)
+    assert first.state == "completed"
+    assert first.weights_sha256 == second.weights_sha256
+    assert [record.numbers() for record in records] == [record.numbers() for record in again]
+    assert first.weights_sha256 != whole.weights_sha256
 
 
 class LocalOnly(AttentionTransfer):
