@@ -1,10 +1,12 @@
 """How much faster two ranks of one CPU core take a step than one process on one: gloo, one thread each.
 
-An epoch by one process and one by two ranks run in turn, in reversed order every other round. Two numbers: by the
-clock, which holds on a quiet machine alone; and by CPU time, one process's over the busier rank's, which hardly depends
-on neighbours, but leaves out what the ranks wait for each other.
+An epoch by one process, one by two ranks, and one by two processes that each train on half of every batch and know
+nothing of each other, run in turn, in reversed order every other round. The last is the ceiling: what the machine's two
+cores give, which is less than twice where they share caches and memory. Times are by the clock, which holds on a quiet
+machine alone; beside them is CPU time, one process's over the busier rank's, which hardly depends on neighbours, but
+leaves out what the ranks wait for each other.
 
-    python benchmarks/ranks.py [ROUNDS [STEPS [METHOD]]]
+    python benchmarks/ranks.py [ROUNDS [STEPS [METHOD [BATCH]]]]
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
 from timing import ratio, table, where
 from torch._C._distributed_c10d import FileStore
 from trainers import BATCH, CPU, DECAY, MOMENTUM, RATE, SHAPE, STUDY, network, noise
@@ -36,59 +41,85 @@ CASES = (
 )
 
 
-def main(rounds: int, steps: int, method: str | None = None) -> None:
+def main(rounds: int, steps: int, method: str | None = None, batch: int = BATCH) -> None:
     """Print the table."""
-    print(where(), f"{rounds} rounds of {steps} steps of {BATCH} images", flush=True)
+    print(where(), f"{rounds} rounds of {steps} steps of {batch} images", flush=True)
     rows = []
     for case in (case for case in CASES if method in (None, case[2])):
-        rows.append(row(case, rounds, steps))
+        rows.append(row(case, rounds, steps, batch))
         print(rows[-1], flush=True)
-    print(table(["student <- teacher", "method", "times as fast, by CPU time", "by the clock", "s a step, one"], rows))
+    titles = ["student <- teacher", "method", "times as fast", "two apart", "by CPU time", "s a step, one"]
+    print(table(titles, rows))
 
 
-def row(case: tuple[str, str, str], rounds: int, steps: int) -> list[str]:
+class Team:
+    """Processes that run an epoch at the same time.
+
+    Args:
+        case: Of `CASES`.
+        steps: Of an epoch.
+        batches: Images in a step of each process's epoch.
+        together: Whether they are ranks, which share every batch.
+    """
+
+    def __init__(self, case: tuple[str, str, str], steps: int, batches: Sequence[int], *, together: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._folder = tempfile.TemporaryDirectory()
+        self._pipes = []
+        size = len(batches) if together else 1
+        for number, batch in enumerate(batches):
+            pipe, end = context.Pipe()
+            arguments = (end, case, steps, batch, number if together else 0, size, self._folder.name)
+            context.Process(target=work, args=arguments, daemon=True).start()
+            self._pipes.append(pipe)
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def run(self) -> None:
+        """Run an epoch; keep its seconds by the clock, and the CPU's of the busiest process."""
+        began = time.perf_counter()
+        for pipe in self._pipes:
+            pipe.send(True)
+        self.cpu.append(max(pipe.recv() for pipe in self._pipes))
+        self.wall.append(time.perf_counter() - began)
+
+    def close(self) -> None:
+        """End the processes."""
+        for pipe in self._pipes:
+            pipe.send(False)
+        self._folder.cleanup()
+
+
+def row(case: tuple[str, str, str], rounds: int, steps: int, batch: int) -> list[str]:
     """Return one line of the table."""
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        teams = []
-        for size in (1, 2):
-            pipes = [context.Pipe() for _ in range(size)]
-            workers = [
-                context.Process(target=work, args=(pipes[rank][1], case, steps, rank, size, folder), daemon=True)
-                for rank in range(size)
-            ]
-            for worker in workers:
-                worker.start()
-            teams.append([pipe for pipe, _ in pipes])
-        cpu: dict[str, list[float]] = {"one": [], "two": []}
-        wall: dict[str, list[float]] = {"one": [], "two": []}
-        turns = list(zip(("one", "two"), teams, strict=True))
-        for number in range(rounds + 1):
-            for name, team in turns if number % 2 else reversed(turns):
-                began = time.perf_counter()
-                for pipe in team:
-                    pipe.send(True)
-                busiest = max(pipe.recv() for pipe in team)
-                if number:
-                    cpu[name].append(busiest)
-                    wall[name].append(time.perf_counter() - began)
-        for team in teams:
-            for pipe in team:
-                pipe.send(False)
+    teams = {
+        "one": Team(case, steps, [batch], together=False),
+        "ranks": Team(case, steps, [batch] * 2, together=True),
+        "apart": Team(case, steps, [batch // 2] * 2, together=False),
+    }
+    for number in range(rounds + 1):
+        for team in teams.values() if number % 2 else reversed(teams.values()):
+            team.run()
+    for team in teams.values():
+        team.close()
+    wall = {name: team.wall[1:] for name, team in teams.items()}
+    cpu = {name: team.cpu[1:] for name, team in teams.items()}
     student, teacher, method = case
-    by = [ratio(seconds, "one", "two") for seconds in (cpu, wall)]
-    return [f"{student} <- {teacher}", method, *by, f"{min(cpu['one']) / steps:.3f}"]
+    found = ratio(wall, "one", "ranks"), ratio(wall, "one", "apart"), ratio(cpu, "one", "ranks")
+    return [f"{student} <- {teacher}", method, *found, f"{min(wall['one']) / steps:.3f}"]
 
 
-def work(pipe: Connection, case: tuple[str, str, str], steps: int, rank: int, size: int, folder: str) -> None:
+def work(
+    pipe: Connection, case: tuple[str, str, str], steps: int, batch: int, rank: int, size: int, folder: str
+) -> None:
     """Run an epoch whenever told to, and tell its CPU seconds."""
     with fixed_numerics(1):
         if size == 1:
-            serve(pipe, epoch_of(case, steps, ALONE))
+            serve(pipe, epoch_of(case, steps, batch, ALONE))
             return
         store = FileStore(str(Path(folder) / "store"), size)
         with networked(LocalRanks.interface), joined(store, rank, size, CPU) as ranks:
-            serve(pipe, epoch_of(case, steps, ranks))
+            serve(pipe, epoch_of(case, steps, batch, ranks))
 
 
 def serve(pipe: Connection, epoch: Any) -> None:
@@ -99,13 +130,15 @@ def serve(pipe: Connection, epoch: Any) -> None:
         pipe.send(time.process_time() - began)
 
 
-def epoch_of(case: tuple[str, str, str], steps: int, ranks: Ranks) -> Any:
+def epoch_of(case: tuple[str, str, str], steps: int, batch: int, ranks: Ranks) -> Any:
     """Return what runs an epoch on one of the ranks."""
     student, teacher, transfer = case
-    data = noise(steps)
+    data = noise(-(-steps * batch // BATCH))
+    data = replace(data, train=data.train.take(torch.arange(steps * batch)))
     text = STUDY.format(teacher=teacher, student=student, transfer=transfer, cache="off", numerics="{}")
     study = parse_study(text)
     config = study.config(study.arms[0].name, {}, data_seed=1, init_seed=2)
+    config = replace(config, train=replace(config.train, batch_size=batch))
     built = networks(config, data, network(teacher, data), CPU, ranks=ranks)
     assert built.teacher is not None
     built.teacher.module.eval()
@@ -133,4 +166,4 @@ def epoch_of(case: tuple[str, str, str], steps: int, ranks: Ranks) -> Any:
 
 if __name__ == "__main__":
     given = sys.argv[1:] + ["9", "6"][len(sys.argv) - 1 :]
-    main(int(given[0]), int(given[1]), *given[2:3])
+    main(int(given[0]), int(given[1]), *given[2:3], *map(int, given[3:4]))
