@@ -89,6 +89,7 @@ def at(number: int, kind: type, error: BaseException) -> Callable[[TrialEvent], 
     return before
 
 
+@pytest.mark.slow
 def test_a_study_runs_to_its_end_wherever_it_was_interrupted(
     store: Store, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
