@@ -28,7 +28,7 @@ from trainers import BATCH, CPU, DECAY, MOMENTUM, RATE, SHAPE, STUDY, network, n
 
 from kdstudy.layerwise import layer_groups
 from kdstudy.study import parse_study
-from kdstudy.training import ALONE, BatchShare, Distiller, Ranks, SgdSettings, fixed_numerics, generator, joined
+from kdstudy.training import ALONE, BatchShare, Distiller, OptimizerSettings, Ranks, fixed_numerics, generator, joined
 from kdstudy.trial import OutputsRecipe, build_transfer, networks, teacher_outputs, training_batches
 from kdstudy.trial.rank_processes import LocalRanks, networked
 
@@ -150,7 +150,7 @@ def epoch_of(case: tuple[str, str, str], steps: int, batch: int, ranks: Ranks) -
         built.teacher,
         method,
         groups=layer_groups(built.student.module, built.context.layers, SHAPE),
-        sgd=SgdSettings(RATE, MOMENTUM, DECAY, nesterov=False),
+        optimizer=OptimizerSettings(RATE, MOMENTUM, DECAY, nesterov=False),
         schedule=lambda _: 1.0,
         teacher_outputs=teacher_outputs(recipe, None, share) if method.uses_teacher else None,
         share=share,

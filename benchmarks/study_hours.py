@@ -23,7 +23,7 @@ from benchmarks.timing import table, where
 from kdstudy.data import Augmentation, Batch, Dataset, Split
 from kdstudy.layerwise import layer_groups
 from kdstudy.study import Study, TrialConfig, load_study
-from kdstudy.training import Distiller, SgdSettings, generator
+from kdstudy.training import Distiller, OptimizerSettings, generator
 from kdstudy.trial import build_transfer, networks, teacher_spec, teacher_trial
 
 SIZES = {"cifar10": (50_000, 10, 32), "cifar100": (50_000, 100, 32), "coco": (118_287, 80, 64)}
@@ -95,7 +95,7 @@ def step_of(config: TrialConfig, device: torch.device) -> Callable[[], object]:
         frozen,
         transfer,
         groups=layer_groups(student.module, context.layers, data.image_shape),
-        sgd=SgdSettings(1e-3, config.train.momentum, config.train.weight_decay, config.train.nesterov),
+        optimizer=OptimizerSettings(1e-3, config.train.momentum, config.train.weight_decay, config.train.nesterov),
         schedule=lambda _: 1.0,
     )
     assert isinstance(data.train.images, torch.Tensor)

@@ -21,7 +21,7 @@ from kdstudy.data import Augmentation, Batch, Dataset, Source, Split, import_tor
 from kdstudy.layerwise import layer_groups
 from kdstudy.models import NetworkSpec
 from kdstudy.study import TrialConfig, parse_study
-from kdstudy.training import Distiller, SgdSettings, generator
+from kdstudy.training import Distiller, OptimizerSettings, generator
 from kdstudy.trial import OutputsRecipe, build_transfer, networks, teacher_outputs, training_batches
 
 BATCH, CLASSES, RATE, MOMENTUM, DECAY = 64, 100, 0.05, 0.9, 5e-4
@@ -127,7 +127,7 @@ class Ours:
             frozen,
             method,
             groups=layer_groups(self.student.module, context.layers, SHAPE),
-            sgd=SgdSettings(RATE, MOMENTUM, DECAY, nesterov=False),
+            optimizer=OptimizerSettings(RATE, MOMENTUM, DECAY, nesterov=False),
             schedule=lambda _: 1.0,
             teacher_outputs=self.teacher_outputs,
         )

@@ -68,6 +68,7 @@ KINDS = {
     "datasets": ("Data sets", plugins.DATASETS),
     "augmentations": ("Augmentations", plugins.AUGMENTATIONS),
     "samplers": ("Samplers", plugins.SAMPLERS),
+    "optimizers": ("Optimizers", plugins.OPTIMIZERS),
     "schedules": ("Schedules", plugins.SCHEDULES),
     "pruners": ("Pruners", plugins.PRUNERS),
 }

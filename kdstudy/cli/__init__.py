@@ -60,6 +60,7 @@ COMMANDS = {
     "datasets": ("kdstudy.cli.plugins", "List data sets, or document one."),
     "augmentations": ("kdstudy.cli.plugins", "List changes of training images, or document one."),
     "samplers": ("kdstudy.cli.plugins", "List search algorithms, or document one."),
+    "optimizers": ("kdstudy.cli.plugins", "List optimizers, or document one."),
     "schedules": ("kdstudy.cli.plugins", "List learning-rate schedules, or document one."),
     "pruners": ("kdstudy.cli.plugins", "List rules that stop trials early, or document one."),
 }

@@ -14,6 +14,7 @@ from kdstudy.plugins import (
     AUGMENTATIONS,
     DATASETS,
     MODELS,
+    OPTIMIZERS,
     POLICIES,
     PRUNERS,
     SAMPLERS,
@@ -80,5 +81,6 @@ models_command = _command("models", MODELS)
 datasets_command = _command("datasets", DATASETS)
 augmentations_command = _command("augmentations", AUGMENTATIONS)
 samplers_command = _command("samplers", SAMPLERS)
+optimizers_command = _command("optimizers", OPTIMIZERS)
 schedules_command = _command("schedules", SCHEDULES)
 pruners_command = _command("pruners", PRUNERS)

@@ -96,6 +96,11 @@ class Registry:
         positional, named = given_to(plugin, dict(zip(self._passed, values, strict=True)))
         return plugin(*positional, **named, **options)
 
+    def takes(self, name: str, argument: str) -> bool:
+        """Return whether a plug-in that may take only some of what is passed takes this."""
+        positional, named = given_to(self.load(name), dict.fromkeys(self._passed))
+        return bool(positional) or argument in named
+
     def _is_ours(self, module_name: str, attribute: str) -> bool:
         """Whether it is a public class or function of a module that holds registered plug-ins of this kind."""
         if attribute.startswith("_") or module_name not in {
@@ -267,6 +272,16 @@ SCHEDULES = Registry(
         "multistep": "kdstudy.training.schedule:multistep",
     },
     passed=("progress", "epochs"),
+)
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "sgd": "kdstudy.training.optimizer:sgd",
+        "adamw": "kdstudy.training.optimizer:adamw",
+    },
+    passed=("groups", "lr", "weight_decay", "momentum", "nesterov", "kernels"),
+    fewer=True,
 )
 
 PRUNERS = Registry(

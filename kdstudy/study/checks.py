@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kdstudy.plugins import POLICIES
+from kdstudy.plugins import OPTIMIZERS, POLICIES
 from kdstudy.study.diagnostics import Place, Problems, show
 from kdstudy.study.plugin_spec import PluginSpec
 from kdstudy.study.rank_checks import check_ranks
@@ -118,6 +118,20 @@ def _check_train(parsed: Parsed, problems: Problems) -> None:
                 place.key("nesterov"),
                 "Nesterov's momentum needs train.momentum greater than 0, "
                 "got 0; raise momentum or write nesterov: false",
+            )
+    if "optimizer" in train and True in ends_of(train.get("nesterov", False)):
+        for spec in ends_of(train["optimizer"]):
+            if spec.name != "sgd" and not OPTIMIZERS.takes(spec.name, "nesterov"):
+                problems.add(
+                    place.key("nesterov"),
+                    f"is of sgd's momentum, and '{spec.name}' has none such; write nesterov: false",
+                )
+    if {"epochs", "warmup_epochs"} <= train.keys():
+        longest, fewest = max(ends_of(train["warmup_epochs"])), min(ends_of(train["epochs"]))
+        if longest >= fewest:
+            problems.add(
+                place.key("warmup_epochs"),
+                f"must be fewer than train.epochs, {fewest}, got {longest}; lower it or train longer",
             )
     schedule = train.get("schedule")
     if isinstance(schedule, PluginSpec) and schedule.name == "multistep":

@@ -93,9 +93,9 @@ class NumericsConfig:
     optimizer: Annotated[
         Literal["auto", "loop", "foreach", "fused"],
         Key(
-            "How SGD updates the weights: tensor by tensor (`loop`), the tensors of a layer at once (`foreach`), or in "
-            "one kernel (`fused`, which rounds differently). `auto` is `loop` on a CPU and `foreach` on a GPU; the "
-            "record of a trial says which.",
+            "How the optimizer updates the weights: tensor by tensor (`loop`), the tensors of a layer at once "
+            "(`foreach`), or in one kernel (`fused`, which rounds differently). `auto` is `loop` on a CPU and `foreach` "
+            "on a GPU; the record of a trial says which.",
             "fused",
         ),
     ] = "auto"

@@ -10,12 +10,22 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from kdstudy.plugins import AUGMENTATIONS, DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
+from kdstudy.plugins import (
+    AUGMENTATIONS,
+    DATASETS,
+    MODELS,
+    OPTIMIZERS,
+    POLICIES,
+    PRUNERS,
+    SAMPLERS,
+    SCHEDULES,
+    TRANSFERS,
+)
 from kdstudy.study.diagnostics import show
 
 REGISTRIES = {
     registry.kind: registry
-    for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, SCHEDULES, PRUNERS, DATASETS, AUGMENTATIONS)
+    for registry in (MODELS, TRANSFERS, POLICIES, SAMPLERS, OPTIMIZERS, SCHEDULES, PRUNERS, DATASETS, AUGMENTATIONS)
 }
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

@@ -20,7 +20,8 @@ _RATE = (("train.base_lr", "teacher.base_lr"), "")
 _BATCH = (("train.batch_size", "teacher.batch_size"), "")
 _EPOCHS = (("train.epochs", "teacher.epochs"), "")
 _DECAY = (("train.weight_decay", "teacher.weight_decay"), "")
-_SGD = (("train.momentum", "train.nesterov", "train.weight_decay"), "every network is trained by SGD")
+_OPTIMIZER = (("train.optimizer",), "see `kdstudy optimizers`; the teacher is trained by SGD")
+_WARM_UP = (("train.warmup_epochs",), "for every schedule")
 _SCHEDULE = (("train.schedule",), "see `kdstudy schedules`")
 _LOW_PRECISION = (("numerics.student", "numerics.teacher"), "float32 or bfloat16, not float16")
 _PRUNER = (("search.pruner",), "for example {patience: {epochs: 5}}")
@@ -51,10 +52,10 @@ OTHER_KEYS: dict[str, Meant] = {
     **dict.fromkeys(("batch", "bs", "batchsize", "train_batch_size", "per_device_batch_size"), _BATCH),
     **dict.fromkeys(("num_epochs", "n_epochs", "max_epochs", "nb_epochs", "steps", "iterations"), _EPOCHS),
     **dict.fromkeys(("wd", "l2", "decay", "weight_penalty"), _DECAY),
-    **dict.fromkeys(("optimizer", "optimiser", "optim", "opt", "sgd", "adam", "adamw"), _SGD),
+    **dict.fromkeys(("optimizer", "optimiser", "optim", "opt", "sgd", "adam", "adamw"), _OPTIMIZER),
     **dict.fromkeys(("scheduler", "lr_scheduler", "lr_schedule", "lr_policy", "sched", "cosine"), _SCHEDULE),
     **dict.fromkeys(("milestones", "gamma", "lr_decay_epochs"), (("train.schedule",), "multistep has them as options")),
-    **dict.fromkeys(("warmup", "warmup_epochs", "warmup_steps"), (("train.schedule",), "none of them warms up")),
+    **dict.fromkeys(("warmup", "warmup_epochs", "warmup_steps", "num_warmup_epochs"), _WARM_UP),
     **dict.fromkeys(("amp", "fp16", "bf16", "half", "precision", "mixed_precision", "autocast"), _LOW_PRECISION),
     **dict.fromkeys(("channels_last", "layout"), (("numerics.memory_format",), "")),
     **dict.fromkeys(("early_stopping", "early_stop", "patience", "pruning", "stopper", "asha", "hyperband"), _PRUNER),

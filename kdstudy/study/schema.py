@@ -123,7 +123,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Section ``train``: how every student is trained (SGD)."""
+    """Section ``train``: how every student is trained."""
 
     epochs: Annotated[int, Ge(1), Le(1_000_000), Key("Passes over the training split.", 8, ranged=True)]
     batch_size: Annotated[int, Ge(2), Key("Images in one step.", 64, ranged=True)]
@@ -132,14 +132,35 @@ class TrainConfig:
         Gt(0),
         Key("Learning rate at the first step, before schedule and layer-wise multipliers.", 0.1, ranged=True),
     ]
-    weight_decay: Annotated[float, Ge(0), Key("Weight decay, coupled to the learning rate as in SGD.", ranged=True)] = (
-        5e-4
-    )
-    momentum: Annotated[float, Ge(0), Lt(1), Key("Momentum of SGD; 0 for none.", ranged=True)] = 0.9
-    nesterov: Annotated[bool, Key("Whether the momentum is Nesterov's.", ranged=True)] = False
+    weight_decay: Annotated[
+        float,
+        Ge(0),
+        Key("Weight decay; of `sgd` coupled to the gradient, of `adamw` decoupled (0.01 to 0.3 there).", ranged=True),
+    ] = 5e-4
+    momentum: Annotated[float, Ge(0), Lt(1), Key("Momentum of SGD, 0 for none; beta_1 of `adamw`.", ranged=True)] = 0.9
+    nesterov: Annotated[bool, Key("Whether SGD's momentum is Nesterov's.", ranged=True)] = False
     schedule: Annotated[
         PluginSpec, Key("How the learning rate falls over the epochs.", "cosine", ranged=True, plugin="schedule")
     ] = field(default_factory=lambda: PluginSpec("cosine"))
+    optimizer: Annotated[
+        PluginSpec,
+        Key("What updates the weights; `numerics.optimizer` says how it computes.", "adamw", True, "optimizer"),
+    ] = field(default_factory=lambda: PluginSpec("sgd"))
+    warmup_epochs: Annotated[
+        int,
+        Ge(0),
+        Key("First epochs in which the learning rate also rises, from a hundredth; fewer than `epochs`.", ranged=True),
+    ] = 0
+    label_smoothing: Annotated[
+        float,
+        Ge(0),
+        Lt(1),
+        Key("Share of the label's weight that all classes share in the cross-entropy of training.", 0.1, ranged=True),
+    ] = 0.0
+    clip_norm: Annotated[
+        Annotated[float, Gt(0)] | None,
+        Key("Largest norm of the gradients of all weights together, to which they are scaled; null for any.", 1.0),
+    ] = None
 
 
 @dataclass(frozen=True)

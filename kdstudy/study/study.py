@@ -211,6 +211,7 @@ class Study:
             ("model", self.teacher.model),
             ("model", self.student.model),
             ("schedule", self.train.schedule),
+            ("optimizer", self.train.optimizer),
             *(("transfer", arm.transfer) for arm in self.arms),
             *(("policy", arm.policy) for arm in self.arms),
             *(("augmentation", spec) for spec in self.data.augmentations),

@@ -14,7 +14,7 @@ from torch import Tensor
 from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
 from kdstudy.testing.networks import context_of, small_batch, small_net
-from kdstudy.training import Distiller, SgdSettings, weights_sha256
+from kdstudy.training import Distiller, OptimizerSettings, weights_sha256
 from kdstudy.transfer import Batch, MapTransfer, Observation, Transfer
 
 
@@ -46,7 +46,7 @@ class TransferBench:
             FeatureExtractor(self.teacher, context.teacher_layers),
             self.transfer,
             groups={"head": [name for name, _ in self.student.named_parameters()]},
-            sgd=SgdSettings(1e-4, 0.9, 5e-4, nesterov=False),
+            optimizer=OptimizerSettings(1e-4, 0.9, 5e-4, nesterov=False),
             schedule=lambda _: 1.0,
         )
 

@@ -2,7 +2,8 @@
 
 from kdstudy.training.batch_share import BatchShare, whole_images
 from kdstudy.training.checkpoint import CheckpointFolder, weights_sha256
-from kdstudy.training.distiller import Distiller, EpochInProgress, EpochTotals
+from kdstudy.training.distiller import Distiller, EpochInProgress
+from kdstudy.training.epoch_totals import EpochTotals
 from kdstudy.training.evaluate import Evaluation, evaluate
 from kdstudy.training.norms import LayerNorms
 from kdstudy.training.numerics import (
@@ -14,11 +15,11 @@ from kdstudy.training.numerics import (
     teacher_network,
 )
 from kdstudy.training.objective import chance_score
+from kdstudy.training.optimizer import OptimizerSettings, build_optimizer
 from kdstudy.training.probe import Probe, ProbeResult, StudentMapsEmptyError
 from kdstudy.training.ranks import ALONE, RankLostError, Ranks, joined
 from kdstudy.training.rng import generator, seed_global_rng
 from kdstudy.training.schedule import schedule
-from kdstudy.training.sgd import SgdSettings
 from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, TeacherOutputs
 from kdstudy.training.term_log import TermLog
@@ -33,14 +34,15 @@ __all__ = [
     "Evaluation",
     "LayerNorms",
     "LiveTeacherOutputs",
+    "OptimizerSettings",
     "Probe",
     "ProbeResult",
     "RankLostError",
     "Ranks",
-    "SgdSettings",
     "StudentMapsEmptyError",
     "TeacherOutputs",
     "TermLog",
+    "build_optimizer",
     "chance_score",
     "choose_device",
     "describe_numerics",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -18,34 +17,13 @@ from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
 from kdstudy.results import finite
 from kdstudy.training.batch_share import BatchShare
+from kdstudy.training.epoch_totals import EpochTotals
 from kdstudy.training.norms import LayerNorms, Norms
-from kdstudy.training.sgd import Kernels, SgdSettings, build_sgd, decided, flags
+from kdstudy.training.optimizer import Kernels, OptimizerSettings, build_optimizer, clip_gradients, decided, flags
 from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, Observer, TeacherOutputs
 from kdstudy.training.term_log import TermLog
 from kdstudy.transfer import EmptyMapError, Transfer
-
-
-@final
-@dataclass(frozen=True)
-class EpochTotals:
-    """Means over the steps of one epoch, and the learning rates of its last step.
-
-    Args:
-        loss: Mean total loss; not finite where the student has diverged.
-        terms: Mean of each named term; None for one that was not finite.
-        rate: The base learning rate, before multipliers.
-        rates: Of each group.
-        trouble: Why the student has diverged, in one sentence without a full stop; None if it has not.
-        norms: Of each group's parameters and gradients, where they were asked for.
-    """
-
-    loss: float
-    terms: dict[str, float | None]
-    rate: float
-    rates: dict[str, float]
-    trouble: str | None = None
-    norms: dict[str, Norms] = field(default_factory=dict)
 
 
 @final
@@ -60,10 +38,11 @@ class Distiller:
         teacher: Frozen by this constructor and kept in eval mode; None for plain training without one.
         transfer: Adds its terms; its own parameters form a group of their own.
         groups: Layer (or ``head``) to names of the student's parameters; each parameter in exactly one group.
-        sgd: Optimizer settings.
+        optimizer: Its settings.
         schedule: Factor on the base rate as a function of epochs done.
         teacher_outputs: Where the teacher's observations come from; None runs it in each step.
         share: This rank's share of every batch; None where the whole is its own.
+        smoothing: Of the labels, in [0, 1).
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of a step
@@ -73,15 +52,17 @@ class Distiller:
         transfer: Transfer,
         *,
         groups: Mapping[str, Iterable[str]],
-        sgd: SgdSettings,
+        optimizer: OptimizerSettings,
         schedule: Callable[[float], float],
         teacher_outputs: TeacherOutputs | None = None,
         share: BatchShare | None = None,
+        smoothing: float = 0.0,
     ) -> None:
         self.student = student
         self.teacher = teacher
         self.transfer = transfer
-        self._sgd = decided(sgd, student.module)
+        self._settings = decided(optimizer, student.module)
+        self._smoothing = smoothing
         self._schedule = schedule
         if teacher is not None:
             teacher.module.eval().requires_grad_(False)
@@ -89,19 +70,19 @@ class Distiller:
         self._observer: Observer = transfer if share is None else share
         live = None if teacher is None or not transfer.uses_teacher else LiveTeacherOutputs(teacher, self._observer)
         self._teacher_outputs = live if teacher_outputs is None else teacher_outputs
-        self.optimizer = build_sgd(param_groups(student.module, groups, transfer), self._sgd)
+        self.optimizer = build_optimizer(param_groups(student.module, groups, transfer), self._settings)
         self._norms: LayerNorms | None = None
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
         self.optimizer.load_state_dict(state)
         for group in self.optimizer.param_groups:
-            group.update(flags(self._sgd.kernels))
+            group.update(flags(self._settings.kernels))
 
     @property
     def kernels(self) -> Kernels:
         """How the optimizer computes, ``auto`` decided."""
-        return self._sgd.kernels
+        return self._settings.kernels
 
     def begin_epoch(
         self,
@@ -133,7 +114,7 @@ class Distiller:
 
     def lr_at(self, progress: float) -> float:
         """Return the scheduled learning rate, before multipliers, after ``progress`` epochs."""
-        return self._sgd.base_lr * self._schedule(progress)
+        return self._settings.base_lr * self._schedule(progress)
 
     def set_rates(self, progress: float, multipliers: Mapping[str, float]) -> None:
         """Set each group's learning rate for a step that begins after ``progress`` epochs."""
@@ -170,12 +151,14 @@ class Distiller:
             step=step,
             directions=directions,
             observer=self._observer,
+            smoothing=self._smoothing,
         )
         self.optimizer.zero_grad(set_to_none=True)
         return terms, torch.stack(list(terms.values())).sum()
 
     def update(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the optimizer's step, the gradients being there, and return the terms detached."""
+        clip_gradients(self.optimizer, self._settings.clip_norm)
         if self._norms is not None:
             self._norms.add()
         self.optimizer.step()

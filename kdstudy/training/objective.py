@@ -17,7 +17,9 @@ def is_multilabel(labels: Tensor) -> bool:
     return labels.is_floating_point()
 
 
-def label_loss(logits_BK: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+def label_loss(
+    logits_BK: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean", smoothing: float = 0.0
+) -> Tensor:
     """Return the cross-entropy with the labels, in nats.
 
     Of several labels, the binary cross-entropies of the K independent questions, averaged over classes, as is
@@ -28,9 +30,13 @@ def label_loss(logits_BK: Tensor, labels: Tensor, reduction: Literal["mean", "su
         logits_BK: Unscaled predictions.
         labels: (B,) int64, or (B, K) float32.
         reduction: Over samples.
+        smoothing: s in [0, 1): the target is 1 - s of the label and s of the uniform distribution (Szegedy et al. 2016,
+            arXiv 1512.00567, section 7); of several labels, where each has two answers, s / 2 for no.
     """
     if not is_multilabel(labels):
-        return functional.cross_entropy(logits_BK, labels, reduction=reduction)
+        return functional.cross_entropy(logits_BK, labels, reduction=reduction, label_smoothing=smoothing)
+    if smoothing:
+        labels = labels * (1 - smoothing) + smoothing / 2
     loss = functional.binary_cross_entropy_with_logits(logits_BK, labels, reduction=reduction)
     return loss if reduction == "mean" else loss / labels.shape[1]
 

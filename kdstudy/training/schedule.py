@@ -49,7 +49,24 @@ def multistep(
     return float(gamma ** sum(progress >= milestone for milestone in milestones))
 
 
-def schedule(name: str, options: Mapping[str, Any], epochs: int) -> Callable[[float], float]:
-    """Return the factor as a function of epochs done."""
+WARM_UP_FROM = 0.01
+"""Share of the rate with which a warm-up begins, as in torchvision's reference training."""
+
+
+def schedule(name: str, options: Mapping[str, Any], epochs: int, warmup: int = 0) -> Callable[[float], float]:
+    """Return the factor as a function of epochs done.
+
+    Args:
+        name: Of the schedule.
+        options: Its.
+        epochs: Epochs in all.
+        warmup: First epochs over which the factor is multiplied by a number that rises linearly from 0.01 to 1 (Goyal
+            et al. 2017, arXiv 1706.02677, section 2.2); the schedule itself goes on as without.
+    """
     function = SCHEDULES.load(name)
-    return lambda progress: float(function(progress, epochs, **options))
+
+    def factor(progress: float) -> float:
+        found = float(function(progress, epochs, **options))
+        return found if progress >= warmup else found * (WARM_UP_FROM + (1 - WARM_UP_FROM) * progress / warmup)
+
+    return factor

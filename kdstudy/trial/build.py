@@ -18,16 +18,15 @@ from kdstudy.training import (
     BatchShare,
     Distiller,
     Ranks,
-    SgdSettings,
     TeacherOutputs,
     chance_score,
     generator,
-    schedule,
     student_network,
     teacher_network,
 )
 from kdstudy.transfer import Transfer, TransferContext
 from kdstudy.trial.pairs import context_of, layer_pairs, need_of
+from kdstudy.trial.recipe import optimizer_settings, rate_factor
 
 EVAL_BATCH = 512
 """Images that are scored at once."""
@@ -236,16 +235,16 @@ def build_distiller(
         outputs: Where the teacher's come from; None runs it in each step, if the method uses it.
         share: This rank's share of every batch; None for the whole.
     """
-    train = config.train
     return Distiller(
         built.student,
         built.teacher,
         transfer,
         groups=layer_groups(built.student.module, built.context.layers, data.image_shape),
-        sgd=SgdSettings(train.base_lr, train.momentum, train.weight_decay, train.nesterov, config.numerics.optimizer),
-        schedule=schedule(train.schedule.name, train.schedule.options, train.epochs),
+        optimizer=optimizer_settings(config),
+        schedule=rate_factor(config),
         teacher_outputs=outputs,
         share=share,
+        smoothing=config.train.label_smoothing,
     )
 
 

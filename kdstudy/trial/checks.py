@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from kdstudy.data import Dataset, count_views, try_augmentation
 from kdstudy.errors import DataError, KdstudyError, ModelError, PluginError
 from kdstudy.models import pretrained_of, require_head, require_trainable, trace, without_downloads
 from kdstudy.study import PluginSpec, TrialConfig, key_paths, show
-from kdstudy.training import schedule
 from kdstudy.transfer import TransferContext
 from kdstudy.trial.began import carved_test, require_source, weights_doubted, weights_told
 from kdstudy.trial.build import (
@@ -34,6 +33,7 @@ from kdstudy.trial.doubts import imitated_arithmetic, slow_norms
 from kdstudy.trial.instrument import build_instrument
 from kdstudy.trial.pairs import need_of
 from kdstudy.trial.rank_split import rank_notes, require_split
+from kdstudy.trial.recipe import rate_factor, require_coupled, require_optimizer
 from kdstudy.trial.teacher import filled_teacher
 from kdstudy.trial.teacher_score import glance, weakness
 from kdstudy.trial.update import require_signals
@@ -252,7 +252,7 @@ def check_arms(found: Inspection) -> None:
     seen: set[str] = set()
     for config in found.configs:
         built = found.networks(config)
-        parts = repr((config.student, config.transfer, config.policy, config.train.schedule))
+        parts = repr((config.student, config.transfer, config.policy, config.train))
         if built is None or found.data is None or parts in seen:
             continue
         seen.add(parts)
@@ -262,7 +262,9 @@ def check_arms(found: Inspection) -> None:
 def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, data: Dataset) -> None:
     train, transfer, model = config.train, config.transfer, config.student.model
     with found.noting("train.schedule", train.schedule):
-        schedule(train.schedule.name, train.schedule.options, train.epochs)(0.0)
+        rate_factor(config)(0.0)
+    with found.noting("train.optimizer", train.optimizer):
+        require_optimizer(config)
     before = len(found.faults)
     with found.noting(f"arms.transfers.{transfer.called}", model, transfer):
         method = build_transfer(transfer.name, transfer.options, built.context, seed=config.init_seed)
@@ -272,17 +274,12 @@ def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, dat
     with found.noting(f"arms.policies.{config.policy.called}", model, transfer, config.policy):
         policy = policy_over(config, built, data)
         require_signals(transfer, config.policy, policy, method)
+        require_coupled(config, policy)
         if any(policy.due(epoch, train.epochs) for epoch in range(1, train.epochs + 1)):
             build_instrument(transfer, policy, built.context, seed=config.init_seed)
 
 
-CHECKS: tuple[Callable[[Inspection], None], ...] = (
-    check_data,
-    check_teacher,
-    check_teacher_score,
-    check_layers,
-    check_arms,
-)
+CHECKS = (check_data, check_teacher, check_teacher_score, check_layers, check_arms)
 """All of them, in this order."""
 
 

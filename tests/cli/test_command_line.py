@@ -15,7 +15,7 @@ import pytest
 from kdstudy import __version__
 from kdstudy.cli import COMMANDS, run
 from kdstudy.ledger import Ledger
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
+from kdstudy.plugins import DATASETS, MODELS, OPTIMIZERS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
 from tests.confirmed import record
 from tests.shipped import STUDIES, load_shipped, shipped
 
@@ -300,6 +300,7 @@ def test_a_store_without_studies_lists_none(tmp_path: Path, capsys: pytest.Captu
         ("samplers", SAMPLERS),
         ("pruners", PRUNERS),
         ("schedules", SCHEDULES),
+        ("optimizers", OPTIMIZERS),
     ],
 )
 def test_plug_ins_are_listed_and_documented(command: str, registry, capsys: pytest.CaptureFixture[str]) -> None:

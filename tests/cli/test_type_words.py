@@ -12,13 +12,13 @@ from pydantic import Field
 
 from kdstudy.cli import COMMANDS, run
 from kdstudy.cli.type_words import type_words
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
+from kdstudy.plugins import DATASETS, MODELS, OPTIMIZERS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS
 from kdstudy.study import flow_text
 from tests.study.files import STUDY
 
 REGISTRIES = {
     "transfers": TRANSFERS, "policies": POLICIES, "models": MODELS, "datasets": DATASETS, "samplers": SAMPLERS,
-    "schedules": SCHEDULES, "pruners": PRUNERS,
+    "schedules": SCHEDULES, "pruners": PRUNERS, "optimizers": OPTIMIZERS,
 }  # fmt: skip
 
 

@@ -12,7 +12,17 @@ from torch import nn
 
 from kdstudy.cli import run
 from kdstudy.errors import PluginError, StudyError
-from kdstudy.plugins import DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS, allow_plugins
+from kdstudy.plugins import (
+    DATASETS,
+    MODELS,
+    OPTIMIZERS,
+    POLICIES,
+    PRUNERS,
+    SAMPLERS,
+    SCHEDULES,
+    TRANSFERS,
+    allow_plugins,
+)
 from kdstudy.study import Study, parse_study
 from tests.study.files import spoilt
 
@@ -139,7 +149,7 @@ def test_it_holds_for_other_kinds_of_plug_ins() -> None:
         parse_study(spoilt("- constant", f"- '{__name__}:Rule'"), "s.yaml")
 
 
-@pytest.mark.parametrize("registry", [DATASETS, MODELS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS])
+@pytest.mark.parametrize("registry", [DATASETS, MODELS, OPTIMIZERS, POLICIES, PRUNERS, SAMPLERS, SCHEDULES, TRANSFERS])
 def test_every_registered_plug_in_takes_what_it_is_called_with(registry: Any) -> None:
     for name in registry:
         registry.options(name)

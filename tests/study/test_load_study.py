@@ -402,7 +402,7 @@ def test_records_may_repeat_what_earlier_versions_took_for_two_options() -> None
         ("seed: 3", "lr: 3", "lr: unknown key; see train.base_lr or teacher.base_lr"),
         (RATE, "0.1\n  learning_rate: 1", "train.learning_rate: unknown key; see train.base_lr"),
         ("resnet20, epochs: 4", "resnet20, epochs: 4, LR: 1", "teacher.LR: unknown key; see teacher.base_lr"),
-        (RATE, "0.1\n  warmup: 1", "train.warmup: unknown key; see train.schedule (none of them warms up)"),
+        (RATE, "0.1\n  warmup: 1", "train.warmup: unknown key; see train.warmup_epochs (for every schedule)"),
         ("seed: 3", "mixed-precision: true", "numerics.teacher (float32 or bfloat16, not float16)"),
         (
             "sampler: tpe",

@@ -32,6 +32,18 @@ def test_the_loss_of_several_labels_is_the_mean_over_samples_and_classes() -> No
     assert float(label_loss(logits, labels, "sum")) == pytest.approx(sum(map(sum, each)) / 2)
 
 
+def test_smoothed_labels_share_some_of_their_weight_with_all_classes() -> None:
+    logits = torch.tensor([[0.0, math.log(3)]])
+    assert float(label_loss(logits, torch.tensor([1]), smoothing=0.2)) == pytest.approx(
+        -0.9 * math.log(3 / 4) - 0.1 * math.log(1 / 4)
+    )
+    several = torch.tensor([[logit(0.9), logit(0.2)]])
+    of_first = 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
+    of_second = 0.1 * math.log(0.2) + 0.9 * math.log(0.8)
+    smoothed = label_loss(several, torch.tensor([[1.0, 0.0]]), smoothing=0.2)
+    assert float(smoothed) == pytest.approx(-(of_first + of_second) / 2)
+
+
 LOGITS = torch.tensor([[3.0, 1.0, -1.0], [2.0, 2.0, 1.0], [1.0, -3.0, -2.0], [-1.0, -1.0, -3.0]])
 LABELS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 

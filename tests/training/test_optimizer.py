@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdstudy.study import NumericsConfig, TrialConfig
+from kdstudy.study import NumericsConfig, PluginSpec, TrialConfig
 from kdstudy.trial import run_trial
 from kdstudy.trial.inputs import OwnInputs
 from kdstudy.trial.run import TrialRun
@@ -19,13 +19,11 @@ from tests.configs import fresh_teacher, trial_config
 KERNELS = ("loop", "foreach", "fused")
 
 
-def config(optimizer: str, *, transfer: str = "fitnet", **train: Any) -> TrialConfig:
+def config(kernels: str, *, transfer: str = "fitnet", **train: Any) -> TrialConfig:
     """Six steps, every layer and the adaptors at a rate of their own."""
     made = trial_config(transfer, "decay", epochs=2)
     made = replace(made, data=replace(made.data, options={"count": 64}))
-    return replace(
-        made, train=replace(made.train, batch_size=16, **train), numerics=NumericsConfig(optimizer=optimizer)
-    )
+    return replace(made, train=replace(made.train, batch_size=16, **train), numerics=NumericsConfig(optimizer=kernels))
 
 
 def weights(trial: TrialConfig) -> dict[str, Tensor]:
@@ -44,7 +42,15 @@ def weights(trial: TrialConfig) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kernels", KERNELS[1:])
 @pytest.mark.parametrize(
-    "train", [{}, {"nesterov": True}, {"momentum": 0.0}, {"weight_decay": 0.0, "momentum": 0.5}], ids=str
+    "train",
+    [
+        {},
+        {"nesterov": True},
+        {"momentum": 0.0},
+        {"weight_decay": 0.0, "momentum": 0.5},
+        {"optimizer": PluginSpec("adamw"), "base_lr": 1e-3, "clip_norm": 1.0},
+    ],
+    ids=str,
 )
 def test_other_kernels_compute_the_same(kernels: str, train: dict[str, Any]) -> None:
     plain, other = weights(config("loop", **train)), weights(config(kernels, **train))

@@ -11,7 +11,7 @@ from torch import nn
 from kdstudy.models import FeatureExtractor, synchronise_batch_norms
 from kdstudy.plugins import TRANSFERS
 from kdstudy.testing.networks import context_of, small_batch, small_net
-from kdstudy.training import BatchShare, Distiller, Ranks, SgdSettings
+from kdstudy.training import BatchShare, Distiller, OptimizerSettings, Ranks
 from kdstudy.transfer import Batch
 from tests.training.ranks import together
 
@@ -46,7 +46,7 @@ def trained(case: str, ranks: Ranks | None, *, norms: bool) -> dict[str, Any]:
         FeatureExtractor(teacher, context.teacher_layers),
         transfer,
         groups={"head": [name for name, _ in student.named_parameters()]},
-        sgd=SgdSettings(1e-3, 0.9, 5e-4, nesterov=False),
+        optimizer=OptimizerSettings(1e-3, 0.9, 5e-4, nesterov=False),
         schedule=lambda _: 1.0,
         share=None if ranks is None else BatchShare(ranks, transfer),
     )

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdstudy.layerwise import layer_groups
 from kdstudy.study import ResourcesConfig
-from kdstudy.training import Distiller, SgdSettings
+from kdstudy.training import Distiller, OptimizerSettings
 from kdstudy.training.rng import generator
 from kdstudy.trial import build_transfer, dataset_of, networks, training_batches
 from tests.configs import fresh_teacher, trial_config
@@ -30,7 +30,7 @@ def distiller_of(transfer: str, *, gpus: int = 0) -> tuple[Distiller, Any, Any]:
         teacher,
         build_transfer(spec.name, spec.options, context, seed=0).to(device),
         groups=layer_groups(student.module, context.layers, data.image_shape),
-        sgd=SgdSettings(0.05, 0.9, 5e-4, nesterov=False),
+        optimizer=OptimizerSettings(0.05, 0.9, 5e-4, nesterov=False),
         schedule=lambda _: 1.0,
     )
     return distiller, config, data

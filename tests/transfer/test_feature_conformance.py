@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdstudy.models import FeatureExtractor
 from kdstudy.plugins import TRANSFERS
-from kdstudy.training import Distiller, SgdSettings, weights_sha256
+from kdstudy.training import Distiller, OptimizerSettings, weights_sha256
 from kdstudy.transfer.base import Batch, Transfer, TransferContext
 from kdstudy.transfer.features import FeatureTransfer
 
@@ -52,7 +52,7 @@ class Bench:
             FeatureExtractor(self.teacher, context.teacher_layers),
             self.transfer,
             groups={"head": [name for name, _ in self.student.named_parameters()]},
-            sgd=SgdSettings(rate, 0.9, 5e-4, nesterov=False),
+            optimizer=OptimizerSettings(rate, 0.9, 5e-4, nesterov=False),
             schedule=lambda _: 1.0,
         )
 

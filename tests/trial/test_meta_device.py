@@ -242,6 +242,7 @@ def test_no_probe_waits_for_its_maps(map_name: str) -> None:
 
 
 OPTIMISERS = ({"nesterov": True}, {"momentum": 0.0}, {"weight_decay": 0.0})
+ADAMW = {"optimizer": PluginSpec("adamw"), "warmup_epochs": 1, "clip_norm": 1.0, "label_smoothing": 0.1}
 
 
 @pytest.mark.parametrize(("schedule", "optimiser"), list(zip(SCHEDULES, OPTIMISERS, strict=True)), ids=str)
@@ -249,6 +250,13 @@ def test_no_step_of_an_optimiser_waits(schedule: str, optimiser: dict[str, Any])
     config = small("none")
     spec = PluginSpec(schedule, {"milestones": [1]} if schedule == "multistep" else {})
     trained(replace(config, train=replace(config.train, schedule=spec, **optimiser)))
+
+
+@pytest.mark.parametrize("kernels", ["loop", "foreach"])
+def test_no_step_of_adamw_with_all_that_goes_with_it_waits(kernels: str) -> None:
+    config = small("attention", "{layerwise: {interval: 1, gain: 0.4, probe_size: 16}}")
+    numerics = NumericsConfig(optimizer=kernels)  # type: ignore[arg-type]
+    trained(replace(config, train=replace(config.train, **ADAMW), numerics=numerics))
 
 
 @pytest.mark.parametrize("model", slow(["wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"]))
