@@ -21,6 +21,14 @@ class Alone:
         return tensor.unsqueeze(0)
 
 
+def after(norm: nn.Module, images: Tensor, slope: Tensor) -> list[Tensor]:
+    """Run a batch forwards and backwards; return values, gradients and running statistics."""
+    leaf = images.clone().requires_grad_()
+    value = norm(leaf)
+    value.backward(slope)
+    return [value, leaf.grad, *(each.grad for each in norm.parameters()), *norm.buffers()]
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}], ids=str
 )
@@ -33,13 +41,7 @@ def test_alone_it_is_torchs_own(options: dict, layout: torch.memory_format) -> N
     for _ in range(2):
         images = (torch.randn(4, 3, 5, 5, dtype=torch.float64) * 3 + 1).to(memory_format=layout)
         slope = torch.randn_like(images)
-        found = []
-        for norm in (own, plain):
-            leaf = images.clone().requires_grad_()
-            value = norm(leaf)
-            value.backward(slope)
-            found.append([value, leaf.grad, *(each.grad for each in norm.parameters()), *norm.buffers()])
-        for mine, theirs in zip(*found, strict=True):
+        for mine, theirs in zip(after(own, images, slope), after(plain, images, slope), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
     own.eval(), plain.eval()
     assert torch.allclose(own(images), plain(images))
@@ -53,13 +55,7 @@ def test_statistics_of_low_precision_are_of_full_precision(low: torch.dtype) -> 
     synchronise_batch_norms(own, Alone())
     images = (torch.randn(16, 3, 8, 8) * 3 + 1).to(low)
     slope = torch.randn_like(images)
-    found = []
-    for norm in (own, plain):
-        leaf = images.clone().requires_grad_()
-        value = norm(leaf)
-        value.backward(slope)
-        found.append([value, leaf.grad, *(each.grad for each in norm.parameters()), *norm.buffers()])
-    for mine, theirs in zip(*found, strict=True):
+    for mine, theirs in zip(after(own, images, slope), after(plain, images, slope), strict=True):
         assert mine.dtype == theirs.dtype
         torch.testing.assert_close(mine, theirs)
 
