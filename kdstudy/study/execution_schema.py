@@ -94,8 +94,8 @@ class NumericsConfig:
         Literal["auto", "loop", "foreach", "fused"],
         Key(
             "How the optimizer updates the weights: tensor by tensor (`loop`), the tensors of a layer at once "
-            "(`foreach`), or in one kernel (`fused`, which rounds differently). `auto` is `loop` on a CPU and `foreach` "
-            "on a GPU; the record of a trial says which.",
+            "(`foreach`), or in one kernel (`fused`, which rounds differently). `auto` is `loop` on a CPU and "
+            "`foreach` on a GPU; the record of a trial says which.",
             "fused",
         ),
     ] = "auto"
