@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
-from kdstudy.distill.networks import WHERE, device_of, image_shape_of, num_classes_of, require_apart
+from kdstudy.distill.networks import WHERE, device_of, image_shape_of, num_classes_of, require_groups, share_of
 from kdstudy.errors import LoopError, StudyError
 from kdstudy.layerwise import layer_groups, layer_sizes
 from kdstudy.models import FeatureExtractor
@@ -63,6 +63,7 @@ class Distillation:
             the layers measures them; the first 512, or as many as its ``probe_size`` says, are taken.
         num_train: Number of training images, for methods that remember each of them (``crd``); `terms` is then to be
             told which they are.
+        label_smoothing: Share of the label's weight that all classes share, in [0, 1).
         seed: Of the method's own weights, its random directions and the policy's draws.
 
     Attributes:
@@ -85,17 +86,18 @@ class Distillation:
         epochs: int,
         probe: Tensor | None = None,
         num_train: int | None = None,
+        label_smoothing: float = 0.0,
         seed: int = 0,
     ) -> None:
         method = method_of({"transfer": transfer, "policy": policy, "layers": layers}, WHERE)
         shape = image_shape_of(image_shape)
-        require_apart(student, teacher)
-        num_classes, _ = num_classes_of("student", student, shape), num_classes_of("teacher", teacher, shape)
+        num_classes = num_classes_of(student, teacher, shape)
         need = need_of(method.transfer, method.policy)
         pairs = layer_pairs(student, teacher, shape, layers=method.layers, need=need)
         context = context_of(pairs, student, teacher, shape, num_classes=num_classes, num_train=num_train or 0)
         self.student, self.teacher, self.layers, self.epoch = student, teacher, pairs, 0
         self._epochs, self._seed, self._indexed, self._device = epochs, seed, num_train is not None, device_of(student)
+        self._smoothing = share_of(label_smoothing)
         name, options = method.transfer.name, method.transfer.options
         self._transfer = build_transfer(name, options, context, seed=seed).to(self._device)
         sizes = layer_sizes(student, context.layers, shape)
@@ -175,9 +177,8 @@ class Distillation:
             self.teacher.eval()  # it may be part of a module that was put to train mode
         self._transfer.train()
         batch = Batch(images, labels, labels.new_empty(0) if indices is None else indices)
-        terms = loss_terms(
-            self._student, self._outputs, self._transfer, batch, step=self._batches, directions=self._directions
-        )
+        of_step: dict[str, Any] = {"step": self._batches, "directions": self._directions, "smoothing": self._smoothing}
+        terms = loss_terms(self._student, self._outputs, self._transfer, batch, **of_step)
         noted = {name: value.detach().double() for name, value in terms.items()}
         self._log.add(noted)
         self._sums = {name: self._sums[name] + value if self._sums else value for name, value in noted.items()}
@@ -195,13 +196,9 @@ class Distillation:
             lr: The scheduled rate, before multipliers. A scheduler of torch's would read the rates that are set here.
 
         Raises:
-            LoopError: The optimizer has not these groups.
+            LoopError: The optimizer has not these groups, or is not what the policy follows.
         """
-        own = {str(group["layer"]) for group in self._groups}
-        lacking = own - {str(group.get("layer")) for group in optimizer.param_groups}
-        if lacking:
-            told = f"the optimizer has no group of {', '.join(sorted(lacking))}"
-            raise LoopError(f"{WHERE}.step: {told}; make it of distillation.param_groups()")
+        require_groups(optimizer, self._groups, needs_norms=self._policy.needs_norms)
         set_rates(optimizer, lr, self._policy.multipliers)
         if self._norms is not None:
             self._norms.add()

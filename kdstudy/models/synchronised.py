@@ -115,12 +115,13 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         """The gradient with the statistics held constant, less what flows through them; rounded once."""
         x, weight, mean, variance = ctx.saved_tensors
         own = torch.ones_like(mean) if weight is None else weight
+        inverse = (variance + ctx.eps).rsqrt()
+        # Both forms of the statistics: CUDA's kernel for sums alone asks for the second.
         _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            slope, x, own, mean, variance, None, None, False, ctx.eps, [False, True, True]
+            slope, x, own, mean, variance, mean, inverse, False, ctx.eps, [False, True, True]
         )
         # Gathered and added up here: for so few numbers gloo's sum takes two to four times as long.
         sum_bias, sum_weight = ctx.ranks.gather(torch.stack([of_bias, of_weight])).sum(0).unbind()
-        inverse = (variance + ctx.eps).rsqrt()
         per_entry = own * inverse / (x.numel() // x.shape[1] * ctx.ranks.size)
         along_x = per_entry * inverse * sum_weight
         shape = (1, -1, *[1] * (x.ndim - 2))

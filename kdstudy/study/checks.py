@@ -120,7 +120,8 @@ def _check_train(parsed: Parsed, problems: Problems) -> None:
                 "got 0; raise momentum or write nesterov: false",
             )
     if "optimizer" in train and True in ends_of(train.get("nesterov", False)):
-        for spec in ends_of(train["optimizer"]):
+        written = train["optimizer"]
+        for spec in written.filled or () if isinstance(written, Choice) else (written,):
             if spec.name != "sgd" and not OPTIMIZERS.takes(spec.name, "nesterov"):
                 problems.add(
                     place.key("nesterov"),

@@ -159,7 +159,9 @@ class TrainConfig:
     ] = 0.0
     clip_norm: Annotated[
         Annotated[float, Gt(0)] | None,
-        Key("Largest norm of the gradients of all weights together, to which they are scaled; null for any.", 1.0),
+        Key(
+            "Largest norm of the gradients of all weights together, to which they are scaled; null for any.", 1.0, True
+        ),
     ] = None
 
 

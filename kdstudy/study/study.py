@@ -191,12 +191,18 @@ class Study:
         ]
 
     def student_corners(self) -> list[TrialConfig]:
-        """Return a trial of the first arm for each end of the student's ranges, every other range at its first."""
+        """Return a trial of the first arm for each end of the student's ranges, every other range at its first.
+
+        And for each optimizer that may be drawn.
+        """
         arm = self.arms[0]
         ends = {
             path: span.ends() if path.startswith("student.") else span.ends()[:1]
             for path, span in self.space(arm).items()
         }
+        optimizer: Any = self.train.optimizer
+        if isinstance(optimizer, Choice):
+            ends["train.optimizer"] = optimizer.options
         return [
             self.config(arm.name, dict(zip(ends, values, strict=True)), data_seed=0, init_seed=0)
             for values in itertools.product(*ends.values())

@@ -19,7 +19,14 @@ from kdstudy.results import finite
 from kdstudy.training.batch_share import BatchShare
 from kdstudy.training.epoch_totals import EpochTotals
 from kdstudy.training.norms import LayerNorms, Norms
-from kdstudy.training.optimizer import Kernels, OptimizerSettings, build_optimizer, clip_gradients, decided, flags
+from kdstudy.training.optimizer import (
+    OptimizerSettings,
+    build_optimizer,
+    clip_gradients,
+    decided,
+    kernels_of,
+    load_state,
+)
 from kdstudy.training.step import loss_terms, param_groups, set_rates
 from kdstudy.training.teacher_outputs import LiveTeacherOutputs, Observer, TeacherOutputs
 from kdstudy.training.term_log import TermLog
@@ -75,14 +82,12 @@ class Distiller:
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
-        self.optimizer.load_state_dict(state)
-        for group in self.optimizer.param_groups:
-            group.update(flags(self._settings.kernels))
+        load_state(self.optimizer, state)
 
     @property
-    def kernels(self) -> Kernels:
+    def kernels(self) -> str:
         """How the optimizer computes, ``auto`` decided."""
-        return self._settings.kernels
+        return kernels_of(self._settings)
 
     def begin_epoch(
         self,

@@ -99,8 +99,9 @@ def build_optimizer(groups: Groups, settings: OptimizerSettings) -> torch.optim.
         settings: With ``auto`` decided: see `decided`.
 
     Raises:
-        StudyError: One of the user's own is no optimizer of torch's kind.
+        StudyError: One of the user's own is no optimizer of torch's kind, or leaves weights or layers out.
     """
+    given = _layers(groups)
     built: Any = OPTIMIZERS.call(
         settings.name,
         groups,
@@ -114,7 +115,28 @@ def build_optimizer(groups: Groups, settings: OptimizerSettings) -> torch.optim.
     if not isinstance(built, torch.optim.Optimizer):
         told = f"'{settings.name}' must return a torch.optim.Optimizer, got {type(built).__name__}"
         raise StudyError([f"{told}; return one made of the groups it is given"])
+    if _layers(built.param_groups) != given:
+        told = f"'{settings.name}' must hold every weight it is given, in groups that keep their `layer`"
+        raise StudyError([f"{told}, got others; pass the groups on as they are, or copy each with its keys"])
     return built
+
+
+def kernels_of(settings: OptimizerSettings) -> str:
+    """Return how updates are computed, for the record: ``own`` where the plug-in takes no `kernels`."""
+    return settings.kernels if OPTIMIZERS.takes(settings.name, "kernels") else "own"
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
+    kept = [{name: group[name] for name in flags("auto") if name in group} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, kept, strict=True):
+        group.update(own)
+
+
+def _layers(groups: Groups) -> dict[int, Any]:
+    """Return the layer of each weight."""
+    return {id(each): group.get("layer") for group in groups for each in group["params"]}
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, largest: float | None) -> None:

@@ -21,6 +21,7 @@ from kdstudy.training import (
     TeacherOutputs,
     chance_score,
     generator,
+    param_groups,
     student_network,
     teacher_network,
 )
@@ -215,6 +216,12 @@ def build_transfer(name: str, options: dict[str, Any], context: TransferContext,
     with seeded_generators(derive(seed, "transfer")):
         transfer: Transfer = method(context, **options)
     return transfer
+
+
+def student_groups(built: TrialNetworks, transfer: Transfer, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Return the groups of an optimizer over a student and its method; ``shape`` is (C, H, W) of the images."""
+    student = built.student.module
+    return param_groups(student, layer_groups(student, built.context.layers, shape), transfer)
 
 
 def build_distiller(

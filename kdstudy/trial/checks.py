@@ -26,6 +26,7 @@ from kdstudy.trial.build import (
     dataset_of,
     networks,
     policy_over,
+    student_groups,
     student_spec,
     teacher_spec,
 )
@@ -252,7 +253,7 @@ def check_arms(found: Inspection) -> None:
     seen: set[str] = set()
     for config in found.configs:
         built = found.networks(config)
-        parts = repr((config.student, config.transfer, config.policy, config.train))
+        parts = repr((config.student, config.transfer, config.policy, config.train.schedule, config.train.optimizer))
         if built is None or found.data is None or parts in seen:
             continue
         seen.add(parts)
@@ -263,14 +264,14 @@ def _build_arm(found: Inspection, config: TrialConfig, built: TrialNetworks, dat
     train, transfer, model = config.train, config.transfer, config.student.model
     with found.noting("train.schedule", train.schedule):
         rate_factor(config)(0.0)
-    with found.noting("train.optimizer", train.optimizer):
-        require_optimizer(config)
     before = len(found.faults)
     with found.noting(f"arms.transfers.{transfer.called}", model, transfer):
         method = build_transfer(transfer.name, transfer.options, built.context, seed=config.init_seed)
         require_split(config, method, data)
     if len(found.faults) > before:
         return
+    with found.noting("train.optimizer", train.optimizer):
+        require_optimizer(config, student_groups(built, method, data.image_shape))
     with found.noting(f"arms.policies.{config.policy.called}", model, transfer, config.policy):
         policy = policy_over(config, built, data)
         require_signals(transfer, config.policy, policy, method)

@@ -16,6 +16,7 @@ from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, choose_device, fixed_numerics, generator
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec, verify_data
 from kdstudy.trial.inputs import OwnInputs
+from kdstudy.trial.recipe import require_kept
 from kdstudy.trial.run import TrialRun
 
 
@@ -43,7 +44,9 @@ def preflight(config: TrialConfig, teacher: torch.nn.Module, *, batch: bool = Fa
     Raises:
         KdstudyError: The configuration cannot be run here, or the batch has no finite loss or gradient.
     """
-    config = replace(config, numerics=replace(config.numerics, graph="off"))  # to compile takes minutes
+    numerics = replace(config.numerics, graph="off")  # to compile takes minutes
+    train = replace(config.train, clip_norm=None)  # one gradient that is no number would make all of them so
+    config = replace(config, numerics=numerics, train=train)
     inputs = OwnInputs(choose_device(config.resources.gpus))
     with (
         fixed_numerics(config.resources.cpus, deterministic=config.numerics.deterministic),
@@ -67,6 +70,7 @@ def _train_one_batch(trial: TrialRun, inputs: OwnInputs) -> None:
         multipliers={},
     ).run()
     _require_finite(totals.terms, trial)
+    require_kept(trial.config, trial.distiller.optimizer)
     if trial.probe is not None and trial.teacher is not None:
         with contextlib.suppress(StudentMapsEmptyError):
             trial.probe.measure(trial.student, trial.teacher)

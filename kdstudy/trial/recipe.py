@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
 from kdstudy.errors import StudyError
 from kdstudy.layerwise import Policy
@@ -35,17 +38,39 @@ def rate_factor(config: TrialConfig) -> Callable[[float], float]:
     return schedule(train.schedule.name, train.schedule.options, train.epochs, train.warmup_epochs)
 
 
-def require_optimizer(config: TrialConfig) -> None:
-    """Build the optimizer of a trial once, over one weight.
+def require_optimizer(config: TrialConfig, groups: list[dict[str, Any]]) -> None:
+    """Build the optimizer of a trial once.
+
+    Args:
+        config: The trial.
+        groups: Of its student and its method.
 
     Raises:
-        StudyError: It is not one of torch's kind, or has not the kernels that the study asks for.
+        StudyError: It does not do, or has not the kernels that the study asks for.
     """
     name, kernels = config.train.optimizer.name, config.numerics.optimizer
     if kernels != "auto" and not OPTIMIZERS.takes(name, "kernels"):
         told = f"numerics.optimizer: '{name}' takes no kernels, got {kernels}"
         raise StudyError([f"{told}; write auto, or give it an argument `kernels`"])
-    build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "layer": "layer"}], optimizer_settings(config))
+    build_optimizer(groups, optimizer_settings(config))
+
+
+def require_kept(config: TrialConfig, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer whose state no checkpoint gives back, after its first step.
+
+    Raises:
+        StudyError: Something in it is neither a plain value nor a tensor.
+    """
+    written = io.BytesIO()
+    try:
+        torch.save(optimizer.state_dict(), written)
+        written.seek(0)
+        torch.load(written, weights_only=True)
+    except (pickle.PickleError, AttributeError, TypeError) as error:
+        kind = re.search(r"(?:GLOBAL|class|object) '?([\w.]+)", str(error))
+        what = kind[1] if kind else type(error).__name__
+        told = f"train.optimizer: a checkpoint cannot keep the state of '{config.train.optimizer.name}' ({what})"
+        raise StudyError([f"{told}; keep plain values and tensors in its groups and its state"]) from error
 
 
 def require_coupled(config: TrialConfig, policy: Policy) -> None:

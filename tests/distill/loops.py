@@ -61,7 +61,9 @@ def optimizer_of(distillation: Distillation, config: TrialConfig) -> torch.optim
 Epoch = tuple[dict[str, float], dict[str, float], tuple[LayerRecord, ...]]
 
 
-def train(distillation: Distillation, optimizer: torch.optim.SGD, config: TrialConfig, epochs: int) -> list[Epoch]:
+def train(
+    distillation: Distillation, optimizer: torch.optim.Optimizer, config: TrialConfig, epochs: int
+) -> list[Epoch]:
     """Train so many epochs more: of each the mean terms, the rates, what the policy did."""
     data, done = dataset_of(config, with_test=False), []
     for _ in range(epochs):

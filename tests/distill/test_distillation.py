@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from kdstudy.distill import Distillation
 from kdstudy.errors import KdstudyError
 from kdstudy.results import EpochRecord
+from kdstudy.study import PluginSpec
 from kdstudy.training import weights_sha256
 from kdstudy.trial import run_trial
 from tests.configs import fresh_teacher, trial_config
@@ -51,6 +53,18 @@ def test_a_plain_loop_equals_a_trial_bit_for_bit(transfer: str, policy: str) -> 
         assert weights_sha256(distillation.student) == result.weights_sha256
     moved = {group: rate for group, rate in done[-1][1].items() if rate != done[-1][1]["head"]}
     assert bool(moved) == (policy != CONSTANT)
+
+
+def test_a_loop_with_adamw_and_smoothed_labels_equals_a_trial_bit_for_bit() -> None:
+    config = trial_config("attention", LAYERWISE, epochs=2, base_lr=0.003, data_seed=12, init_seed=12)
+    adamw = {"optimizer": PluginSpec("adamw"), "weight_decay": 0.05, "label_smoothing": 0.1}
+    config = replace(config, train=replace(config.train, **adamw))
+    records: list[EpochRecord] = []
+    result = run_trial(config, lambda record, _: records.append(record), teacher=fresh_teacher())
+    with distillation_of(config, label_smoothing=0.1) as distillation:
+        optimizer = torch.optim.AdamW(distillation.param_groups(), weight_decay=0.05)
+        assert train(distillation, optimizer, config, 2) == of_trial(records)
+        assert weights_sha256(distillation.student) == result.weights_sha256
 
 
 def test_a_loop_goes_on_from_its_state_bit_for_bit() -> None:
@@ -162,6 +176,12 @@ def with_another_optimizer() -> None:
     distillation.step(torch.optim.SGD(distillation.student.parameters(), lr=0.1), 0.1)
 
 
+def with_steps_that_are_no_gradients() -> None:
+    distillation = small(policy={"trust": {"interval": 1}}, probe=batch()[0])
+    distillation.terms(*batch())
+    distillation.step(torch.optim.AdamW(distillation.param_groups()), 0.1)
+
+
 def saved_in_an_epoch() -> None:
     distillation = small()
     loop(distillation)
@@ -211,6 +231,8 @@ def of_another() -> None:
         (lambda: small().end_epoch(), "terms and step were not called in epoch 1"),
         (in_eval_mode, "call student.train() first"),
         (with_another_optimizer, "the optimizer has no group of deep, head, stem; make it of"),
+        (with_steps_that_are_no_gradients, "norms of gradients, which are not the steps of AdamW; use torch.optim.SGD"),
+        (lambda: small(label_smoothing=1.0), "label_smoothing must be at least 0 and below 1, got 1.0"),
         (saved_in_an_epoch, "state_dict: epoch 1 has not ended"),
         (trained_too_long, "all 1 epoch(s) have ended"),
         (diverged, "of the loss were nan in epoch 1, step 1; lower the learning rate"),

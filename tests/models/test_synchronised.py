@@ -60,6 +60,21 @@ def test_statistics_of_low_precision_are_of_full_precision(low: torch.dtype) -> 
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_it_is_torchs_own(kind: torch.dtype, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    own = nn.BatchNorm2d(3).cuda()
+    plain = copy.deepcopy(own)
+    synchronise_batch_norms(own, Alone())
+    images = (torch.randn(16, 3, 8, 8) * 3 + 1).to("cuda", kind).to(memory_format=layout)
+    slope = torch.randn_like(images)
+    for mine, theirs in zip(after(own, images, slope), after(plain, images, slope), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 class Odd(nn.BatchNorm2d):
     pass
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kdstudy.ledger import DatasetInfo, Ledger, StudyRecord, TeacherInfo, TrackingRef, TrialRecord
 from kdstudy.report import FORMATS, progress_table, render, render_comparison, report_of, snapshot, to_summary
@@ -30,8 +31,12 @@ train:
   base_lr: {log: [0.01, 1.0]}
   weight_decay: {int: [0, 3]}
   momentum: {uniform: [0.5, 0.9]}
-  nesterov: {choice: [true, false]}
+  nesterov: NESTEROV
   schedule: SCHEDULE
+  optimizer: OPTIMIZER
+  warmup_epochs: {int: [0, 1]}
+  label_smoothing: {uniform: [0, 0.2]}
+  clip_norm: {log: [0.5, 5]}
 arms:
   transfers:
     - attention: {weight: {log: [1, 100]}, p: {int: [1, 3]}}
@@ -44,13 +49,22 @@ confirm: {searches: 3, seeds: 2}
 """
 CHOSEN = {
     "MODEL": "{choice: [resnet8, {resnet14: {shortcut: A}}]}",
+    "OPTIMIZER": f"{{choice: [sgd, '{__name__}:heavy_ball']}}",
+    "NESTEROV": "{choice: [true, false]}",
     "SCHEDULE": "{choice: [cosine, {multistep: {milestones: [1], gamma: 0.5}}]}",
 }
 INSIDE = {
     "MODEL": "{resnet8: {shortcut: {choice: [A, B]}}}",
+    "OPTIMIZER": "{adamw: {beta2: {uniform: [0.9, 0.999]}}}",
+    "NESTEROV": "false",
     "SCHEDULE": "{multistep: {milestones: {choice: [[1], [1, 2]]}, gamma: {uniform: [0.1, 0.5]}}}",
 }
 PYTHON = re.compile(r"\{'|'\}|\[\{|PluginSpec|Choice\(|\bTrue\b|\bFalse\b")
+
+
+def heavy_ball(groups: list[dict[str, Any]], lr: float, momentum: float, nesterov: bool) -> torch.optim.Optimizer:
+    """An optimizer of a user's own, which has Nesterov's momentum too."""
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def study_of(parts: dict[str, str]) -> Study:

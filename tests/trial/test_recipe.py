@@ -6,18 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdstudy.errors import StudyError
+from kdstudy.errors import MapError, StudyError
 from kdstudy.plugins import OPTIMIZERS, allow_plugins
 from kdstudy.results import EpochRecord, TrialResult
-from kdstudy.study import PluginSpec, TrialConfig
+from kdstudy.study import PluginSpec, StudentConfig, TrialConfig, parse_study
 from kdstudy.trial import inspect_parts
+from kdstudy.trial.dry_run import preflight
 from kdstudy.trial.inputs import OwnInputs
 from kdstudy.trial.run import TrialRun, run_trial
-from tests.configs import fresh_teacher, trial_config
+from tests.configs import TEXT, fresh_teacher, trial_config
 from tests.trial.test_pack import LAYERWISE, alone, packed, several
 
 ADAMW = PluginSpec("adamw", {"beta2": 0.99, "eps": 1e-8})
@@ -137,6 +139,40 @@ def nothing(groups: list[dict[str, Any]], lr: float) -> None:
     """Not an optimizer."""
 
 
+def flat(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """Forgets which weight is of which layer."""
+    return torch.optim.RMSprop([each for group in groups for each in group["params"]], lr=lr)
+
+
+def some(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """Leaves weights out."""
+    return torch.optim.RMSprop(groups[:1], lr=lr)
+
+
+def fused(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """Computes as it likes."""
+    return torch.optim.Adam(groups, lr=lr, fused=True)
+
+
+def strange(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """Holds what is no plain value."""
+    return torch.optim.RMSprop(groups, lr=lr, eps=np.sqrt(1e-16))
+
+
+class Odd(nn.Module):
+    """A network with one weight whose gradient is no number."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 4, 3)
+        self.odd = nn.Parameter(torch.zeros(()))
+        self.fc = nn.Linear(4, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.conv(images).relu().mean((2, 3))) + 0 * self.odd.sqrt()
+        return logits
+
+
 def faults(config: TrialConfig) -> list[str]:
     return [": ".join(fault.told()) for fault in inspect_parts([config]).faults]
 
@@ -146,10 +182,13 @@ def named(name: str, **options: Any) -> PluginSpec:
     return PluginSpec(f"{__name__}:{name}", options)
 
 
-def test_an_optimizer_of_ones_own_trains_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    config = recipe(optimizer=named("rms", alpha=0.8), epochs=2)
+@pytest.mark.parametrize(("name", "options"), [("rms", {"alpha": 0.8}), ("fused", {})])
+def test_an_optimizer_of_ones_own_trains_and_goes_on_bit_for_bit(name: str, options: Any, tmp_path: Path) -> None:
+    config = recipe(optimizer=named(name, **options), epochs=2)
     assert not faults(config)
+    preflight(config, fresh_teacher(), batch=True)
     whole, _ = run(config, tmp_path / "whole")
+    assert whole.numerics["optimizer"] == "own"
 
     def cut(_record: EpochRecord, _result: TrialResult | None) -> None:
         raise CutError
@@ -167,8 +206,23 @@ def test_what_cannot_be_is_told_before_anything_runs() -> None:
     config = recipe(optimizer=named("rms"))
     (told,) = faults(replace(config, numerics=replace(config.numerics, optimizer="fused")))
     assert "takes no kernels, got fused; write auto" in told
+    for name in ("flat", "some"):
+        (told,) = faults(recipe(optimizer=named(name)))
+        assert "must hold every weight it is given, in groups that keep their `layer`, got others" in told
     (told,) = faults(recipe("{trust: {interval: 1, probe_size: 16}}"))
     assert "trust: follows the norms of gradients, which are not the steps of 'adamw'; use it with" in told
+
+
+def test_a_state_that_no_checkpoint_keeps_is_told_before_anything_runs() -> None:
+    config = recipe(optimizer=named("strange"))
+    with pytest.raises(StudyError, match=r"a checkpoint cannot keep the state of '.*strange' \(numpy.*\); keep plain"):
+        preflight(config, fresh_teacher(), batch=True)
+
+
+def test_a_gradient_that_is_no_number_is_named_although_all_are_clipped() -> None:
+    config = replace(recipe("constant", "kd"), student=StudentConfig(named("Odd")))
+    with pytest.raises(MapError, match=r"the gradient of the student's 'odd' is not a finite number"):
+        preflight(config, fresh_teacher(), batch=True)
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
@@ -187,22 +241,28 @@ def test_a_layer_without_a_rate_stays_and_the_others_go_downhill(name: str) -> N
     assert bool((free < 0.9).all())
 
 
+def test_every_optimizer_that_may_be_drawn_is_looked_at() -> None:
+    allow_plugins("tests")
+    choice = f"{{choice: [sgd, '{__name__}:nothing', adamw]}}"
+    text = TEXT.format(transfer="kd", policy="constant", epochs=3, base_lr=f"0.1, optimizer: {choice}")
+    study = parse_study(text, "s.yaml")
+    found = inspect_parts([config for _, config in study.corners()] + study.student_corners())
+    assert [": ".join(fault.told()) for fault in found.faults] == [
+        f"train.optimizer: '{__name__}:nothing' must return a torch.optim.Optimizer, got NoneType; return one made of "
+        "the groups it is given"
+    ]
+
+
 @pytest.mark.parametrize(
     ("train", "said"),
     [
-        ({"optimizer": ADAMW, "nesterov": True}, "train.nesterov: is of sgd's momentum, and 'adamw' has none such"),
-        ({"epochs": 3, "warmup_epochs": 3}, "train.warmup_epochs: must be fewer than train.epochs, 3, got 3"),
+        ({"optimizer": "adamw", "nesterov": True}, "train.nesterov: is of sgd's momentum, and 'adamw' has none such"),
+        ({"optimizer": "{choice: [sgd, adamw]}", "nesterov": True}, "train.nesterov: .* 'adamw' has none such"),
+        ({"warmup_epochs": 3}, "train.warmup_epochs: must be fewer than train.epochs, 3, got 3"),
     ],
 )
 def test_a_study_that_contradicts_itself_is_refused(train: dict[str, Any], said: str) -> None:
-    from kdstudy.study import parse_study
-    from tests.configs import TEXT
-
     text = TEXT.format(transfer="kd", policy="constant", epochs=3, base_lr=0.1)
-    lines = "".join(
-        f", {key}: {'adamw' if key == 'optimizer' else str(value).lower()}"
-        for key, value in train.items()
-        if key != "epochs"
-    )
+    lines = "".join(f", {key}: {str(value).lower()}" for key, value in train.items())
     with pytest.raises(StudyError, match=said):
         parse_study(text.replace("base_lr: 0.1", f"base_lr: 0.1{lines}"), "s.yaml")
