@@ -103,7 +103,7 @@ class StudyReport:
     def student(self) -> str:
         """The student's network in words; all of them where the search chooses."""
         model: PluginSpec | Choice = self.study.student.model
-        return " or ".join(map(brief, model.options)) if isinstance(model, Choice) else model.name
+        return " or ".join(map(brief, model.options)) if isinstance(model, Choice) else model.title
 
     def to_json(self) -> ReportedStudyDocument:
         """Return plain values."""

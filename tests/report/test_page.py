@@ -26,7 +26,7 @@ from kdstudy.report.answer_text import arm_cells, footnote, take_home_text, valu
 from kdstudy.report.verdicts import headline, signed, statements, verdict_of
 from kdstudy.results import in_points, p_value
 from kdstudy.storage import DiskFolder
-from kdstudy.study import ArmId
+from kdstudy.study import ArmId, PluginSpec
 from tests.confirmed import record
 from tests.stages import ended
 
@@ -95,6 +95,16 @@ def hostile(report: Report) -> Report:
     )
     rows = tuple(change(row, study_id=EVIL) for row in report.comparison.rows)
     return Report(change(report.comparison, rows=rows, study_ids=(EVIL,)), (changed,))
+
+
+def test_networks_named_by_an_option_are_called_by_it(report: Report) -> None:
+    (content,) = report.studies
+    named = PluginSpec("torchvision", {"name": "resnet50", "weights": "none"})
+    teacher = dataclasses.replace(content.study.teacher, model=named)
+    student = dataclasses.replace(content.study.student, model=dataclasses.replace(named, options={"name": "resnet18"}))
+    study = dataclasses.replace(content.study, teacher=teacher, student=student)
+    page = render(Report(report.comparison, (dataclasses.replace(content, study=study),)), "html")
+    assert re.search(r"torchvision resnet50( \(.*?\))? teaches\s+torchvision resnet18;", page)
 
 
 def test_every_section_is_there(page: str) -> None:
