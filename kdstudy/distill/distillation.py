@@ -19,6 +19,7 @@ from kdstudy.results import LayerRecord, finite
 from kdstudy.study import Method, method_of
 from kdstudy.training import (
     EpochTotals,
+    LabelTerm,
     LayerNorms,
     LiveTeacherOutputs,
     Probe,
@@ -97,7 +98,7 @@ class Distillation:
         context = context_of(pairs, student, teacher, shape, num_classes=num_classes, num_train=num_train or 0)
         self.student, self.teacher, self.layers, self.epoch = student, teacher, pairs, 0
         self._epochs, self._seed, self._indexed, self._device = epochs, seed, num_train is not None, device_of(student)
-        self._smoothing = share_of(label_smoothing)
+        self._labels = LabelTerm(smoothing=share_of(label_smoothing))
         name, options = method.transfer.name, method.transfer.options
         self._transfer = build_transfer(name, options, context, seed=seed).to(self._device)
         sizes = layer_sizes(student, context.layers, shape)
@@ -177,7 +178,7 @@ class Distillation:
             self.teacher.eval()  # it may be part of a module that was put to train mode
         self._transfer.train()
         batch = Batch(images, labels, labels.new_empty(0) if indices is None else indices)
-        of_step: dict[str, Any] = {"step": self._batches, "directions": self._directions, "smoothing": self._smoothing}
+        of_step: dict[str, Any] = {"step": self._batches, "directions": self._directions, "labels": self._labels}
         terms = loss_terms(self._student, self._outputs, self._transfer, batch, **of_step)
         noted = {name: value.detach().double() for name, value in terms.items()}
         self._log.add(noted)

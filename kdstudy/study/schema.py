@@ -151,6 +151,11 @@ class TrainConfig:
         Ge(0),
         Key("First epochs in which the learning rate also rises, from a hundredth; fewer than `epochs`.", ranged=True),
     ] = 0
+    label_weight: Annotated[
+        float,
+        Ge(0),
+        Key("Factor on the cross-entropy with the labels; 0 to learn from the teacher alone.", 0.5, ranged=True),
+    ] = 1.0
     label_smoothing: Annotated[
         float,
         Ge(0),

@@ -14,7 +14,7 @@ from kdstudy.training.numerics import (
     student_network,
     teacher_network,
 )
-from kdstudy.training.objective import chance_score
+from kdstudy.training.objective import LabelTerm, chance_score
 from kdstudy.training.optimizer import OptimizerSettings, build_optimizer
 from kdstudy.training.probe import Probe, ProbeResult, StudentMapsEmptyError
 from kdstudy.training.ranks import ALONE, RankLostError, Ranks, joined
@@ -32,6 +32,7 @@ __all__ = [
     "EpochInProgress",
     "EpochTotals",
     "Evaluation",
+    "LabelTerm",
     "LayerNorms",
     "LiveTeacherOutputs",
     "OptimizerSettings",

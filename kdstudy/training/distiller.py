@@ -19,6 +19,7 @@ from kdstudy.results import finite
 from kdstudy.training.batch_share import BatchShare
 from kdstudy.training.epoch_totals import EpochTotals
 from kdstudy.training.norms import LayerNorms, Norms
+from kdstudy.training.objective import LabelTerm
 from kdstudy.training.optimizer import (
     OptimizerSettings,
     build_optimizer,
@@ -49,7 +50,7 @@ class Distiller:
         schedule: Factor on the base rate as a function of epochs done.
         teacher_outputs: Where the teacher's observations come from; None runs it in each step.
         share: This rank's share of every batch; None where the whole is its own.
-        smoothing: Of the labels, in [0, 1).
+        labels: How they count in the loss.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of a step
@@ -63,13 +64,13 @@ class Distiller:
         schedule: Callable[[float], float],
         teacher_outputs: TeacherOutputs | None = None,
         share: BatchShare | None = None,
-        smoothing: float = 0.0,
+        labels: LabelTerm = LabelTerm(),  # noqa: B008 -- it cannot change
     ) -> None:
         self.student = student
         self.teacher = teacher
         self.transfer = transfer
         self._settings = decided(optimizer, student.module)
-        self._smoothing = smoothing
+        self._labels = labels
         self._schedule = schedule
         if teacher is not None:
             teacher.module.eval().requires_grad_(False)
@@ -156,7 +157,7 @@ class Distiller:
             step=step,
             directions=directions,
             observer=self._observer,
-            smoothing=self._smoothing,
+            labels=self._labels,
         )
         self.optimizer.zero_grad(set_to_none=True)
         return terms, torch.stack(list(terms.values())).sum()

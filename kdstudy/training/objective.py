@@ -5,11 +5,28 @@ Shapes: B samples, N of them in a split, K classes, P of them with at least one 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+class LabelTerm(NamedTuple):
+    """How the labels count in the loss of training.
+
+    Attributes:
+        weight: Factor on the cross-entropy, >= 0.
+        smoothing: See `label_loss`.
+    """
+
+    weight: float = 1.0
+    smoothing: float = 0.0
+
+    def of(self, logits_BK: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted mean cross-entropy, a scalar."""
+        loss = label_loss(logits_BK, labels, smoothing=self.smoothing)
+        return loss if self.weight == 1 else self.weight * loss
 
 
 def is_multilabel(labels: Tensor) -> bool:

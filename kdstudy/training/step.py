@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kdstudy.data import Batch
 from kdstudy.models import FeatureExtractor
 from kdstudy.training.batch_share import whole_images
-from kdstudy.training.objective import label_loss
+from kdstudy.training.objective import LabelTerm
 from kdstudy.training.teacher_outputs import Observer, TeacherOutputs
 from kdstudy.transfer import Transfer
 
@@ -31,7 +31,7 @@ def loss_terms(  # noqa: PLR0913 -- what a step needs
     step: int,
     directions: torch.Generator,
     observer: Observer | None = None,
-    smoothing: float = 0.0,
+    labels: LabelTerm = LabelTerm(),  # noqa: B008 -- it cannot change
 ) -> dict[str, Tensor]:
     """Return the terms whose sum is the loss of a batch, each a scalar: the cross-entropy first.
 
@@ -43,11 +43,11 @@ def loss_terms(  # noqa: PLR0913 -- what a step needs
         step: Which of its epoch's it is, from 0.
         directions: Stream of the method's random directions.
         observer: Observes the student in the method's place, where the batch is one rank's share of a larger one.
-        smoothing: Of the labels: see `kdstudy.training.objective.label_loss`.
+        labels: How they count.
     """
     draws = transfer.draw(whole_images(batch), directions)
     observed = (observer or transfer).observe(student, batch.images, draws)
-    terms = {"cross_entropy": label_loss(observed.logits, batch.labels, smoothing=smoothing)}
+    terms = {"cross_entropy": labels.of(observed.logits, batch.labels)}
     if teacher is not None:
         terms |= transfer.terms(observed, teacher.observation(step, batch, draws), batch)
     return terms

@@ -17,6 +17,7 @@ from kdstudy.training import (
     ALONE,
     BatchShare,
     Distiller,
+    LabelTerm,
     Ranks,
     TeacherOutputs,
     chance_score,
@@ -251,7 +252,7 @@ def build_distiller(
         schedule=rate_factor(config),
         teacher_outputs=outputs,
         share=share,
-        smoothing=config.train.label_smoothing,
+        labels=LabelTerm(config.train.label_weight, config.train.label_smoothing),
     )
 
 

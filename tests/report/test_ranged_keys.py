@@ -35,6 +35,7 @@ train:
   schedule: SCHEDULE
   optimizer: OPTIMIZER
   warmup_epochs: {int: [0, 1]}
+  label_weight: {uniform: [0.5, 1]}
   label_smoothing: {uniform: [0, 0.2]}
   clip_norm: {log: [0.5, 5]}
 arms:

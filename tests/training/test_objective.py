@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdstudy.training.evaluate import evaluate
-from kdstudy.training.objective import chance_score, label_loss, multilabel_scores
+from kdstudy.training.objective import LabelTerm, chance_score, label_loss, multilabel_scores
 
 
 def logit(probability: float) -> float:
@@ -30,6 +30,14 @@ def test_the_loss_of_several_labels_is_the_mean_over_samples_and_classes() -> No
     each = [[-math.log(0.9), -math.log(0.8)], [math.log(2), math.log(2)]]
     assert float(label_loss(logits, labels)) == pytest.approx(sum(map(sum, each)) / 4)
     assert float(label_loss(logits, labels, "sum")) == pytest.approx(sum(map(sum, each)) / 2)
+
+
+def test_labels_count_by_their_weight() -> None:
+    logits, labels = torch.tensor([[0.0, math.log(3)]]), torch.tensor([1])
+    assert float(LabelTerm(0.5).of(logits, labels)) == pytest.approx(-0.5 * math.log(3 / 4))
+    assert float(LabelTerm(0).of(logits, labels)) == 0
+    smoothed = label_loss(logits, labels, smoothing=0.2)
+    assert float(LabelTerm(2, 0.2).of(logits, labels)) == pytest.approx(2 * float(smoothed))
 
 
 def test_smoothed_labels_share_some_of_their_weight_with_all_classes() -> None:

@@ -23,7 +23,14 @@ from tests.configs import TEXT, fresh_teacher, trial_config
 from tests.trial.test_pack import LAYERWISE, alone, packed, several
 
 ADAMW = PluginSpec("adamw", {"beta2": 0.99, "eps": 1e-8})
-WHOLE = {"optimizer": ADAMW, "warmup_epochs": 1, "label_smoothing": 0.1, "clip_norm": 0.5, "weight_decay": 0.05}
+WHOLE = {
+    "optimizer": ADAMW,
+    "warmup_epochs": 1,
+    "label_weight": 0.7,
+    "label_smoothing": 0.1,
+    "clip_norm": 0.5,
+    "weight_decay": 0.05,
+}
 
 
 def of(config: TrialConfig, **train: Any) -> TrialConfig:
@@ -84,6 +91,21 @@ def test_two_ranks_train_as_one_process() -> None:
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
         assert mine.val_loss == pytest.approx(theirs.val_loss, rel=1e-4)
+
+
+def test_a_student_may_learn_from_its_teacher_alone() -> None:
+    config = recipe("constant", "kd", label_weight=0.0, epochs=2)
+    preflight(config, fresh_teacher(), batch=True)
+    _, records = run(config)
+    assert [record.terms["cross_entropy"] for record in records] == [0, 0]
+    assert records[1].loss < records[0].loss
+
+
+@pytest.mark.parametrize("transfer", ["none", "attention"])
+def test_a_last_layer_that_nothing_teaches_is_told_before_anything_runs(transfer: str) -> None:
+    with pytest.raises(MapError, match=f"with 0, '{transfer}' teaches the student's last layer nothing"):
+        preflight(recipe("constant", transfer, label_weight=0.0), fresh_teacher(), batch=True)
+    preflight(recipe("constant", transfer, label_weight=0.1), fresh_teacher(), batch=True)
 
 
 def test_a_gain_of_zero_is_the_constant_rate_bit_for_bit() -> None:
