@@ -15,6 +15,7 @@ from kdstudy.models import FeatureExtractor, compiled
 from kdstudy.study import TrialConfig
 from kdstudy.testing.networks import LAYERS, small_net
 from tests.configs import trial_config
+from tests.trial.test_recipe import WHOLE
 from tests.trial.test_run import LAYERWISE, numbers, run
 
 # Inside torch, as it imports its compiler.
@@ -34,6 +35,10 @@ def network() -> nn.Module:
 
 def never(_images: Tensor) -> Tensor:
     raise AssertionError("the compiled pass is for training")
+
+
+def by_adamw(config: TrialConfig) -> TrialConfig:
+    return replace(config, train=replace(config.train, base_lr=0.003, **WHOLE))
 
 
 def test_what_is_no_training_pass_of_plain_images_is_not_compiled() -> None:
@@ -94,13 +99,14 @@ def graphed(transfer: str, graph: str) -> TrialConfig:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_compiled_trial_is_resumed_bit_for_bit_and_rounds_otherwise_than_another(tmp_path: Path) -> None:
-    whole, expected = run(graphed("attention", "on"))
-    run(graphed("attention", "on"), tmp_path, stop_after=1)
-    resumed, records = run(graphed("attention", "on"), tmp_path)
+    on, auto = (by_adamw(graphed("attention", graph)) for graph in ("on", "auto"))
+    whole, expected = run(on)
+    run(on, tmp_path, stop_after=1)
+    resumed, records = run(on, tmp_path)
     assert numbers(records) == numbers(expected)
     assert resumed.weights_sha256 == whole.weights_sha256
     assert whole.numerics["graph"] == "compiled"
-    plain, others = run(graphed("attention", "auto"))
+    plain, others = run(auto)
     assert "graph" not in plain.numerics, "on a CPU"
     assert plain.weights_sha256 != whole.weights_sha256
     for one, other in zip(expected, others, strict=True):

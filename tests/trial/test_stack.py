@@ -23,6 +23,7 @@ from kdstudy.trial.pack import _train, run_pack
 from kdstudy.trial.run import TrialRun
 from kdstudy.trial.stack import Stack
 from tests.configs import fresh_teacher, trial_config
+from tests.trial.test_recipe import WHOLE
 
 LAYERWISE = "{layerwise: {interval: 1, gain: 0.4, probe_size: 16}}"
 VMAP = NumericsConfig(packs="vmap")
@@ -103,6 +104,16 @@ def test_at_once_is_in_turn_but_for_rounding(transfers: tuple[str, ...], policy:
     configs = several(*transfers, policy=policy)
     for one, other in zip(float64(configs, at_once=True), float64(configs, at_once=False), strict=True):
         assert any(name.endswith("running_var") for name in one), "the statistics of batch norms among them"
+        for name, tensor in one.items():
+            assert torch.allclose(tensor.double(), other[name].double(), rtol=1e-5, atol=1e-9), name
+
+
+def test_at_once_is_in_turn_under_adamw_and_all_that_goes_with_it() -> None:
+    configs = several("attention", "{attention: {weight: 10}}", policy="decay")
+    configs = {
+        k: replace(each, train=replace(each.train, base_lr=0.001 * (k + 1), **WHOLE)) for k, each in configs.items()
+    }
+    for one, other in zip(float64(configs, at_once=True), float64(configs, at_once=False), strict=True):
         for name, tensor in one.items():
             assert torch.allclose(tensor.double(), other[name].double(), rtol=1e-5, atol=1e-9), name
 
