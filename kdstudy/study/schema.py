@@ -153,8 +153,8 @@ class TrainConfig:
     ] = 0
     label_weight: Annotated[
         float,
-        Ge(0),
-        Key("Factor on the cross-entropy with the labels; 0 to learn from the teacher alone.", 0.5, ranged=True),
+        Gt(0),
+        Key("Factor on the cross-entropy with the labels; small to learn from the teacher above all.", 0.5, True),
     ] = 1.0
     label_smoothing: Annotated[
         float,

@@ -94,9 +94,11 @@ def run_colour(study: StudyRecord, trial: TrialRecord) -> str:
 def trial_params(trial: TrialRecord) -> dict[str, str]:
     """Return the resolved configuration, one scalar per parameter, each under the path that `flatten` gives it.
 
-    Empty and missing values are left out, and so are the study's name and what the trial ran on.
+    Empty and missing values are left out, unless they were searched, and so are the study's name and what the trial ran
+    on.
     """
     flat = flatten(TrialConfig.from_json(trial.config, f"{trial.study_id}: trial {trial.number}"))
+    flat |= {path: "null" for path in trial.values if flat.get(path, 0) is None}
     told = {path: value for path, value in flat.items() if path.partition(".")[0] not in ("name", "resources")}
     return {_legal(name): _text(value) for name, value in _scalars(told).items()}
 

@@ -16,7 +16,7 @@ class LabelTerm(NamedTuple):
     """How the labels count in the loss of training.
 
     Attributes:
-        weight: Factor on the cross-entropy, >= 0.
+        weight: Factor on the cross-entropy, > 0.
         smoothing: See `label_loss`.
     """
 

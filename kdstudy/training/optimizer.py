@@ -128,10 +128,10 @@ def kernels_of(settings: OptimizerSettings) -> str:
 
 def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Take over an optimizer's state, but for how it computed: it may come from another kind of machine."""
-    kept = [{name: group[name] for name in flags("auto") if name in group} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, kept, strict=True):
-        group.update(own)
+    own = [{name: group[name] for name in flags("auto") if name in group} for group in optimizer.param_groups]
+    # Before loading: by them torch decides on which device a count of steps lies.
+    groups = [{**saved, **kept} for saved, kept in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def _layers(groups: Groups) -> dict[int, Any]:

@@ -21,7 +21,7 @@ class SoftTargetTransfer(Transfer):
         temperature: Softens both predictions, > 0; large values weigh all classes alike.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv 1503.02531; see `kdstudy.transfer.losses.soft_target_loss`. The
-        cross-entropy with the labels keeps its weight 1.
+        weight of the cross-entropy with the labels is ``train.label_weight``.
     """
 
     splits_batches: ClassVar[bool] = True

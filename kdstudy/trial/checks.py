@@ -117,7 +117,7 @@ class Inspection:
         """
         if self.faults:
             kind = DataError if all(isinstance(fault.error, DataError) for fault in self.faults) else ModelError
-            told = "; ".join(": ".join(fault.told()) for fault in self.faults)
+            told = "; ".join(dict.fromkeys(": ".join(fault.told()) for fault in self.faults))
             raise kind(told) from self.faults[0].error.__cause__
 
     def tell_weights(self, owner: str, module: nn.Module, data: Dataset) -> None:
@@ -253,7 +253,7 @@ def check_arms(found: Inspection) -> None:
     seen: set[str] = set()
     for config in found.configs:
         built = found.networks(config)
-        parts = repr((config.student, config.transfer, config.policy, config.train.schedule, config.train.optimizer))
+        parts = repr((config.student, config.transfer, config.policy, config.train))
         if built is None or found.data is None or parts in seen:
             continue
         seen.add(parts)

@@ -16,7 +16,6 @@ from kdstudy.study import Study, TrialConfig
 from kdstudy.training import StudentMapsEmptyError, choose_device, fixed_numerics, generator
 from kdstudy.trial.build import dataset_of, student_spec, teacher_spec, verify_data
 from kdstudy.trial.inputs import OwnInputs
-from kdstudy.trial.recipe import require_kept
 from kdstudy.trial.run import TrialRun
 
 
@@ -70,8 +69,6 @@ def _train_one_batch(trial: TrialRun, inputs: OwnInputs) -> None:
         multipliers={},
     ).run()
     _require_finite(totals.terms, trial)
-    _require_head(trial)
-    require_kept(trial.config, trial.distiller.optimizer)
     if trial.probe is not None and trial.teacher is not None:
         with contextlib.suppress(StudentMapsEmptyError):
             trial.probe.measure(trial.student, trial.teacher)
@@ -98,16 +95,6 @@ def _require_finite(terms: Mapping[str, float | None], trial: TrialRun) -> None:
     what, more = " ".join((named[0][0], f"'{named[0][1]}'")), f" (and {len(named) - 1} more)" * (len(named) > 1)
     source = "the network's answers" if named[0][1] == "cross_entropy" else "what computes it"
     raise MapError(f"loss: {what}{more} is not a finite number in the first batch; mend {source}")
-
-
-def _require_head(trial: TrialRun) -> None:
-    """Refuse a student that learns from its teacher alone, if that teaches its last layers nothing."""
-    if trial.config.train.label_weight:
-        return
-    head = [group["params"] for group in trial.distiller.optimizer.param_groups if group["layer"] == "head"]
-    if not any(each.grad is not None and each.grad.any() for params in head for each in params):
-        told = f"train.label_weight: with 0, '{trial.config.transfer.called}' teaches the student's last layer nothing"
-        raise MapError(f"{told}, and it would answer by chance; add kd_weight or kd, or write more than 0")
 
 
 def run_corners(study: Study) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from kdstudy.errors import StudyError
 from kdstudy.layerwise import Policy
@@ -39,7 +40,7 @@ def rate_factor(config: TrialConfig) -> Callable[[float], float]:
 
 
 def require_optimizer(config: TrialConfig, groups: list[dict[str, Any]]) -> None:
-    """Build the optimizer of a trial once.
+    """Build the optimizer of a trial once; let one of the user's own take a step, on copies.
 
     Args:
         config: The trial.
@@ -52,15 +53,21 @@ def require_optimizer(config: TrialConfig, groups: list[dict[str, Any]]) -> None
     if kernels != "auto" and not OPTIMIZERS.takes(name, "kernels"):
         told = f"numerics.optimizer: '{name}' takes no kernels, got {kernels}"
         raise StudyError([f"{told}; write auto, or give it an argument `kernels`"])
-    build_optimizer(groups, optimizer_settings(config))
+    if ":" not in name:
+        build_optimizer(groups, optimizer_settings(config))
+        return
+    copies = [
+        {**group, "params": [nn.Parameter(torch.zeros_like(each)) for each in group["params"]]} for group in groups
+    ]
+    optimizer = build_optimizer(copies, optimizer_settings(config))
+    for each in (each for group in copies for each in group["params"]):
+        each.grad = torch.zeros_like(each)
+    optimizer.step()
+    _require_kept(config, optimizer)
 
 
-def require_kept(config: TrialConfig, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an optimizer whose state no checkpoint gives back, after its first step.
-
-    Raises:
-        StudyError: Something in it is neither a plain value nor a tensor.
-    """
+def _require_kept(config: TrialConfig, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer whose state no checkpoint gives back."""
     written = io.BytesIO()
     try:
         torch.save(optimizer.state_dict(), written)
@@ -69,7 +76,7 @@ def require_kept(config: TrialConfig, optimizer: torch.optim.Optimizer) -> None:
     except (pickle.PickleError, AttributeError, TypeError) as error:
         kind = re.search(r"(?:GLOBAL|class|object) '?([\w.]+)", str(error))
         what = kind[1] if kind else type(error).__name__
-        told = f"train.optimizer: a checkpoint cannot keep the state of '{config.train.optimizer.name}' ({what})"
+        told = f"a checkpoint cannot keep the state of '{config.train.optimizer.name}' ({what})"
         raise StudyError([f"{told}; keep plain values and tensors in its groups and its state"]) from error
 
 

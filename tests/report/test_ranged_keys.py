@@ -37,7 +37,7 @@ train:
   warmup_epochs: {int: [0, 1]}
   label_weight: {uniform: [0.5, 1]}
   label_smoothing: {uniform: [0, 0.2]}
-  clip_norm: {log: [0.5, 5]}
+  clip_norm: CLIP
 arms:
   transfers:
     - attention: {weight: {log: [1, 100]}, p: {int: [1, 3]}}
@@ -52,12 +52,14 @@ CHOSEN = {
     "MODEL": "{choice: [resnet8, {resnet14: {shortcut: A}}]}",
     "OPTIMIZER": f"{{choice: [sgd, '{__name__}:heavy_ball']}}",
     "NESTEROV": "{choice: [true, false]}",
+    "CLIP": "{choice: [null, 1.0]}",
     "SCHEDULE": "{choice: [cosine, {multistep: {milestones: [1], gamma: 0.5}}]}",
 }
 INSIDE = {
     "MODEL": "{resnet8: {shortcut: {choice: [A, B]}}}",
     "OPTIMIZER": "{adamw: {beta2: {uniform: [0.9, 0.999]}}}",
     "NESTEROV": "false",
+    "CLIP": "{log: [0.5, 5]}",
     "SCHEDULE": "{multistep: {milestones: {choice: [[1], [1, 2]]}, gamma: {uniform: [0.1, 0.5]}}}",
 }
 PYTHON = re.compile(r"\{'|'\}|\[\{|PluginSpec|Choice\(|\bTrue\b|\bFalse\b")
@@ -140,4 +142,6 @@ def test_progress_links_and_the_views_of_optuna_and_mlflow_are_made(ledger: Ledg
     assert progress_table(snapshot(ledger, study, study_id))
     assert MlflowLinks.of(ledger.study(study_id)).study is not None
     for trial in ledger.trials(study_id):
-        assert trial_params(trial)["student.model"] in ("resnet8", "resnet14")
+        params = trial_params(trial)
+        assert params["student.model"] in ("resnet8", "resnet14")
+        assert {*trial.values} <= {*params}, "what was searched is there, also where the search chose nothing"
