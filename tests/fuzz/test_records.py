@@ -249,6 +249,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here"
 
 
+@pytest.mark.slow
 def test_damaged_stores(whole: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ends = sum((judge(seed, whole, folder, capsys) for seed in range(FAST)), Counter[str]())
     assert ends["show 0"] > 0

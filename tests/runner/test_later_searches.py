@@ -43,6 +43,7 @@ def places(found: tuple[TrialRecord, ...]) -> list[tuple[int, str, str, int]]:
     return [(trial.search, trial.arm, trial.phase, trial.index) for trial in found]
 
 
+@pytest.mark.slow
 def test_two_whole_searches_are_added_and_an_interruption_forgets_neither(store: Store) -> None:
     first = trials(store)
     assert {trial.search for trial in first} == {0}
