@@ -1,10 +1,10 @@
 """How much faster two ranks of one CPU core take a step than one process on one: gloo, one thread each.
 
 An epoch by one process, one by two ranks, and one by two processes that each train on half of every batch and know
-nothing of each other, run in turn, in reversed order every other round. The last is the ceiling: what the machine's two
-cores give, which is less than twice where they share caches and memory. Times are by the clock, which holds on a quiet
-machine alone; beside them is CPU time, one process's over the busier rank's, which hardly depends on neighbours, but
-leaves out what the ranks wait for each other.
+nothing of each other, run in turn, in reversed order every other round. The last says what the machine's two cores
+give: less than twice where they share memory, more where half a batch fits the caches better. Times are by the clock,
+which holds on a quiet machine alone; beside them is CPU time, one process's over the busier rank's, which hardly
+depends on neighbours, but leaves out what the ranks wait for each other.
 
     python benchmarks/ranks.py [ROUNDS [STEPS [METHOD [BATCH]]]]
 """

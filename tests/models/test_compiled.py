@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def network() -> nn.Module:
 
 def never(_images: Tensor) -> Tensor:
     raise AssertionError("the compiled pass is for training")
+
+
+def by_sgd(config: TrialConfig) -> TrialConfig:
+    return config
 
 
 def by_adamw(config: TrialConfig) -> TrialConfig:
@@ -98,8 +103,11 @@ def graphed(transfer: str, graph: str) -> TrialConfig:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_compiled_trial_is_resumed_bit_for_bit_and_rounds_otherwise_than_another(tmp_path: Path) -> None:
-    on, auto = (by_adamw(graphed("attention", graph)) for graph in ("on", "auto"))
+@pytest.mark.parametrize("updated", [by_sgd, pytest.param(by_adamw, marks=pytest.mark.long)])
+def test_a_compiled_trial_is_resumed_bit_for_bit_and_rounds_otherwise_than_another(
+    updated: Callable[[TrialConfig], TrialConfig], tmp_path: Path
+) -> None:
+    on, auto = (updated(graphed("attention", graph)) for graph in ("on", "auto"))
     whole, expected = run(on)
     run(on, tmp_path, stop_after=1)
     resumed, records = run(on, tmp_path)
